@@ -1,0 +1,43 @@
+"""What this process may use of the CPU."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+
+CGROUP_LIMITS = (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
+"""Where a container's CPU quota is read: cgroup v2, and v1 with its period beside it."""
+
+
+def usable_cpus(limits: tuple[Path, Path] = CGROUP_LIMITS) -> int:
+    """Return how many CPUs this process may really use: its affinity, cut by its cgroup's quota.
+
+    ONNX Runtime counts the host's cores instead, and a container's threads then wait for each other's time slices.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(allowed, _quota(*limits))))
+
+
+def _quota(v2: Path, v1: Path) -> float:
+    """Return the quota in CPUs; infinity where there is none or it cannot be read."""
+    try:
+        if v2.exists():
+            quota, period = v2.read_text().split()
+        else:
+            quota, period = v1.read_text(), v1.with_name("cpu.cfs_period_us").read_text()
+        return int(quota) / int(period) if int(quota) > 0 else math.inf
+    except (OSError, ValueError):  # no cgroup here, or "max": no quota
+        return math.inf
+
+
+def has_int8_products(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Tell whether the CPU multiplies uint8 by int8 into int32 in one instruction (VNNI or AMX).
+
+    Without it, int8 is slower, and the products' 16-bit intermediate sums saturate unless weights have 7 bits.
+    """
+    try:
+        flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "").split()
+    except OSError:  # not Linux: assume the least
+        return False
+    return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(flags)

@@ -1,0 +1,182 @@
+"""Fill masks: texts in, candidates out.
+
+FillMask.load(folder).fill(["Paris is the [MASK] of France."])
+-> [[[Candidate("capital", 3007, 0.48, "Paris is the capital of France.")]]]     (a text, a mask, its candidates)
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from serving.checkpoint import BertConfig, read_config
+from serving.compile import compiled, resolve_precision
+from serving.engine import Engine, Scores
+from serving.errors import BadRequest, TooLarge
+from serving.model_folder import find_checkpoint
+from serving.settings import Settings
+from serving.tokenizer import EncodedText, MaskTokenizer, Passage
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A word for a mask: its probability there, and the user's text with the word in the mask's place.
+
+    `token` is the vocabulary's id, or a list of them for a target of several word pieces.
+    """
+
+    token_str: str
+    token: int | list[int]
+    score: float
+    sequence: str
+
+
+class Word(NamedTuple):
+    """A word for a mask, before it is put into the text."""
+
+    text: str
+    token: int | list[int]
+    score: float
+
+
+class Target(NamedTuple):
+    """A word that the client asks about, and its token ids."""
+
+    word: str
+    pieces: list[int]
+
+
+class Filled(list[list[list[Candidate]]]):
+    """The candidates, best first: of each text, of each of its masks. `windowed` counts texts longer than the model."""
+
+    windowed: int = 0
+
+
+class FillMask:
+    """A masked-language model that is ready to answer."""
+
+    def __init__(self, tokenizer: MaskTokenizer, engine: Engine, settings: Settings, name: str) -> None:
+        """Put the parts together; `load` makes them from a folder."""
+        self.tokenizer = tokenizer
+        self.engine = engine
+        self.settings = settings
+        self.name = name
+
+    @classmethod
+    def load(cls, folder: Path, precision: str | None = None, settings: Settings | None = None) -> Self:
+        """Load a model folder, compiling it where that was not done yet; raises ModelFolderError."""
+        settings = settings or Settings()
+        parts = find_checkpoint(folder)
+        config = BertConfig.from_json(read_config(parts.checkpoint))
+        tokenizer = MaskTokenizer(parts.tokenizer, config.vocab_size, config.max_positions)
+        graph = compiled(parts.checkpoint, resolve_precision(precision or settings.precision), settings.cache_dir)
+        engine = Engine(graph, config.vocab_size, tokenizer.pad_id, settings.threads, settings.batch_tokens)
+        return cls(tokenizer, engine, settings, parts.name)
+
+    def normalize(self, text: str) -> str:
+        """Return a text as the model sees it: an uncased model does not tell capitals from small letters."""
+        return self.tokenizer.normalize(text)
+
+    def fill(
+        self,
+        texts: Sequence[str],
+        top_k: int = 1,
+        targets: Sequence[str] | None = None,
+        row_name: Callable[[int], str] = "row {}".format,
+    ) -> Filled:
+        """Return the best `top_k` candidates of each mask; of the targets only, where there are any.
+
+        A target's score is its probability among all of the vocabulary. One of several pieces has the product of its
+        pieces' probabilities, left to right, each given those before it and with the mask made as long as the word.
+
+        Raises BadRequest for a text without a mask or with too many, or a target that cannot be spelled; TooLarge
+        where it takes more passages than the limit. `row_name` names a text by its index in these messages.
+        """
+        encoded = self.tokenizer.encode(texts)
+        for index, row in enumerate(encoded):
+            self._check_masks(row, index, row_name(index))
+        words = self._words(encoded, [self._target(word) for word in dict.fromkeys(targets)]) if targets else None
+        filled = Filled()
+        for text, row, masks in zip(texts, encoded, words or self._best_words(encoded, top_k), strict=True):
+            found = zip(row.spans, masks, strict=True)
+            filled.append([[_candidate(text, span, word) for word in words_here[:top_k]] for span, words_here in found])
+        filled.windowed = sum(len(row.ids) > self.tokenizer.window for row in encoded)
+        return filled
+
+    def _best_words(self, encoded: Sequence[EncodedText], top_k: int) -> list[list[list[Word]]]:
+        rows = self._run([self.tokenizer.passages(text.ids, text.masks) for text in encoded], top_k)
+        return [
+            [[Word(self.tokenizer.token(t), t, s) for t, s in zip(m.tokens, m.scores, strict=True)] for m in row]
+            for row in rows
+        ]
+
+    def _words(self, encoded: Sequence[EncodedText], targets: Sequence[Target]) -> list[list[list[Word]]]:
+        whole = [target for target in targets if len(target.pieces) == 1]
+        split = [target for target in targets if len(target.pieces) > 1]
+        ids = [target.pieces[0] for target in whole]
+        rows = self._run([self.tokenizer.passages(text.ids, text.masks, ids) for text in encoded], 1)
+        spelled = self._spell(encoded, split)
+        words: list[list[list[Word]]] = []
+        for row in rows:
+            words.append([])
+            for mask in row:
+                scored = [*zip(whole, mask.target_scores, strict=True), *((target, next(spelled)) for target in split)]
+                found = [Word(t.word, t.pieces[0] if len(t.pieces) == 1 else t.pieces, score) for t, score in scored]
+                words[-1].append(sorted(found, key=lambda word: -word.score))
+        return words
+
+    def _spell(self, encoded: Sequence[EncodedText], targets: Sequence[Target]) -> Iterator[float]:
+        """Yield the probability of each target of several pieces, by text, by mask, by target."""
+        self._check_passages(sum(len(t.masks) for t in encoded) * sum(len(target.pieces) for target in targets))
+        passages = [
+            self.tokenizer.spelled(text.ids, mask, target.pieces, piece)
+            for text in encoded
+            for mask in text.masks
+            for target in targets
+            for piece in range(len(target.pieces))
+        ]
+        chances = iter([scores[0].target_scores[0] for scores in self.engine.run(passages, 1)] if passages else [])
+        for _ in range(sum(len(text.masks) for text in encoded)):
+            for target in targets:
+                yield math.prod(itertools.islice(chances, len(target.pieces)))
+
+    def _run(self, passages: Sequence[Sequence[Passage]], top_k: int) -> list[list[Scores]]:
+        """Return the scores of each text's masks, the windows of a text put together again."""
+        flat = list(itertools.chain.from_iterable(passages))
+        self._check_passages(len(flat))
+        scores = iter(self.engine.run(flat, top_k))
+        return [list(itertools.chain.from_iterable(itertools.islice(scores, len(row)))) for row in passages]
+
+    def _target(self, word: str) -> Target:
+        pieces = self.tokenizer.pieces(word)
+        if pieces is None:
+            raise BadRequest("unknown_target", f"target {word!r} cannot be spelled with the model's vocabulary")
+        return Target(word, pieces)
+
+    def _check_masks(self, text: EncodedText, index: int, name: str) -> None:
+        if not text.masks:
+            raise BadRequest("missing_mask", f"{name} has no {self.tokenizer.mask_token} token", index)
+        limit = self.settings.max_masks
+        if len(text.masks) > limit:
+            found = f"{name} has {len(text.masks)} {self.tokenizer.mask_token} tokens"
+            raise BadRequest("too_many_masks", f"{found}, expected at most {limit}", index)
+
+    def _check_passages(self, count: int) -> None:
+        limit = self.settings.max_passages
+        if count > limit:
+            raise TooLarge(
+                "too_much_work",
+                f"the request grows to {count} model inputs, with windows around masks in long rows and the pieces of "
+                f"targets; expected at most {limit}: send fewer rows or targets",
+            )
+
+
+def _candidate(text: str, span: tuple[int, int], word: Word) -> Candidate:
+    """Fill a word in; a piece that continues a word (##ing) joins the word before the mask."""
+    start, end = span
+    before = text[:start].rstrip() if word.text.startswith("##") else text[:start]
+    return Candidate(word.text, word.token, word.score, before + word.text.removeprefix("##") + text[end:])

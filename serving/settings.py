@@ -1,0 +1,68 @@
+"""Settings of the scoring runtime: read once, from the environment, and frozen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+PREFIX = "SCORING_"
+PRECISIONS = ("auto", "fp32", "int8")
+
+
+class SettingsError(ValueError):
+    """An environment variable has a value that its setting cannot take."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be set, with its default; a field `max_rows` is read from the variable `SCORING_MAX_ROWS`.
+
+    precision: fp32, int8, or auto: int8 where the CPU has VNNI or AMX instructions.
+    threads: of one inference; 0 takes the CPUs that this process may really use.
+    cache_dir: where compiled graphs go; by default `.compiled` in the model folder, or the user's cache directory
+        where the model folder is read-only.
+    max_body_bytes, max_rows: a larger request is answered 413.
+    max_masks: [MASK] tokens in one row; max_top_k: candidates a mask; max_targets: targets a request. Over them: 400.
+    max_passages: model inputs that a request may grow to, as a long row is windowed and a target of several word
+        pieces is scored piece by piece; over it is 413.
+    batch_tokens: padded tokens (rows x longest row) that go through the model at once; bounds memory, not requests.
+    """
+
+    precision: str = "auto"
+    threads: int = 0
+    cache_dir: Path | None = None
+    max_body_bytes: int = 4 * 1024 * 1024
+    max_rows: int = 1024
+    max_masks: int = 64
+    max_top_k: int = 1000
+    max_targets: int = 100
+    max_passages: int = 8192
+    batch_tokens: int = 4096
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
+        """Read the settings; raises SettingsError for a value out of range or an unknown SCORING_ variable."""
+        known = {PREFIX + field.name.upper(): field for field in fields(cls)}
+        unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+        if unknown:
+            raise SettingsError(f"unknown setting {', '.join(unknown)}; the settings are {', '.join(sorted(known))}")
+        values: dict[str, Any] = {
+            field.name: _parse(name, environ[name]) for name, field in known.items() if name in environ
+        }
+        return replace(cls(), **values)
+
+
+def _parse(name: str, text: str) -> str | int | Path:
+    if name == PREFIX + "PRECISION":
+        if text not in PRECISIONS:
+            raise SettingsError(f"{name}: expected one of {', '.join(PRECISIONS)}, found {text!r}")
+        return text
+    if name == PREFIX + "CACHE_DIR":
+        return Path(text)
+    least = 0 if name == PREFIX + "THREADS" else 1
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise SettingsError(f"{name}: expected a whole number of at least {least}, found {text!r}")
+    return int(text)

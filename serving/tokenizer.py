@@ -1,0 +1,107 @@
+"""Text to token ids for masked-language models: where the masks are, and windows around them for long texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from serving.errors import ModelFolderError
+
+
+@dataclass(frozen=True)
+class EncodedText:
+    """A text's token ids, unframed and uncut, and its masks: token index and (start, end) characters in the text."""
+
+    ids: list[int]
+    masks: list[int]
+    spans: list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What goes through the model as one row: framed token ids, mask positions among them, token ids to score there."""
+
+    ids: list[int]
+    masks: list[int]
+    targets: Sequence[int] = ()
+
+
+class MaskTokenizer:
+    """A checkpoint's tokenizer, with its truncation and padding off: both are decided here."""
+
+    def __init__(self, path: Path, vocab_size: int, max_positions: int) -> None:
+        """Load a tokenizer.json; raises ModelFolderError where it is not one, or not of this model."""
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as exc:  # tokenizers raises plain Exception
+            raise ModelFolderError(f"{path}: expected a tokenizer of the tokenizers library: {exc}") from exc
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        vocabulary = self._tokenizer.get_vocab()
+        if max(vocabulary.values(), default=0) >= vocab_size:
+            raise ModelFolderError(
+                f"{path}: expected token ids below config.json's vocab_size {vocab_size}, found "
+                f"{max(vocabulary.values())}; is it another model's?"
+            )
+        specials = ("[CLS]", "[SEP]", "[MASK]", "[UNK]", "[PAD]")
+        missing = [token for token in specials if token not in vocabulary]
+        if missing:
+            raise ModelFolderError(f"{path}: expected a BERT vocabulary, found no {', '.join(missing)} in it")
+        self.cls_id, self.sep_id, self.mask_id, self.unk_id, self.pad_id = (vocabulary[token] for token in specials)
+        self.mask_token = "[MASK]"  # noqa: S105 - no password
+        self.window = max_positions - 2
+
+    def encode(self, texts: Sequence[str]) -> list[EncodedText]:
+        """Encode texts, masks found wherever they stand."""
+        encoded = []
+        for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False):
+            masks = [index for index, token_id in enumerate(encoding.ids) if token_id == self.mask_id]
+            encoded.append(EncodedText(encoding.ids, masks, [encoding.offsets[index] for index in masks]))
+        return encoded
+
+    def pieces(self, word: str) -> list[int] | None:
+        """Return a word's token ids: one where the vocabulary has it, else its pieces; None where it cannot be spelled."""
+        whole = self._tokenizer.token_to_id(word)
+        ids = [whole] if whole is not None else self._tokenizer.encode(word, add_special_tokens=False).ids
+        return None if not ids or self.unk_id in ids else ids
+
+    def token(self, token_id: int) -> str:
+        """Return the vocabulary's entry, e.g. `capital` or `##ing`."""
+        return self._tokenizer.id_to_token(token_id) or ""
+
+    def normalize(self, text: str) -> str:
+        """Return a text as the vocabulary sees it: lower-cased and without accents for an uncased model."""
+        normalizer = self._tokenizer.normalizer
+        return normalizer.normalize_str(text) if normalizer else text
+
+    def passages(self, ids: list[int], masks: list[int], targets: Sequence[int] = ()) -> list[Passage]:
+        """Frame a text as one passage, or as windows around its masks where it is longer than the model.
+
+        Each mask is in exactly one window, and the windows come in the order of the masks. Masks share a window while
+        they span at most half of it, so that each keeps a quarter of the window, or all there is, on either side.
+        """
+        if len(ids) <= self.window:
+            return [self._frame(ids, 0, masks, targets)]
+        groups: list[list[int]] = []
+        for mask in masks:
+            if groups and mask - groups[-1][0] <= self.window // 2:
+                groups[-1].append(mask)
+            else:
+                groups.append([mask])
+        passages = []
+        for group in groups:
+            middle = (group[0] + group[-1] + 1) // 2
+            start = min(max(0, middle - self.window // 2), len(ids) - self.window)
+            passages.append(self._frame(ids[start : start + self.window], start, group, targets))
+        return passages
+
+    def spelled(self, ids: list[int], mask: int, pieces: Sequence[int], piece: int) -> Passage:
+        """Return the passage that scores one piece of a word at a mask: those before it filled in, those after masked."""
+        word = [*pieces[:piece], *[self.mask_id] * (len(pieces) - piece)]
+        return self.passages([*ids[:mask], *word, *ids[mask + 1 :]], [mask + piece], [pieces[piece]])[0]
+
+    def _frame(self, ids: list[int], start: int, masks: list[int], targets: Sequence[int]) -> Passage:
+        return Passage([self.cls_id, *ids, self.sep_id], [mask - start + 1 for mask in masks], targets)
