@@ -23,7 +23,8 @@ def logits(checkpoint: Checkpoint, ids: npt.NDArray[np.int64]) -> Array:
     def norm(name: str, data: Array) -> Array:
         centered = data - data.mean(-1, keepdims=True)
         scaled = centered / np.sqrt((centered**2).mean(-1, keepdims=True) + config.layer_norm_eps)
-        return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+        result: Array = scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+        return result
 
     def heads(data: Array) -> Array:
         return data.reshape(len(ids), config.num_heads, -1).transpose(1, 0, 2)

@@ -1,0 +1,272 @@
+"""Render the allow-lists and minimum specifications of sku_lists.yaml into spec.yaml.
+
+    python -m registry.sku_lists            write spec.yaml
+    python -m registry.sku_lists --check    exit 1 and say what differs, write nothing
+
+spec.yaml needs each list three times (a property, a tag and an entry of system_metadata, each in its
+own notation), so a person edits sku_lists.yaml and this module fills the marked blocks of spec.yaml.
+The rest of that file, its comments and its layout are left as they are.
+
+Errors:
+    ValueError
+    └── SkuListsError    one of the two files is not what is expected; the message says what to change
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import textwrap
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+SCENARIOS = ("inference", "evaluation", "finetune")
+COMMAND = "python -m registry.sku_lists"
+LINE_WIDTH = 100
+
+
+class SkuListsError(ValueError):
+    """sku_lists.yaml or spec.yaml is not what is expected."""
+
+
+@dataclass(frozen=True)
+class SkuSpec:
+    """What a virtual machine has, or needs at least: memory and disk in GB."""
+
+    vcpus: int
+    gpus: int
+    memory_gb: int
+    disk_gb: int
+
+    @classmethod
+    def parse(cls, text: object, where: str = "specification") -> SkuSpec:
+        """Read the notation of the model card: '2|0|8|28' -> SkuSpec(2, 0, 8, 28).
+
+        Raises:
+            SkuListsError: the text is not four whole numbers with bars between them.
+        """
+        if not re.fullmatch(r"\d+(\|\d+){3}", str(text)):
+            raise SkuListsError(
+                f"{where}: expected four whole numbers, vCPU|GPU|memory GB|disk GB, as in 2|0|8|28, "
+                f"found {text!r}; correct it"
+            )
+        return cls(*(int(number) for number in str(text).split("|")))
+
+    @classmethod
+    def smallest(cls, specs: list[SkuSpec]) -> SkuSpec:
+        """Take the minimum of each part on its own: [4|0|8|32, 2|0|16|28] -> 2|0|8|28."""
+        return cls(*(min(parts) for parts in zip(*map(astuple, specs), strict=True)))
+
+    def __str__(self) -> str:
+        """Write the notation that parse reads."""
+        return "|".join(map(str, astuple(self)))
+
+
+@dataclass(frozen=True)
+class SkuList:
+    """The machines for one scenario (inference, evaluation or finetune), in the card's order."""
+
+    minimum: SkuSpec
+    allow_list: tuple[str, ...]
+    recommended: tuple[str, ...]
+
+
+def read_sku_lists(path: Path) -> dict[str, SkuList]:
+    """Read sku_lists.yaml into one checked SkuList a scenario.
+
+    Raises:
+        SkuListsError: a part is missing, a machine is listed twice or has no size, `recommended` is
+            another set than `allow_list`, or `minimum` is not the minimum over the sizes.
+    """
+    document = _load_yaml(path.read_text(encoding="utf-8"), path.name)
+    absent = [key for key in (*SCENARIOS, "sizes") if not isinstance(document.get(key), dict)]
+    if absent:
+        raise SkuListsError(
+            f"{path.name}: expected the mappings {[*SCENARIOS, 'sizes']}, found none for {absent}; add them"
+        )
+    sizes = {
+        name: SkuSpec.parse(text, f"{path.name}: sizes.{name}") for name, text in document["sizes"].items()
+    }
+    return {name: _sku_list(document[name], sizes, f"{path.name}: {name}") for name in SCENARIOS}
+
+
+def _sku_list(section: dict[str, Any], sizes: dict[str, SkuSpec], where: str) -> SkuList:
+    allowed = _machines(section, "allow_list", where)
+    recommended = _machines(section, "recommended", where)
+    minimum = SkuSpec.parse(section.get("minimum"), f"{where}.minimum")
+    if set(recommended) != set(allowed):
+        odd = sorted(set(recommended) ^ set(allowed))
+        raise SkuListsError(
+            f"{where}.recommended: expected the same set as allow_list, found a difference in {odd}; "
+            "make it an alias of allow_list"
+        )
+    unsized = [name for name in allowed if name not in sizes]
+    if unsized:
+        raise SkuListsError(
+            f"{where}.allow_list: expected a size for each machine, found none for {unsized}; "
+            "add it under sizes"
+        )
+    smallest = SkuSpec.smallest([sizes[name] for name in allowed])
+    if minimum != smallest:
+        raise SkuListsError(
+            f"{where}.minimum: expected {smallest}, the minimum over the sizes of allow_list, "
+            f"found {minimum}; correct it, or the list"
+        )
+    return SkuList(minimum, allowed, recommended)
+
+
+def _machines(section: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
+    names = section.get(key)
+    if not isinstance(names, list) or not names:
+        raise SkuListsError(f"{where}.{key}: expected a list of machines, found {names!r}; write one")
+    twice = sorted({str(name) for name in names if names.count(name) > 1})
+    if twice:
+        raise SkuListsError(f"{where}.{key}: expected each machine once, found {twice} twice; delete one")
+    return tuple(names)
+
+
+def render(spec_text: str, lists: dict[str, SkuList]) -> str:
+    """Return spec_text with its three marked blocks filled from the lists; all else is kept.
+
+    Raises:
+        SkuListsError: a block's markers are not there exactly once, in their order, or a key of a
+            block is written a second time outside it.
+    """
+    for name, body in _blocks(lists).items():
+        pattern = re.compile(rf"(?ms)^(  # >>> {name}:[^\n]*\n)(.*?)^(  # <<< {name}\n)")
+        found = len(pattern.findall(spec_text))
+        if found != 1:
+            raise SkuListsError(
+                f"spec.yaml: expected one block from '# >>> {name}:' to '# <<< {name}', found {found}; "
+                "restore its two marker lines"
+            )
+        # A function, because a replacement string would have its backslashes interpreted.
+        spec_text = pattern.sub(lambda match, body=body: match[1] + body + match[3], spec_text)
+    _load_yaml(spec_text, "spec.yaml")
+    return spec_text
+
+
+def _blocks(lists: dict[str, SkuList]) -> dict[str, str]:
+    properties, tags, sku, computes = "", "", "  SKU:\n", "  supportedComputes:\n"
+    for name, scenario in lists.items():
+        properties += f'  {name}-min-sku-spec: "{scenario.minimum}"\n'
+        properties += _folded(f"{name}-recommended-sku", ", ".join(scenario.recommended))
+        tags += _folded(f"{name}_compute_allow_list", json.dumps(scenario.allow_list))
+        sku += f'    {name}MinSkuSpec: "{scenario.minimum}"\n'
+        sku += _sequence(f"{name}RecommendedSkus", scenario.recommended)
+        computes += _sequence(f"{name}Computes", scenario.allow_list)
+    return {"properties": properties, "tags": tags, "system_metadata": sku + computes}
+
+
+def _folded(key: str, text: str) -> str:
+    """Write a long string over several lines; YAML joins them with single spaces again."""
+    lines = textwrap.wrap(text, LINE_WIDTH - 4, break_long_words=False, break_on_hyphens=False)
+    return f"  {key}: >-\n" + "".join(f"    {line}\n" for line in lines)
+
+
+def _sequence(key: str, items: tuple[str, ...]) -> str:
+    return f"    {key}:\n" + "".join(f"    - {item}\n" for item in items)
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """PyYAML lets the last of two equal keys win in silence, which would defeat the rendering."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        if twice:
+            raise SkuListsError(
+                f"expected each key once, found {twice} twice in the mapping that starts at line "
+                f"{node.start_mark.line + 1}; delete one of the two"
+            )
+        return super().construct_mapping(node, deep)
+
+
+def _load_yaml(text: str, name: str) -> dict[str, Any]:
+    try:
+        # A subclass of SafeLoader: nothing but plain data is built.
+        document = yaml.load(text, _UniqueKeyLoader)
+    except SkuListsError as exc:
+        raise SkuListsError(f"{name}: {exc}") from None
+    except yaml.YAMLError as exc:
+        raise SkuListsError(f"{name}: expected YAML, found {exc}; correct it") from exc
+    if not isinstance(document, dict):
+        kind = type(document).__name__
+        raise SkuListsError(f"{name}: expected a mapping at the top, found {kind}; correct it")
+    return document
+
+
+def differences(found_text: str, expected_text: str) -> list[str]:
+    """Say what sets one text of spec.yaml apart from another, a line for each value.
+
+    Returns lines like 'tags.inference_compute_allow_list: missing Standard_D4a_v4', or the one line
+    that says that only the formatting differs; nothing where the texts are equal.
+    """
+    found, expected = (_leaves(_load_yaml(text, "spec.yaml")) for text in (found_text, expected_text))
+    lines = []
+    for key in [*expected, *(key for key in found if key not in expected)]:
+        have, want = found.get(key, ""), expected.get(key, "")
+        if have != want:
+            lines.append(f"{key}: {_difference(have, want)}")
+    if not lines and found_text != expected_text:
+        lines.append("the values agree, the formatting inside the marked blocks does not")
+    return lines
+
+
+def _leaves(node: object, path: str = "") -> dict[str, str]:
+    """Flatten nested mappings: {'tags': {'task': 'fill-mask'}} -> {'tags.task': 'fill-mask'}."""
+    if not isinstance(node, dict):
+        return {path: str(node)}
+    leaves: dict[str, str] = {}
+    for key, child in node.items():
+        leaves |= _leaves(child, f"{path}.{key}".strip("."))
+    return leaves
+
+
+def _difference(have: str, want: str) -> str:
+    have_skus, want_skus = (re.findall(r"Standard_\w+", text) for text in (have, want))
+    missing = [name for name in want_skus if name not in have_skus]
+    extra = [name for name in have_skus if name not in want_skus]
+    if missing or extra:
+        parts = (("missing", missing), ("not in sku_lists.yaml:", extra))
+        return "; ".join(f"{what} {', '.join(names)}" for what, names in parts if names)
+    if sorted(have_skus) == sorted(want_skus) != []:
+        return "the same machines in another order or notation"
+    return f"expected {want or 'nothing'}, found {have or 'nothing'}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status: 0, or 1 where something is to be done."""
+    parser = argparse.ArgumentParser(prog=COMMAND, description="Render sku_lists.yaml into spec.yaml.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where spec.yaml differs")
+    root = Path(__file__).resolve().parents[1]
+    parser.add_argument("--folder", type=Path, default=root, help="where both files are")
+    options = parser.parse_args(arguments)
+    spec = options.folder / "spec.yaml"
+    try:
+        text = spec.read_text(encoding="utf-8")
+        rendered = render(text, read_sku_lists(options.folder / "sku_lists.yaml"))
+        changes = differences(text, rendered)
+    except (OSError, SkuListsError) as exc:
+        sys.stderr.write(f"{exc}\n")
+        return 1
+    if options.check and changes:
+        listed = "".join(f"  {line}\n" for line in changes)
+        sys.stderr.write(
+            "spec.yaml is not what sku_lists.yaml renders to; "
+            f"run `{COMMAND}`, or correct sku_lists.yaml:\n{listed}"
+        )
+        return 1
+    if changes:
+        spec.write_text(rendered, encoding="utf-8")
+    sys.stdout.write(f"spec.yaml {'written' if changes else 'agrees with sku_lists.yaml'}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

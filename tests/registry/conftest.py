@@ -1,0 +1,20 @@
+"""Fixtures for the tests of the asset's files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def facts() -> dict[str, Any]:
+    """Return the facts of the public model card, where the checkout has them beside it."""
+    path = ROOT.parent / "shared" / "asset_facts.yaml"
+    if not path.is_file():
+        pytest.skip("the facts of the model card are not beside this checkout (../shared/asset_facts.yaml)")
+    return yaml.safe_load(path.read_text(encoding="utf-8"))

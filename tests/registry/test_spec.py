@@ -1,0 +1,243 @@
+"""The asset's specification carries every fact of the card, and Microsoft's own tools accept it."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from azure.ai.ml import load_model
+
+from registry.sku_lists import SCENARIOS, SkuSpec, main
+
+ROOT = Path(__file__).resolve().parents[2]
+ASSET_FILES = ("asset.yaml", "model.yaml", "spec.yaml", "sku_lists.yaml", "description.md")
+
+# Fills the validator's table of machines, which it would ask a subscription for, then runs it as
+# `python -m azureml.assets.validate_assets` does; so its rule on minimum SKUs runs offline.
+VALIDATOR = """
+import json, runpy, sys
+import azureml.assets.util.sku_utils as sku_utils
+sku_utils.all_sku_details = json.loads(sys.stdin.read())
+runpy.run_module("azureml.assets.validate_assets", run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def spec() -> dict[str, Any]:
+    """Return spec.yaml as plain data."""
+    return yaml.safe_load((ROOT / "spec.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def asset_copy(tmp_path: Path) -> Path:
+    """Copy what the registry tooling reads, without weights: the validator can rewrite spec.yaml."""
+    folder = tmp_path / "asset"
+    (folder / "model/bert-base-cased").mkdir(parents=True)
+    for name in ASSET_FILES:
+        shutil.copy(ROOT / name, folder / name)
+    return folder
+
+
+def validate(folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Microsoft's validator on an asset folder, minimum SKUs included."""
+    sizes = yaml.safe_load((ROOT / "sku_lists.yaml").read_text(encoding="utf-8"))["sizes"]
+    details = {}
+    for name, text in sizes.items():
+        size = SkuSpec.parse(text)
+        details[name] = {
+            "vCPUs": size.vcpus,
+            "gpus": size.gpus,
+            "memoryGB": size.memory_gb,
+            "maxResourceVolumeMB": size.disk_gb * 1024,
+        }
+    return subprocess.run(
+        [sys.executable, "-c", VALIDATOR, "-i", str(folder), "-n", "-C"],
+        input=json.dumps(details),
+        env={**os.environ, "SUBSCRIPTION_ID": "none-is-asked"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_spec_names_the_model_and_its_pinned_commit(spec: dict[str, Any]) -> None:
+    assert (spec["name"], spec["type"]) == ("bert-base-cased", "mlflow_model")
+    # The public card this asset starts from is version 17, and a registry wants whole numbers.
+    assert type(spec["version"]) is int
+    assert spec["version"] >= 17
+    assert spec["properties"]["SHA"] == "5532cc56f74641d4bb33641f5c76a55d11f846e0"
+    assert spec["tags"]["task"] == "fill-mask"
+    assert spec["tags"]["license"] == "apache-2.0"
+    lengths = [len(spec["system_metadata"]["supportedComputes"][f"{name}Computes"]) for name in SCENARIOS]
+    assert lengths == [49, 44, 17]
+
+
+def test_spec_carries_the_cards_sku_lists(spec: dict[str, Any], facts: dict[str, Any]) -> None:
+    metadata, tags, properties = spec["system_metadata"], spec["tags"], spec["properties"]
+    for name in SCENARIOS:
+        listed, minimum = facts[f"{name}_compute_allow_list"], facts[f"{name}_min_sku_spec"]
+        assert metadata["supportedComputes"][f"{name}Computes"] == listed
+        assert metadata["SKU"][f"{name}RecommendedSkus"] == listed
+        assert metadata["SKU"][f"{name}MinSkuSpec"] == minimum
+        assert json.loads(tags[f"{name}_compute_allow_list"]) == listed
+        assert properties[f"{name}-recommended-sku"].split(", ") == listed
+        assert properties[f"{name}-min-sku-spec"] == minimum
+
+
+def test_spec_carries_the_cards_other_facts(spec: dict[str, Any], facts: dict[str, Any]) -> None:
+    metadata, tags = spec["system_metadata"], spec["tags"]
+    on_the_card = facts["tags_on_the_card"]
+    assert (spec["name"], spec["properties"]["SHA"]) == (facts["name"], facts["SHA"])
+    assert metadata["license"] == facts["license"]
+    assert metadata["languages"] == facts["languages"]
+    assert metadata["datasets"] == facts["datasets"]
+    assert metadata["huggingFaceModelId"] == facts["huggingface_model_id"]
+    assert metadata["tasks"] == {
+        "inferenceTasks": [on_the_card["task"]],
+        "fineTuningTasks": facts["finetuning_tasks"],
+    }
+    assert metadata["modelSpecificDefaults"] == on_the_card["model_specific_defaults"]
+    for name in ("SharedComputeCapacityEnabled", "hiddenlayerscanned"):
+        assert tags[name] == str(on_the_card[name]).lower()
+
+
+def test_spec_repeats_as_flat_strings_what_a_workspace_drops(spec: dict[str, Any]) -> None:
+    metadata, tags, properties = spec["system_metadata"], spec["tags"], spec["properties"]
+    assert tags["license"] == metadata["license"]
+    assert tags["datasets"].split(", ") == metadata["datasets"]
+    assert tags["huggingface_model_id"] == metadata["huggingFaceModelId"]
+    assert [tags["task"]] == metadata["tasks"]["inferenceTasks"]
+    assert properties["finetuning-tasks"].split(", ") == metadata["tasks"]["fineTuningTasks"]
+    assert properties["languages"].split(", ") == metadata["languages"]
+    assert properties["SharedComputeCapacityEnabled"] == str(metadata["sharedComputeCapacityEnabled"])
+    assert tags["hiddenlayerscanned"] == str(metadata["hiddenLayerScanned"]).lower()
+    for key, value in metadata["modelSpecificDefaults"].items():
+        assert tags[key] == value
+
+
+def test_every_tag_and_property_is_a_string(spec: dict[str, Any]) -> None:
+    odd = {k: v for part in ("tags", "properties") for k, v in spec[part].items() if type(v) is not str}
+    assert odd == {}
+
+
+def test_structured_tags_read_the_way_microsofts_notebooks_read_them(spec: dict[str, Any]) -> None:
+    tags, metadata = spec["tags"], spec["system_metadata"]
+    assert ast.literal_eval(tags["model_specific_defaults"]) == metadata["modelSpecificDefaults"]
+    for name in SCENARIOS:
+        computes = ast.literal_eval(tags[f"{name}_compute_allow_list"])
+        assert computes == metadata["supportedComputes"][f"{name}Computes"]
+
+
+def test_spec_version_is_the_top_of_the_changelog(spec: dict[str, Any]) -> None:
+    versions = re.findall(r"(?m)^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
+    assert versions[0] == str(spec["version"])
+
+
+def test_load_model_keeps_tags_and_properties(spec: dict[str, Any], asset_copy: Path) -> None:
+    model = load_model(asset_copy / "spec.yaml")
+    assert (model.name, model.version, model.type) == ("bert-base-cased", "17", "mlflow_model")
+    assert Path(model.path) == asset_copy / "model/bert-base-cased"
+    # What the SDK would send: nothing in it may have been rewritten on the way.
+    sent = model._to_rest_object().properties
+    assert sent.tags == spec["tags"]
+    assert {key: sent.properties[key] for key in spec["properties"]} == spec["properties"]
+
+
+def test_microsofts_validator_finds_no_error(asset_copy: Path) -> None:
+    result = validate(asset_copy)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Found 0 error(s) in 1 asset(s)" in result.stdout
+    assert "Skipping min sku" not in result.stdout
+    assert (asset_copy / "spec.yaml").read_bytes() == (ROOT / "spec.yaml").read_bytes()
+
+
+def test_microsofts_validator_does_run_its_minimum_sku_rule(asset_copy: Path) -> None:
+    spec = asset_copy / "spec.yaml"
+    spec.write_text(spec.read_text(encoding="utf-8").replace("2|0|8|28", "4|0|8|28"), encoding="utf-8")
+    result = validate(asset_copy)
+    assert result.returncode == 1
+    assert "4|0|8|28 != 2|0|8|28" in result.stdout
+
+
+def test_rendering_the_committed_lists_changes_nothing(asset_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--check"]) == 0
+    assert main(["--folder", str(asset_copy)]) == 0
+    assert "agrees" in capsys.readouterr().out
+    assert (asset_copy / "spec.yaml").read_bytes() == (ROOT / "spec.yaml").read_bytes()
+
+
+def test_a_changed_list_fails_the_check_until_rendered(asset_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lists = asset_copy / "sku_lists.yaml"
+    text = lists.read_text(encoding="utf-8")
+    lists.write_text(text.replace("  - Standard_D4a_v4\n", "", 1), encoding="utf-8")
+    assert main(["--folder", str(asset_copy), "--check"]) == 1
+    message = capsys.readouterr().err
+    assert "tags.inference_compute_allow_list: not in sku_lists.yaml: Standard_D4a_v4" in message
+    assert "run `python -m registry.sku_lists`" in message
+
+    before = (asset_copy / "spec.yaml").read_text(encoding="utf-8")
+    assert main(["--folder", str(asset_copy)]) == 0
+    after = (asset_copy / "spec.yaml").read_text(encoding="utf-8")
+    assert "Standard_D4a_v4" not in yaml.safe_load(after)["tags"]["inference_compute_allow_list"]
+    assert re.findall(r"(?m)^ *#.*", after) == re.findall(r"(?m)^ *#.*", before)
+    assert main(["--folder", str(asset_copy), "--check"]) == 0
+
+
+def test_a_changed_spec_fails_the_check_until_rendered(asset_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec = asset_copy / "spec.yaml"
+    text = spec.read_text(encoding="utf-8")
+    spec.write_text(text.replace("    - Standard_NV12s_v3\n", "", 1), encoding="utf-8")
+    assert main(["--folder", str(asset_copy), "--check"]) == 1
+    message = capsys.readouterr().err
+    assert "system_metadata.SKU.finetuneRecommendedSkus: missing Standard_NV12s_v3" in message
+    assert main(["--folder", str(asset_copy)]) == 0
+    assert spec.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("sku_lists.yaml", 'minimum: "4|1|28|64"', 'minimum: "4|1|28|56"', "expected 4|1|28|64"),
+        ("sku_lists.yaml", 'minimum: "4|1|28|64"', "minimum: 4 cores", "vCPU|GPU|memory GB|disk GB"),
+        ("sku_lists.yaml", "recommended: *finetune", "recommended: [Standard_X]", "same set as allow_list"),
+        ("sku_lists.yaml", "recommended: *finetune", "recommended: all", "expected a list of machines"),
+        (
+            "sku_lists.yaml",
+            "  - Standard_D4a_v4\n",
+            "  - Standard_DS3_v2\n",
+            "found ['Standard_DS3_v2'] twice",
+        ),
+        ("sku_lists.yaml", '  Standard_DS3_v2: "4|0|14|28"\n', "", "found none for ['Standard_DS3_v2']"),
+        ("sku_lists.yaml", "finetune:\n", "training:\n", "found none for ['finetune']"),
+        ("sku_lists.yaml", "inference:\n", "inference: ]\n", "expected YAML"),
+        ("spec.yaml", "  # <<< tags\n", "", "found 0; restore its two marker lines"),
+        ("spec.yaml", "  # <<< tags\n", "  # <<< tags\n  task: x\n", "['task'] twice"),
+    ],
+)
+def test_an_unusable_file_is_named_and_left_alone(
+    asset_copy: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, message: str
+) -> None:
+    path = asset_copy / file
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    before = (asset_copy / "spec.yaml").read_bytes()
+    assert main(["--folder", str(asset_copy)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(file)
+    assert message in error
+    assert (asset_copy / "spec.yaml").read_bytes() == before
+
+
+def test_an_absent_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--folder", str(tmp_path)]) == 1
+    assert "spec.yaml" in capsys.readouterr().err
