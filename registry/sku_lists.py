@@ -89,9 +89,7 @@ def read_sku_lists(path: Path) -> dict[str, SkuList]:
         raise SkuListsError(
             f"{path.name}: expected the mappings {[*SCENARIOS, 'sizes']}, found none for {absent}; add them"
         )
-    sizes = {
-        name: SkuSpec.parse(text, f"{path.name}: sizes.{name}") for name, text in document["sizes"].items()
-    }
+    sizes = {name: SkuSpec.parse(text, f"{path.name}: sizes.{name}") for name, text in document["sizes"].items()}
     return {name: _sku_list(document[name], sizes, f"{path.name}: {name}") for name in SCENARIOS}
 
 
@@ -108,8 +106,7 @@ def _sku_list(section: dict[str, Any], sizes: dict[str, SkuSpec], where: str) ->
     unsized = [name for name in allowed if name not in sizes]
     if unsized:
         raise SkuListsError(
-            f"{where}.allow_list: expected a size for each machine, found none for {unsized}; "
-            "add it under sizes"
+            f"{where}.allow_list: expected a size for each machine, found none for {unsized}; add it under sizes"
         )
     smallest = SkuSpec.smallest([sizes[name] for name in allowed])
     if minimum != smallest:
@@ -258,8 +255,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.check and changes:
         listed = "".join(f"  {line}\n" for line in changes)
         sys.stderr.write(
-            "spec.yaml is not what sku_lists.yaml renders to; "
-            f"run `{COMMAND}`, or correct sku_lists.yaml:\n{listed}"
+            f"spec.yaml is not what sku_lists.yaml renders to; run `{COMMAND}`, or correct sku_lists.yaml:\n{listed}"
         )
         return 1
     if changes:

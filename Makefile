@@ -1,0 +1,67 @@
+# Everything a person or CI runs here. Two environments stand behind it, .venv/serving (what the serving image has)
+# and .venv/dev (tests, training, the Azure SDK), because no single one can hold both; see pyproject.toml.
+# Each target sets up the one it needs, and again only after its pins have changed.
+
+.DEFAULT_GOAL := help
+
+# The interpreter that the environments are made with: the first of these that is 3.11 or 3.12.
+PYTHON ?= python3.11 python3.12 python3
+# Given to `make score` and `make serve`: a model folder, and the port for `make serve`.
+MODEL ?=
+PORT ?=
+
+server = .venv/serving/bin/python -m registry.local_server
+
+.PHONY: help score serve test lint lock
+
+help:  ## Say what there is to run
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+
+score: .venv/serving/.installed  ## Answer sample_input.json once, through the inference server (MODEL=FOLDER)
+	@$(server) score $(if $(MODEL),--model '$(MODEL)')
+
+serve: .venv/serving/.installed  ## Keep the inference server running on this machine (MODEL=FOLDER PORT=5001)
+	@$(server) serve $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port '$(PORT)')
+
+test: .venv/serving/.installed .venv/dev/.installed  ## Run every test
+	@.venv/dev/bin/python -m pytest --durations=10
+
+lint: .venv/dev/.installed  ## Check style, formatting and types
+	@.venv/dev/bin/python -m ruff check .
+	@.venv/dev/bin/python -m ruff format --check .
+	@.venv/dev/bin/python -m mypy
+
+# A CPU build of torch calls itself 2.13.0+cpu, which other machines cannot find; 2.13.0 fits every build.
+lock: .venv/dev/.installed  ## Pin the newest packages that pyproject.toml allows, for both environments
+	@for set in serving dev; do \
+		CUSTOM_COMPILE_COMMAND="make lock" .venv/dev/bin/python -m piptools compile --quiet --upgrade \
+			--strip-extras --unsafe-package pip --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+			--no-emit-options --extra $$set --output-file environment/$$set/requirements.txt pyproject.toml && \
+		sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' environment/$$set/requirements.txt || exit 1; \
+	done
+
+# The stamp is written last, so a set-up that was cut short starts over. Wheels only: nothing is compiled here.
+.venv/%/.installed: environment/%/requirements.txt
+	@python=; found=; \
+	for candidate in $(PYTHON); do \
+		version=$$($$candidate -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue; \
+		found="$$found $$candidate is $$version;"; \
+		case $$version in 3.11|3.12) python=$$candidate; break;; esac; \
+	done; \
+	if [ -z "$$python" ]; then \
+		echo "expected Python 3.11 or 3.12, found:$${found:- none of $(PYTHON);}" \
+			"install one and name it, as in: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; \
+		exit 1; \
+	fi; \
+	echo "setting up .venv/$* with Python $$version (once; after a change of $< again)" >&2; \
+	mkdir -p .venv && log=.venv/$*.log && \
+	if { .venv/$*/bin/python -m pip --version || $$python -m venv --clear .venv/$*; } > $$log 2>&1 && \
+		.venv/$*/bin/python -m pip install --disable-pip-version-check --no-input \
+			--only-binary=:all: --requirement $< >> $$log 2>&1; \
+	then touch $@; \
+	else \
+		tail -n 20 $$log >&2; \
+		echo "could not set up .venv/$*; the end of .venv/$*.log is above:" \
+			"mend what it names (a network, a full disk) and run make again" >&2; \
+		exit 1; \
+	fi
