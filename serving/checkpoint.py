@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import ml_dtypes  # noqa: F401 - teaches numpy the name bfloat16, which safetensors needs
+import ml_dtypes  # noqa: F401 - comes with onnx; teaches numpy the name bfloat16, which safetensors needs
 import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
@@ -56,7 +56,7 @@ class BertConfig:
             if config.get(key, value) != value:
                 raise ModelFolderError(f"config.json: expected {key} {value!r}, found {config[key]!r}")
         activation = config.get("hidden_act", "gelu")
-        if activation not in ACTIVATIONS:
+        if activation not in list(ACTIVATIONS):
             raise ModelFolderError(f"config.json: expected hidden_act in {sorted(ACTIVATIONS)}, found {activation!r}")
         for key in _DIMENSIONS.values():
             if type(config.get(key)) is not int or not 0 < config[key] < 2**24:
@@ -67,7 +67,10 @@ class BertConfig:
             raise ModelFolderError(
                 f"config.json: hidden_size {hidden} is not a multiple of num_attention_heads {heads}"
             )
-        return cls(**dimensions, layer_norm_eps=float(config.get("layer_norm_eps", 1e-12)), activation=activation)
+        epsilon = config.get("layer_norm_eps", 1e-12)
+        if type(epsilon) is not float:
+            raise ModelFolderError(f"config.json: expected a number as layer_norm_eps, found {epsilon!r}")
+        return cls(**dimensions, layer_norm_eps=epsilon, activation=activation)
 
 
 @dataclass(frozen=True)

@@ -117,11 +117,17 @@ def _load(body: str, settings: Settings) -> dict[str, Json]:
     size = len(body.encode("utf-8", "surrogatepass"))
     if size > settings.max_body_bytes:
         raise TooLarge("body_too_large", f"the body has {size} bytes, expected at most {settings.max_body_bytes}")
+    if not body.strip():
+        raise BadRequest(
+            "invalid_json",
+            "the body is empty, or was sent as a form; send JSON with the header Content-Type: application/json",
+        )
     try:
         fields = json.loads(body)
-    except (ValueError, RecursionError) as exc:
-        why = str(exc) if isinstance(exc, json.JSONDecodeError) else "it cannot be read"
-        raise BadRequest("invalid_json", f"the body is not JSON: {why}") from exc
+    except json.JSONDecodeError as exc:
+        raise BadRequest("invalid_json", f"the body is not JSON: {exc}") from exc
+    except (ValueError, RecursionError) as exc:  # a number of thousands of digits, brackets by the thousand
+        raise BadRequest("invalid_json", "the body's JSON is nested too deep or has a number too long") from exc
     if not isinstance(fields, dict):
         raise BadRequest("invalid_json", f"expected a JSON object, found {_kind(fields)}")
     return fields
@@ -236,7 +242,7 @@ def _kind(value: Json) -> str:
 
 def _listed(names: Iterable[Json]) -> str:
     """List keys of the client's for a message; a few, and not at length."""
-    shown = [str(name)[:40] for name in dict.fromkeys(names)]
+    shown = list(dict.fromkeys(str(name)[:40] for name in names))
     return ", ".join(shown[:10]) + (", …" if len(shown) > 10 else "")
 
 

@@ -1,0 +1,69 @@
+"""Tiny real checkpoints, made once a session."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertForMaskedLM
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+def save_tokenizer(folder: Path, lines: list[str], lowercase: bool) -> int:
+    """Write a WordPiece tokenizer of about 100 tokens, trained on the lines; return how many it has."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    trainer = trainers.WordPieceTrainer(vocab_size=100, special_tokens=SPECIAL, show_progress=False)
+    tokenizer.train_from_iterator(lines, trainer)
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    described = {"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase, "model_max_length": 32}
+    (folder / "tokenizer_config.json").write_text(json.dumps(described), encoding="utf-8")
+    return tokenizer.get_vocab_size()
+
+
+@pytest.fixture(scope="session")
+def lines() -> list[str]:
+    """600 sentences of a small grammar, all different, with numbers that WordPiece splits into several pieces."""
+    draw = random.Random(17).choice
+    who, how, where = ["cat", "dog", "bird", "mouse"], ["warm", "cold", "red"], ["mat", "roof", "chair", "garden"]
+    return [
+        f"The {draw(who)} sat on the {draw(how)} {draw(where)} and looked at moon number {n}."
+        for n in range(1000, 1600)
+    ]
+
+
+@pytest.fixture(scope="session")
+def make_checkpoint(lines: list[str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Make BERTs of two layers, 32 wide, with 32 positions and random weights; keywords go to their config."""
+
+    def make(lowercase: bool = True, **config: object) -> Path:
+        folder = tmp_path_factory.mktemp("checkpoint") / "tiny-bert"
+        folder.mkdir()
+        size = save_tokenizer(folder, lines, lowercase)
+        torch.manual_seed(17)
+        sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+        model = BertForMaskedLM(BertConfig(**{"vocab_size": size, "max_position_embeddings": 32, **sizes, **config}))
+        model.save_pretrained(folder)
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
+    """An uncased tiny BERT with the usual small random weights: a place to train from."""
+    return make_checkpoint()
+
+
+@pytest.fixture(scope="session")
+def sharp_checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
+    """An uncased tiny BERT with large random weights: its answers differ by word and by context."""
+    return make_checkpoint(initializer_range=0.5)

@@ -1,0 +1,117 @@
+"""Compiled graphs: kept by content, written whole or not at all, and checked before they are kept."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from safetensors.torch import load_file, save_file
+
+import serving.compile
+from serving.compile import compiled, content_hash, main, resolve_precision
+from serving.errors import ModelFolderError
+from serving.graph import quantize_columns
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def folder(checkpoint: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(checkpoint, tmp_path / "model", ignore=shutil.ignore_patterns(".compiled")))
+
+
+def test_a_second_time_takes_the_graph_that_is_there(folder: Path) -> None:
+    first = compiled(folder, "fp32")
+    written = first.stat().st_mtime_ns
+    assert first.parent == folder / ".compiled"
+    assert compiled(folder, "fp32") == first
+    assert first.stat().st_mtime_ns == written
+    assert compiled(folder, "int8") != first
+
+
+def test_other_weights_or_another_config_are_compiled_anew(folder: Path) -> None:
+    before = content_hash(folder, "fp32", 8)
+    config = folder / "config.json"
+    config.write_text(config.read_text() + " ")
+    changed = content_hash(folder, "fp32", 8)
+    tensors = load_file(folder / "model.safetensors")
+    tensors["cls.predictions.bias"] += 1
+    save_file(tensors, folder / "model.safetensors")
+    assert len({before, changed, content_hash(folder, "fp32", 8), content_hash(folder, "fp32", 7)}) == 4
+
+
+def test_a_read_only_model_folder_is_compiled_into_the_users_cache(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (folder / ".compiled").write_text("a file where the folder would be: root can write to any folder")
+    assert compiled(folder, "fp32").parent == tmp_path / "cache" / "bert-scoring"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / ".compiled"))
+    with pytest.raises(ModelFolderError, match="found none writable of .*; set SCORING_CACHE_DIR"):
+        compiled(folder, "int8")
+
+
+def test_weights_that_are_not_numbers_are_refused(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    tensors["cls.predictions.transform.dense.bias"][0] = math.nan
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(ModelFolderError, match="off the reference by nan, .* infinite or NaN weights"):
+        compiled(folder, "fp32")
+    assert list((folder / ".compiled").iterdir()) == []
+
+
+def test_a_graph_that_differs_from_the_reference_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = serving.compile.reference.logits
+    monkeypatch.setattr(serving.compile.reference, "logits", lambda source, ids: -right(source, ids))
+    with pytest.raises(ModelFolderError, match="the int8 graph is off the reference by 2, .*; serve it in fp32"):
+        compiled(folder, "int8")
+
+
+def test_a_write_that_fails_leaves_nothing_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        compiled(folder, "fp32")
+    assert list((folder / ".compiled").iterdir()) == []
+
+
+def test_the_command_prints_where_the_graph_is_and_shows_its_progress(folder: Path) -> None:
+    command = [sys.executable, "-m", "serving.compile", str(folder), "--precision", "int8"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()).parent == folder / ".compiled"
+    for stage in ("to int8:", "read", "build", "check", "write", "relative error"):
+        assert stage in done.stderr
+
+
+def test_the_command_says_what_is_wrong_and_exits_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(tmp_path / "nowhere")]) == 1
+    assert "expected a model folder, found no such folder" in capsys.readouterr().err
+    logging.getLogger("serving.compile").handlers.clear()
+
+
+def test_auto_takes_int8_where_the_cpu_has_its_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
+    for has_them, expected in ((True, "int8"), (False, "fp32")):
+        monkeypatch.setattr(serving.compile, "has_int8_products", lambda has_them=has_them: has_them)
+        assert resolve_precision("auto") == expected
+    assert resolve_precision("fp32") == "fp32"
+
+
+@given(
+    weight=hnp.arrays("float32", hnp.array_shapes(min_dims=2, max_dims=2), elements=st.floats(-100, 100, width=32)),
+    bits=st.sampled_from([7, 8]),
+)
+def test_quantized_weights_are_within_half_a_step(weight: object, bits: int) -> None:
+    quantized, scale = quantize_columns(weight, bits)
+    assert abs(quantized.astype(int)).max() < 2 ** (bits - 1)
+    assert (abs(quantized * scale - weight) <= scale * 0.5001).all()

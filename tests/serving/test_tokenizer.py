@@ -1,0 +1,91 @@
+"""Windows around masks, and tokenizers that are not this model's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.errors import ModelFolderError
+from serving.tokenizer import MaskTokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(checkpoint: Path) -> MaskTokenizer:
+    return MaskTokenizer(checkpoint / "tokenizer.json", vocab_size=100, max_positions=32)
+
+
+@given(data=st.data())
+def test_every_mask_is_in_exactly_one_passage_with_context_on_both_sides(
+    tokenizer: MaskTokenizer, data: st.DataObject
+) -> None:
+    length = data.draw(st.integers(1, 300))
+    masks = sorted(data.draw(st.sets(st.integers(0, length - 1), min_size=1, max_size=12)))
+    ids = [tokenizer.mask_id if index in masks else 10 + index for index in range(length)]
+    passages = tokenizer.passages(ids, masks)
+    seen = []
+    for passage in passages:
+        assert len(passage.ids) <= 32
+        assert (passage.ids[0], passage.ids[-1]) == (tokenizer.cls_id, tokenizer.sep_id)
+        for mask in passage.masks:
+            assert passage.ids[mask] == tokenizer.mask_id
+            found = masks[len(seen)]
+            seen.append(found)
+            # A quarter of the window, or all that the text has, is there on either side.
+            assert mask - 1 >= min(found, tokenizer.window // 4)
+            assert len(passage.ids) - 2 - mask >= min(length - 1 - found, tokenizer.window // 4 - 1)
+    assert seen == masks
+    assert (len(passages) == 1) or length > tokenizer.window
+
+
+def test_masks_are_found_with_their_place_in_the_users_text(tokenizer: MaskTokenizer) -> None:
+    text = "  The [MASK],  the[MASK]!"
+    encoded = tokenizer.encode([text])[0]
+    assert [text[start:end] for start, end in encoded.spans] == ["[MASK]", "[MASK]"]
+    assert [encoded.ids[mask] for mask in encoded.masks] == [tokenizer.mask_id] * 2
+
+
+def test_truncation_and_padding_in_the_file_are_not_used(checkpoint: Path, tmp_path: Path) -> None:
+    written = json.loads((checkpoint / "tokenizer.json").read_text())
+    written["truncation"] = {"max_length": 4, "strategy": "LongestFirst", "stride": 0, "direction": "Right"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(written))
+    cut = MaskTokenizer(tmp_path / "tokenizer.json", 100, 32)
+    assert len(cut.encode(["the cat sat on the warm mat [MASK]"])[0].masks) == 1
+
+
+def test_a_word_that_the_vocabulary_has_is_not_split(tokenizer: MaskTokenizer) -> None:
+    assert len(tokenizer.pieces("cat") or []) == 1
+    assert tokenizer.pieces("☃") is None
+    assert tokenizer.pieces("") is None
+
+
+def test_an_uncased_tokenizer_normalizes_case_and_a_cased_one_does_not(
+    tokenizer: MaskTokenizer, make_checkpoint: Callable[..., Path]
+) -> None:
+    cased = MaskTokenizer(make_checkpoint(lowercase=False) / "tokenizer.json", 100, 32)
+    assert (tokenizer.normalize("Été"), cased.normalize("Été")) == ("ete", "Été")
+
+
+@pytest.mark.parametrize(
+    ("content", "vocab_size", "message"),
+    [
+        ("not json", 100, "expected a tokenizer of the tokenizers library"),
+        (None, 50, "expected token ids below config.json's vocab_size 50"),
+        ('{"model": {"type": "WordPiece", "vocab": {"[UNK]": 0}}}', 100, r"found no \[CLS\], \[SEP\]"),
+    ],
+)
+def test_a_tokenizer_of_another_model_is_named(
+    checkpoint: Path, tmp_path: Path, content: str | None, vocab_size: int, message: str
+) -> None:
+    path = tmp_path / "tokenizer.json"
+    if content and content.startswith("{"):
+        written = json.loads((checkpoint / "tokenizer.json").read_text())
+        written["model"]["vocab"], written["added_tokens"], written["post_processor"] = {"[UNK]": 0}, [], None
+        content = json.dumps(written)
+    path.write_text(content or (checkpoint / "tokenizer.json").read_text())
+    with pytest.raises(ModelFolderError, match=message):
+        MaskTokenizer(path, vocab_size, 32)
