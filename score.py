@@ -1,5 +1,6 @@
 """The scoring script: what Azure ML's inference server calls. Wiring only; the work is in `serving`."""
 
+import logging
 from http import HTTPStatus
 from pathlib import Path
 
@@ -13,7 +14,10 @@ _service: Service | None = None
 
 def init() -> None:
     """Load the model, once in each worker."""
-    global _service  # noqa: PLW0603 - the server's interface: init() leaves what run() uses
+    global _service
+    # The server configures its own logger only: without this, ours would say nothing below a warning.
+    logging.getLogger("serving").setLevel(logging.INFO)
+    logging.getLogger("serving").handlers = logging.getLogger("azmlinfsrv").handlers
     _service = Service.start(Path(__file__).parent)
 
 

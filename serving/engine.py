@@ -40,8 +40,7 @@ class Engine:
         self._threads = threads
         self._batch_tokens = batch_tokens
         self._lock = threading.Lock()
-        self._session: ort.InferenceSession | None = None
-        self._opened_by = 0
+        self._sessions: dict[int, ort.InferenceSession] = {}
 
     def warm_up(self) -> None:
         """Open the graph now and run it once, so that the first request does not wait for it."""
@@ -110,6 +109,9 @@ class Engine:
         }
 
     def _open(self) -> ort.InferenceSession:
-        if self._session is None or self._opened_by != os.getpid():
-            self._session, self._opened_by = open_session(self._graph, self._threads), os.getpid()
-        return self._session
+        # A session of the process that this one was forked from is never used, nor given up: its destructor would
+        # wait for threads that do not exist here.
+        session = self._sessions.get(os.getpid())
+        if session is None:
+            session = self._sessions[os.getpid()] = open_session(self._graph, self._threads)
+        return session

@@ -6,22 +6,20 @@ DIALECTS is the contract: how each client's body is recognized, an example of it
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from serving.errors import BadRequest, TooLarge
 from serving.fill_mask import Filled
+from serving.rows import Json, kind_of, list_of_texts, listed, one_text, table
 from serving.settings import Settings
-
-Json: TypeAlias = Any
-"""A value as json.loads returns it: nothing is known of it yet."""
-
-TEXT_COLUMNS = ("input_string", "text", "inputs", "prompt")
-"""Names under which a table's texts are looked for where it has several columns."""
 
 IGNORED_KEYS = {"options", "signature_name"}
 """What the clients of Hugging Face and TensorFlow Serving add, and no answer depends on."""
+
+EXPECTED: dict[type, str] = {str: "a text", list: "a list of texts", dict: "an object with the texts in a column"}
+"""What a dialect's types are called in a message."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +34,46 @@ class Parameters:
 class Dialect:
     """How one kind of client writes a request and reads the answer.
 
-    `key` and `accepts` recognize it, `texts` reads the rows, `top_k` is how many candidates a mask its client expects
-    without asking (None: the best word alone), and `wrap` turns the list of answers into the body.
+    `key`, with a value of one of `types`, recognizes it and `read` takes the rows from that value. `top_k` is how many
+    candidates a mask its client expects without asking; with None it gets the best word alone. An answer is a list, or
+    what stands for the text where it was sent alone; `predictions` puts it under that key.
     """
 
     name: str
     key: str
-    accepts: Callable[[Json], bool]
-    texts: Callable[[Json, str], list[Json]]
+    types: tuple[type, ...]
+    read: Callable[[Json, str], list[Json]]
     top_k: int | None
-    wrap: Callable[[list[Json], Json], Json]
-    example: dict[str, Json]
+    predictions: bool
+    example: dict[str, Any]
+
+
+_TEXT = "Paris is the [MASK] of France."
+_FRAME = {"columns": ["input_string"], "data": [[_TEXT]]}
+
+DIALECTS = (
+    # Azure ML, as on the model card
+    Dialect("azureml", "input_data", (list, dict), table, None, False, {"input_data": [_TEXT]}),
+    # the notebooks of azureml-examples
+    Dialect("azureml-examples", "inputs", (dict,), table, None, False, {"inputs": {"input_string": [_TEXT]}}),
+    # huggingface_hub.InferenceClient and Hugging Face's endpoints
+    Dialect("hugging-face", "inputs", (str,), one_text, 5, False, {"inputs": _TEXT, "parameters": {"top_k": 2}}),
+    Dialect("hugging-face-list", "inputs", (list,), list_of_texts, 5, False, {"inputs": [_TEXT]}),
+    # MLflow and KServe v1
+    Dialect("mlflow-split", "dataframe_split", (dict,), table, None, True, {"dataframe_split": _FRAME}),
+    Dialect(
+        "mlflow-records",
+        "dataframe_records",
+        (list,),
+        list_of_texts,
+        None,
+        True,
+        {"dataframe_records": [{"text": _TEXT}]},
+    ),
+    Dialect("kserve", "instances", (list,), list_of_texts, None, True, {"instances": [_TEXT]}),
+    # Banana Serverless's BERT server
+    Dialect("banana", "prompt", (str,), one_text, 5, False, {"prompt": _TEXT}),
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +104,8 @@ class Request:
         for masks in filled:
             answers: list[Json] = [found[0].token_str if plain else [asdict(word) for word in found] for found in masks]
             rows.append(answers[0] if len(answers) == 1 else answers)
-        return self.dialect.wrap(rows, self.data)
+        answer = rows[0] if isinstance(self.data, str) else rows
+        return {"predictions": answer} if self.dialect.predictions else answer
 
 
 def parse(body: str, settings: Settings) -> Request:
@@ -85,23 +113,24 @@ def parse(body: str, settings: Settings) -> Request:
     fields = _load(body, settings)
     present = [dialect for dialect in DIALECTS if dialect.key in fields]
     if len({dialect.key for dialect in present}) > 1:
-        raise BadRequest("ambiguous_request", f"expected one kind of input, found {_listed(d.key for d in present)}")
+        raise BadRequest("ambiguous_request", f"expected one kind of input, found {listed(d.key for d in present)}")
     if not present:
         raise BadRequest(
             "unknown_request",
-            f"expected one of {_listed(d.key for d in DIALECTS)}, found {_listed(fields) or 'no keys'}; "
+            f"expected one of {listed(d.key for d in DIALECTS)}, found {listed(fields) or 'no keys'}; "
             f"for example {json.dumps(DIALECTS[0].example)}",
         )
     data = fields[present[0].key]
-    dialect = next((dialect for dialect in present if dialect.accepts(data)), None)
+    dialect = next((dialect for dialect in present if isinstance(data, dialect.types)), None)
     if dialect is None:
-        raise _not_rows(present[0].key, data)
+        wanted = " or ".join(EXPECTED[kind] for dialect in present for kind in dialect.types)
+        raise BadRequest("invalid_rows", f"expected {present[0].key} to be {wanted}, found {kind_of(data)}")
     unknown = set(fields) - {dialect.key, "parameters", "params"} - IGNORED_KEYS
     if unknown:
-        raise BadRequest("unknown_key", f"expected {dialect.key} and parameters, found also {_listed(sorted(unknown))}")
+        raise BadRequest("unknown_key", f"expected {dialect.key} and parameters, found also {listed(sorted(unknown))}")
     nested = data.get("parameters") if isinstance(data, dict) else None
     parameters = _parameters([fields.get("parameters"), fields.get("params"), nested], settings)
-    texts = dialect.texts(data, dialect.key)
+    texts = dialect.read(data, dialect.key)
     if len(texts) > settings.max_rows:
         raise TooLarge(
             "too_many_rows",
@@ -129,7 +158,7 @@ def _load(body: str, settings: Settings) -> dict[str, Json]:
     except (ValueError, RecursionError) as exc:  # a number of thousands of digits, brackets by the thousand
         raise BadRequest("invalid_json", "the body's JSON is nested too deep or has a number too long") from exc
     if not isinstance(fields, dict):
-        raise BadRequest("invalid_json", f"expected a JSON object, found {_kind(fields)}")
+        raise BadRequest("invalid_json", f"expected a JSON object, found {kind_of(fields)}")
     return fields
 
 
@@ -139,13 +168,13 @@ def _parameters(places: list[Json], settings: Settings) -> Parameters:
         raise BadRequest("invalid_parameter", "expected parameters in one place, found them in several")
     values = given[0] if given else {}
     if not isinstance(values, dict):
-        raise BadRequest("invalid_parameter", f"expected parameters to be an object, found {_kind(values)}")
+        raise BadRequest("invalid_parameter", f"expected parameters to be an object, found {kind_of(values)}")
     unknown = sorted(set(values) - {"top_k", "targets"})
     if unknown:
-        raise BadRequest("unknown_parameter", f"expected top_k or targets, found {_listed(unknown)}")
+        raise BadRequest("unknown_parameter", f"expected top_k or targets, found {listed(unknown)}")
     top_k, targets = values.get("top_k"), values.get("targets")
     if top_k is not None and (type(top_k) is not int or not 1 <= top_k <= settings.max_top_k):
-        found = top_k if type(top_k) is int else _kind(top_k)
+        found = top_k if type(top_k) is int else kind_of(top_k)
         raise BadRequest("invalid_parameter", f"expected top_k from 1 to {settings.max_top_k}, found {found}")
     return Parameters(top_k, None if targets is None else _targets(targets, settings.max_targets))
 
@@ -153,17 +182,17 @@ def _parameters(places: list[Json], settings: Settings) -> Parameters:
 def _targets(targets: Json, limit: int) -> list[str]:
     words = [targets] if isinstance(targets, str) else targets
     if not isinstance(words, list) or not words or len(words) > limit:
-        found = f"{len(words)} of them" if isinstance(words, list) else _kind(words)
+        found = f"{len(words)} of them" if isinstance(words, list) else kind_of(words)
         raise BadRequest("invalid_parameter", f"expected targets to be 1 to {limit} words, found {found}")
     for word in words:
         if not isinstance(word, str) or not word.strip() or not _is_unicode(word):
-            raise BadRequest("invalid_parameter", f"expected each of targets to be a word, found {_kind(word)}")
+            raise BadRequest("invalid_parameter", f"expected each of targets to be a word, found {kind_of(word)}")
     return words
 
 
 def _check_text(text: Json, name: str, index: int) -> None:
     if not isinstance(text, str):
-        raise BadRequest("not_text", f"expected {name} to be a text, found {_kind(text)}", index)
+        raise BadRequest("not_text", f"expected {name} to be a text, found {kind_of(text)}", index)
     if not _is_unicode(text):
         raise BadRequest(
             "not_text", f"{name} has half of a surrogate pair (\\ud800 to \\udfff), which is no character", index
@@ -172,149 +201,3 @@ def _check_text(text: Json, name: str, index: int) -> None:
 
 def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text) if not text.isascii() else True
-
-
-def _list(data: Json, name: str) -> list[Json]:
-    """Read a list of texts, or of records with a column of texts."""
-    if not isinstance(data, list):
-        raise _not_rows(name, data)
-    if data and all(isinstance(row, dict) for row in data):
-        column = _text_column(list(data[0]), name)
-        return [row.get(column) for row in data]
-    return data
-
-
-def _table(data: Json, name: str) -> list[Json]:
-    """Read a list, a {"columns", "index", "data"} frame, or a {column: list} object."""
-    if not isinstance(data, dict):
-        return _list(data, name)
-    if "columns" in data:
-        return _frame(data, name)
-    columns = {column: values for column, values in data.items() if column != "parameters"}
-    values = columns[_text_column(list(columns), name)]
-    if not isinstance(values, list):
-        raise _not_rows(f"{name}'s column", values)
-    return values
-
-
-def _frame(data: Mapping[str, Json], name: str) -> list[Json]:
-    columns, rows = data["columns"], data.get("data")
-    if not isinstance(columns, list) or not isinstance(rows, list):
-        raise BadRequest("invalid_rows", f"expected {name} to have columns and data, both lists, found {_listed(data)}")
-    place = columns.index(_text_column(columns, name))
-    if len(columns) == 1 and not any(isinstance(row, list) for row in rows):
-        return rows  # a frame of one column is often written without the inner lists
-    for index, row in enumerate(rows):
-        if not isinstance(row, list) or len(row) != len(columns):
-            found = f"{len(row)} values" if isinstance(row, list) else _kind(row)
-            raise BadRequest(
-                "invalid_rows", f"expected {name}.data[{index}] to have {len(columns)} values, found {found}", index
-            )
-    return [row[place] for row in rows]
-
-
-def _text_column(columns: list[Json], name: str) -> Json:
-    if len(columns) == 1:
-        return columns[0]
-    found = next((column for column in TEXT_COLUMNS if column in columns), None)
-    if found is None:
-        expected = f"one column, or one called {' or '.join(TEXT_COLUMNS)}"
-        raise BadRequest("invalid_rows", f"expected {name} to have {expected}, found {_listed(columns) or 'none'}")
-    return found
-
-
-def _not_rows(name: str, data: Json) -> BadRequest:
-    return BadRequest("invalid_rows", f"expected {name} to be a list of texts, found {_kind(data)}")
-
-
-def _kind(value: Json) -> str:
-    """Name what was found by its JSON type, never by its content: messages end up in logs."""
-    names = {
-        str: "a text",
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        list: "a list",
-        dict: "an object",
-    }
-    return names.get(type(value), "null")
-
-
-def _listed(names: Iterable[Json]) -> str:
-    """List keys of the client's for a message; a few, and not at length."""
-    shown = list(dict.fromkeys(str(name)[:40] for name in names))
-    return ", ".join(shown[:10]) + (", …" if len(shown) > 10 else "")
-
-
-def _as_list(rows: list[Json], _data: Json) -> Json:
-    return rows
-
-
-def _as_predictions(rows: list[Json], _data: Json) -> Json:
-    return {"predictions": rows}
-
-
-def _as_hugging_face(rows: list[Json], data: Json) -> Json:
-    return rows[0] if isinstance(data, str) else rows
-
-
-def _is_table(data: Json) -> bool:
-    return isinstance(data, list | dict)
-
-
-def _one_or_more(data: Json, name: str) -> list[Json]:
-    return [data] if isinstance(data, str) else _list(data, name)
-
-
-_TEXT = "Paris is the [MASK] of France."
-
-DIALECTS = (
-    # Azure ML, as on the model card
-    Dialect("azureml", "input_data", _is_table, _table, None, _as_list, {"input_data": [_TEXT]}),
-    # the notebooks of azureml-examples
-    Dialect(
-        "azureml-examples",
-        "inputs",
-        lambda data: isinstance(data, dict),
-        _table,
-        None,
-        _as_list,
-        {"inputs": {"input_string": [_TEXT]}},
-    ),
-    # huggingface_hub.InferenceClient and Hugging Face's endpoints
-    Dialect(
-        "hugging-face",
-        "inputs",
-        lambda data: isinstance(data, str | list),
-        _one_or_more,
-        5,
-        _as_hugging_face,
-        {"inputs": _TEXT, "parameters": {"top_k": 2}},
-    ),
-    # MLflow and KServe v1
-    Dialect(
-        "mlflow-split",
-        "dataframe_split",
-        lambda data: isinstance(data, dict),
-        _table,
-        None,
-        _as_predictions,
-        {"dataframe_split": {"columns": ["input_string"], "data": [[_TEXT]]}},
-    ),
-    Dialect(
-        "mlflow-records",
-        "dataframe_records",
-        lambda data: isinstance(data, list),
-        _list,
-        None,
-        _as_predictions,
-        {"dataframe_records": [{"input_string": _TEXT}]},
-    ),
-    Dialect(
-        "kserve", "instances", lambda data: isinstance(data, list), _list, None, _as_predictions, {"instances": [_TEXT]}
-    ),
-    # Banana Serverless's BERT server
-    Dialect(
-        "banana", "prompt", lambda data: isinstance(data, str), _one_or_more, 5, _as_hugging_face, {"prompt": _TEXT}
-    ),
-)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -44,7 +45,8 @@ class Service:
         start = time.perf_counter()
         settings = Settings.from_env()
         model = FillMask.load(chosen_folder(root), settings=settings)
-        model.engine.warm_up()
+        if os.environ.get("WORKER_PRELOAD", "").lower() != "true":  # this process will serve, not fork those that do
+            model.engine.warm_up()
         logger.info("serving %s; ready after %.1f s", model.name, time.perf_counter() - start)
         return cls(model, settings)
 

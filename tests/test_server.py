@@ -1,0 +1,144 @@
+"""The asset as its users meet it: Microsoft's inference server on score.py, over HTTP."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from huggingface_hub import InferenceClient
+
+from registry.local_server import LocalServer, LocalServerError, Reply, local_server
+
+ROOT = Path(__file__).resolve().parents[1]
+SERVING_PYTHON = ROOT / ".venv/serving/bin/python"
+PARIS = "Paris is the [MASK] of France."
+SECRET = "a sentence of the user's that no log may show"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LocalServer]:
+    """One server for all tests, as a fresh checkout starts it: no model folder is named."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("AZUREML_MODEL_DIR", raising=False)
+        with local_server(python=SERVING_PYTHON) as running:
+            yield running
+
+
+def post(server: LocalServer, body: object) -> Reply:
+    return server.post(body if isinstance(body, bytes) else json.dumps(body).encode())
+
+
+def test_the_cards_request_gets_the_cards_answer(server: LocalServer) -> None:
+    reply = post(server, json.loads((ROOT / "sample_input.json").read_text(encoding="utf-8")))
+    assert reply.status == 200
+    first, second = json.loads(reply.body)
+    assert first == "capital"
+    assert second in {"great", "good", "beautiful", "nice", "new", "happy", "perfect", "lovely", "big", "wonderful"}
+
+
+def test_hugging_faces_client_is_answered_in_its_own_shape(server: LocalServer) -> None:
+    client = InferenceClient(model=f"{server.url}/score")
+    found = client.fill_mask(PARIS)
+    assert (len(found), found[0].token_str, found[0].sequence) == (5, "capital", "Paris is the capital of France.")
+    assert len(client.fill_mask(PARIS, top_k=2)) == 2
+    asked = client.fill_mask(PARIS, targets=["metropolis", "capital", "supercity"])
+    assert [word.token_str for word in asked][0] == "capital"
+    assert {word.token_str for word in asked} == {"metropolis", "capital", "supercity"}
+
+
+def test_the_answer_says_which_model_gave_it_and_how_many_rows_were_windowed(server: LocalServer) -> None:
+    long = "We walked through the old streets and looked at the houses. " * 60 + PARIS + " It rained." * 200
+    reply = post(server, {"input_data": [PARIS, long]})
+    short, windowed = json.loads(reply.body)
+    assert (short, type(windowed)) == ("capital", str)
+    assert reply.headers["x-model-name"].startswith("embedded-")
+    assert reply.headers["x-windowed-rows"] == "1"
+    assert reply.headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code", "index"),
+    [
+        (b"{'input_data': [1", 400, "invalid_json", None),
+        (b"", 400, "invalid_json", None),
+        ({"data": [PARIS]}, 400, "unknown_request", None),
+        ({"input_data": [PARIS, SECRET]}, 400, "missing_mask", 1),
+        ({"input_data": [PARIS, 7]}, 400, "not_text", 1),
+        ({"input_data": [PARIS] * 10_000}, 413, "too_many_rows", None),
+        (json.dumps({"input_data": ["x" * 5_000_000]}).encode(), 413, "body_too_large", None),
+        ({"input_data": [PARIS], "parameters": {"targets": ["capital", "\U0001f389"]}}, 400, "unknown_target", None),
+        ({"input_data": ["[MASK]" * 65]}, 400, "too_many_masks", 0),
+    ],
+)
+def test_a_bad_request_is_answered_with_its_error(
+    server: LocalServer, body: object, status: int, code: str, index: int | None
+) -> None:
+    reply = post(server, body)
+    error = json.loads(reply.body)["error"]
+    assert (reply.status, error["code"], error.get("index")) == (status, code, index)
+    assert set(error) <= {"code", "message", "index"}
+    assert reply.headers["x-model-name"].startswith("embedded-")
+
+
+def test_an_empty_list_is_answered_with_an_empty_list(server: LocalServer) -> None:
+    reply = post(server, {"input_data": []})
+    assert (reply.status, json.loads(reply.body)) == (200, [])
+
+
+def test_bytes_that_are_no_text_are_refused(server: LocalServer) -> None:
+    assert post(server, b'{"input_data": ["\xff [MASK]"]}').status == 400
+
+
+def test_requests_at_the_same_time_get_their_own_answers(server: LocalServer) -> None:
+    capitals = [f"{name} is the [MASK] of {land}." for name, land in (("Paris", "France"), ("Rome", "Italy"))]
+    texts = [[*capitals, "Today is a [MASK] day!"][n % 3] + " And so on." * (n % 7) for n in range(42)]
+    alone = [post(server, {"inputs": text}).body for text in texts]
+    with ThreadPoolExecutor(12) as pool:
+        together = list(pool.map(lambda text: post(server, {"inputs": text}).body, texts))
+    for one, other in zip(alone, together, strict=True):
+        assert json.loads(one) == json.loads(other)
+
+
+def test_the_log_warns_of_the_embedded_model_and_shows_no_text_and_no_stack_trace(server: LocalServer) -> None:
+    post(server, {"input_data": [SECRET]})
+    post(server, {"input_data": [SECRET + " [MASK]"]})
+    log = server.log.read_text(encoding="utf-8")
+    assert len(re.findall(r" W \[\d+\] serving\.\S+ - bert-base-cased is not here", log)) == 1
+    assert re.search(r" I \[\d+\] serving\.service - serving embedded-\S+; ready after [\d.]+ s", log)
+    assert SECRET not in log
+    assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("preload", ["true", "false"])
+def test_every_worker_answers_with_the_folder_that_azure_names(
+    sharp_checkpoint: Path, tmp_path: Path, preload: str
+) -> None:
+    version = tmp_path / "azureml-models" / "my-bert" / "3"
+    shutil.copytree(sharp_checkpoint, version / "mlflow_model_folder")
+    env = {"WORKER_PRELOAD": preload, "WORKER_COUNT": "2"}
+    with local_server(version.parent / "3", python=SERVING_PYTHON, env=env) as server:
+        replies = [post(server, {"input_data": ["The [MASK] sat"]}) for _ in range(6)]
+        assert {reply.status for reply in replies} == {200}
+        assert {reply.headers["x-model-name"] for reply in replies} == {"my-bert"}
+
+
+@pytest.mark.parametrize(
+    ("env", "damage", "message"),
+    [
+        ({}, lambda folder: (folder / "model.safetensors").unlink(), "expected config.json and model.safetensors"),
+        ({"SCORING_MAX_ROWS": "many"}, lambda folder: None, "SCORING_MAX_ROWS: expected a whole number"),
+    ],
+)
+def test_a_server_that_cannot_start_says_why(
+    checkpoint: Path, tmp_path: Path, env: dict[str, str], damage: Callable[[Path], None], message: str
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoint, folder)
+    damage(folder)
+    with pytest.raises(LocalServerError, match=message), local_server(folder, python=SERVING_PYTHON, env=env):
+        pass
