@@ -19,7 +19,7 @@ def one_text(data: Json, _name: str) -> list[Json]:
     return [data]
 
 
-def list_of_texts(data: Json, name: str) -> list[Json]:
+def list_of_texts(data: list[Json], name: str) -> list[Json]:
     """Read a list of texts, or of records with a column of texts; raises BadRequest."""
     if data and all(isinstance(row, dict) for row in data):
         column = _text_column(list(data[0]), name)
