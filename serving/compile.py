@@ -85,7 +85,7 @@ def _writable(places: list[Path]) -> Path:
             logger.info("cannot keep compiled graphs in %s: %s", place, exc.strerror)
     raise ModelFolderError(
         f"expected a folder to keep the compiled graph in, found none writable of {', '.join(map(str, places))}; "
-        "set SCORING_CACHE_DIR"
+        "set BERT_SERVING_CACHE_DIR"
     )
 
 

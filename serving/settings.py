@@ -8,7 +8,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
-PREFIX = "SCORING_"
+PREFIX = "BERT_SERVING_"
+"""Ours alone: the inference server has a SCORING_TIMEOUT_MS of its own."""
+
 PRECISIONS = ("auto", "fp32", "int8")
 
 
@@ -18,7 +20,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True)
 class Settings:
-    """What can be set, with its default; a field `max_rows` is read from the variable `SCORING_MAX_ROWS`.
+    """What can be set, with its default; a field `max_rows` is read from the variable `BERT_SERVING_MAX_ROWS`.
 
     precision: fp32, int8, or auto: int8 where the CPU has VNNI or AMX instructions.
     threads: of one inference; 0 takes the CPUs that this process may really use.
@@ -44,7 +46,7 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read the settings; raises SettingsError for a value out of range or an unknown SCORING_ variable."""
+        """Read the settings; raises SettingsError for a value out of range or an unknown BERT_SERVING_ variable."""
         known = {PREFIX + field.name.upper(): field for field in fields(cls)}
         unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
         if unknown:

@@ -131,7 +131,7 @@ def test_every_worker_answers_with_the_folder_that_azure_names(
     ("env", "damage", "message"),
     [
         ({}, lambda folder: (folder / "model.safetensors").unlink(), "expected config.json and model.safetensors"),
-        ({"SCORING_MAX_ROWS": "many"}, lambda folder: None, "SCORING_MAX_ROWS: expected a whole number"),
+        ({"BERT_SERVING_MAX_ROWS": "many"}, lambda folder: None, "BERT_SERVING_MAX_ROWS: expected a whole number"),
     ],
 )
 def test_a_server_that_cannot_start_says_why(

@@ -56,7 +56,7 @@ def test_a_read_only_model_folder_is_compiled_into_the_users_cache(
     (folder / ".compiled").write_text("a file where the folder would be: root can write to any folder")
     assert compiled(folder, "fp32").parent == tmp_path / "cache" / "bert-scoring"
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / ".compiled"))
-    with pytest.raises(ModelFolderError, match="found none writable of .*; set SCORING_CACHE_DIR"):
+    with pytest.raises(ModelFolderError, match="found none writable of .*; set BERT_SERVING_CACHE_DIR"):
         compiled(folder, "int8")
 
 

@@ -12,7 +12,12 @@ from serving.settings import Settings, SettingsError
 
 
 def test_settings_are_read_from_the_environment() -> None:
-    environ = {"SCORING_MAX_ROWS": "7", "SCORING_PRECISION": "fp32", "SCORING_CACHE_DIR": "/tmp/x", "OTHER": "1"}  # noqa: S108
+    environ = {
+        "BERT_SERVING_MAX_ROWS": "7",
+        "BERT_SERVING_PRECISION": "fp32",
+        "BERT_SERVING_CACHE_DIR": "/tmp/x",
+        "OTHER": "1",
+    }  # noqa: S108
     settings = Settings.from_env(environ)
     assert (settings.max_rows, settings.precision, settings.cache_dir) == (7, "fp32", Path("/tmp/x"))  # noqa: S108
     assert Settings.from_env({}) == Settings()
@@ -21,12 +26,16 @@ def test_settings_are_read_from_the_environment() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("SCORING_PRECISION", "int4", "SCORING_PRECISION: expected one of auto, fp32, int8, found 'int4'"),
-        ("SCORING_MAX_ROWS", "0", "SCORING_MAX_ROWS: expected a whole number of at least 1, found '0'"),
-        ("SCORING_MAX_ROWS", "-1", "found '-1'"),
-        ("SCORING_MAX_ROWS", "²", "found '²'"),
-        ("SCORING_THREADS", "two", "SCORING_THREADS: expected a whole number of at least 0, found 'two'"),
-        ("SCORING_MAXROWS", "7", "unknown setting SCORING_MAXROWS; the settings are SCORING_BATCH_TOKENS, "),
+        ("BERT_SERVING_PRECISION", "int4", "BERT_SERVING_PRECISION: expected one of auto, fp32, int8, found 'int4'"),
+        ("BERT_SERVING_MAX_ROWS", "0", "BERT_SERVING_MAX_ROWS: expected a whole number of at least 1, found '0'"),
+        ("BERT_SERVING_MAX_ROWS", "-1", "found '-1'"),
+        ("BERT_SERVING_MAX_ROWS", "²", "found '²'"),
+        ("BERT_SERVING_THREADS", "two", "BERT_SERVING_THREADS: expected a whole number of at least 0, found 'two'"),
+        (
+            "BERT_SERVING_MAXROWS",
+            "7",
+            "unknown setting BERT_SERVING_MAXROWS; the settings are BERT_SERVING_BATCH_TOKENS, ",
+        ),
     ],
 )
 def test_a_wrong_setting_is_named(name: str, value: str, message: str) -> None:
