@@ -11,6 +11,7 @@ import gzip
 import lzma
 import random
 import zlib
+from array import array
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -26,10 +27,16 @@ from tqdm import tqdm
 IGNORED = -100
 """Label of a position that is not predicted: torch.nn.functional.cross_entropy's default ignore_index."""
 
+SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")
+
 Rows = npt.NDArray[np.int32]
 
 
-class TextError(ValueError):
+class PretrainError(ValueError):
+    """Training cannot start or go on; the message says what was expected, what was found and what to do."""
+
+
+class TextError(PretrainError):
     """A text file cannot be used for training; the message says which and why."""
 
 
@@ -41,12 +48,26 @@ def read_lines(files: Sequence[Path]) -> Iterator[str]:
     openers = {".gz": gzip.open, ".xz": lzma.open}
     for path in files:
         try:
-            with openers.get(path.suffix, open)(path, "rt", encoding="utf-8") as lines:
-                yield from (line for line in map(str.strip, lines) if line)
-        except UnicodeDecodeError as exc:
-            raise TextError(f"{path}: expected UTF-8 text, found other bytes ({exc.reason}); convert it first") from exc
-        except (OSError, EOFError, lzma.LZMAError) as exc:
-            raise TextError(f"{path}: cannot be read: {exc}") from exc
+            # Bytes that are not UTF-8 come through as lone surrogates, so that the error can name their line.
+            with openers.get(path.suffix, open)(path, "rt", encoding="utf-8-sig", errors="surrogateescape") as lines:
+                for number, line in enumerate(lines, 1):
+                    if not line.isascii():
+                        _check_utf8(path, number, line)
+                    if stripped := line.strip():
+                        yield stripped
+        except (OSError, EOFError, lzma.LZMAError, zlib.error) as exc:
+            raise TextError(f"{path}: expected a readable text file, found: {exc}") from exc
+
+
+def _check_utf8(path: Path, number: int, line: str) -> None:
+    try:
+        line.encode()
+    except UnicodeEncodeError as exc:
+        byte = ord(line[exc.start]) - 0xDC00
+        raise TextError(
+            f"{path}, line {number}: expected UTF-8 text, found the byte 0x{byte:02x}; convert the file first, "
+            "for instance with iconv -f latin1 -t utf-8"
+        ) from exc
 
 
 def is_held_out(line: str, one_in: int) -> bool:
@@ -58,34 +79,69 @@ def is_held_out(line: str, one_in: int) -> bool:
     return zlib.crc32(line.encode()) % one_in == 0
 
 
-def encode(tokenizer: Tokenizer, lines: Sequence[str], length: int, min_tokens: int = 8) -> list[list[int]]:
+def open_tokenizer(file: Path) -> Tokenizer:
+    """Load a tokenizer.json as training needs it; raises PretrainError where it cannot serve a BERT."""
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as exc:  # the only class that the tokenizers library raises
+        raise PretrainError(f"{file}: expected a tokenizer of the tokenizers library, found: {exc}") from exc
+    missing = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None]
+    if missing:
+        raise PretrainError(
+            f"{file}: expected BERT's special tokens, found no {', '.join(missing)}; use the tokenizer.json that the "
+            "checkpoint was trained with"
+        )
+    # Some checkpoints store a truncation and a padding for one use of theirs; both would end up in the text.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    # A text that speaks of "[SEP]" or "[MASK]" means the characters, not a border or a hidden word.
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def encode(tokenizer: Tokenizer, lines: Sequence[str], length: int, min_tokens: int = 8) -> list[array[int]]:
     """Turn lines into framed token sequences of at most `length`; a longer line becomes several.
 
-    Sequences of fewer than `min_tokens` are dropped: they have no context to predict a word from.
+    Sequences of fewer than `min_tokens` are dropped: they have no context to predict a word from. A sequence is an
+    array of 32-bit integers: a tenth of the memory of a list, which decides how large a text fits.
     """
     cls_id, sep_id = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
-    sequences: list[list[int]] = []
+    sequences: list[array[int]] = []
     for start in tqdm(range(0, len(lines), 4096), desc="tokenize", unit="batch", leave=False):
         for encoding in tokenizer.encode_batch_fast(lines[start : start + 4096], add_special_tokens=False):
             ids = encoding.ids
             for cut in range(0, len(ids), length - 2):
                 piece = ids[cut : cut + length - 2]
                 if len(piece) + 2 >= min_tokens:
-                    sequences.append([cls_id, *piece, sep_id])
+                    sequences.append(array("i", (cls_id, *piece, sep_id)))
     return sequences
 
 
-def pack(sequences: list[list[int]], length: int, pad_id: int, seed: int) -> Rows:
-    """Best-fit packing of sequences into rows of `length`; returns int32 [rows, length], padded with `pad_id`."""
+def without_seen(held_out: Sequence[array[int]], train: Sequence[array[int]]) -> list[array[int]]:
+    """Return the held-out sequences that training never sees, each once.
+
+    Different lines can become the same tokens: to an uncased tokenizer "Yes, please" and "yes , please" are one.
+    """
+    unseen = {sequence.tobytes(): sequence for sequence in held_out}
+    for sequence in train:
+        unseen.pop(sequence.tobytes(), None)
+    return list(unseen.values())
+
+
+def pack(sequences: Sequence[Sequence[int]], length: int, pad_id: int, seed: int) -> Rows:
+    """Best-fit packing of sequences into rows of `length`; returns int32 [rows, length], padded with `pad_id`.
+
+    No sequence may be longer than `length`; `encode` has cut them.
+    """
     order = list(range(len(sequences)))
     random.Random(seed).shuffle(order)
-    rows: list[list[int]] = []
+    rows: list[array[int]] = []
     by_space: dict[int, list[int]] = defaultdict(list)  # free positions -> rows that have so many
     for index in order:
         sequence = sequences[index]
         space = next((n for n in range(len(sequence), length) if by_space[n]), None)
         if space is None:
-            rows.append(list(sequence))
+            rows.append(array("i", sequence))
             row, space = len(rows) - 1, length
         else:
             row = by_space[space].pop()
@@ -116,17 +172,23 @@ class MaskingCollator:
     def __init__(self, tokenizer: Tokenizer, masking: Masking, seed: int) -> None:
         """Read the special tokens and the word pieces of the tokenizer."""
         vocabulary = tokenizer.get_vocab()
-        self.pad_id, self.cls_id, self.mask_id = (vocabulary[t] for t in ("[PAD]", "[CLS]", "[MASK]"))
-        special = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")
-        self.special_ids = torch.tensor([vocabulary[t] for t in special])
-        self.ordinary_ids = torch.tensor(sorted(set(vocabulary.values()) - set(self.special_ids.tolist())))
-        self.continues_word = torch.zeros(len(vocabulary), dtype=torch.bool)
+        self.pad_id, self.cls_id, self.mask_id = (vocabulary[token] for token in ("[PAD]", "[CLS]", "[MASK]"))
+        special = {vocabulary[token] for token in SPECIAL_TOKENS}
+        special |= {i for i, token in tokenizer.get_added_tokens_decoder().items() if token.special}
+        self.special_ids = torch.tensor(sorted(special))
+        self.ordinary_ids = torch.tensor(sorted(set(vocabulary.values()) - special))
+        self.continues_word = torch.zeros(max(vocabulary.values()) + 1, dtype=torch.bool)
         self.continues_word[[i for token, i in vocabulary.items() if token.startswith("##")]] = True
+        if masking.whole_words and not self.continues_word.any():
+            raise PretrainError(
+                "--whole-words: expected a WordPiece vocabulary that marks the inside of a word with ##, found no such "
+                "token; leave --whole-words out"
+            )
         self.masking = masking
         self.generator = torch.Generator().manual_seed(seed)
 
     def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-        """Return input_ids, labels and position_ids [rows, length] and a boolean attention_mask [rows, 1, length, length]."""
+        """Return input_ids, labels, position_ids [rows, length] and a bool attention_mask [rows, 1, length, length]."""
         ids = torch.stack([torch.as_tensor(item["input_ids"], dtype=torch.long) for item in items])
         batch = self._frame(ids)
         if "labels" in items[0]:
@@ -148,8 +210,9 @@ class MaskingCollator:
         ordinary = ~torch.isin(ids, self.special_ids)
         chosen = self._draw(ids.shape) < self.masking.probability
         if self.masking.whole_words:
-            word = (~self.continues_word[ids]).cumsum(1) - (~self.continues_word[ids[:, :1]]).long()
-            chosen = chosen.gather(1, word.clamp(min=0))  # one draw a word, shared by its pieces
+            # The row's n-th word takes the row's n-th draw, so that its pieces share one.
+            starts_word = ~self.continues_word[ids]
+            chosen = chosen.gather(1, starts_word.cumsum(1) - starts_word[:, :1].long())
         chosen &= ordinary
         labels = torch.where(chosen, ids, IGNORED)
         fate = self._draw(ids.shape)

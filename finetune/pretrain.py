@@ -13,36 +13,48 @@ import argparse
 import ctypes
 import sys
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
+import transformers
+from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import BertForMaskedLM, EvalPrediction, Trainer, TrainingArguments
+from transformers import BertForMaskedLM, EvalPrediction, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.modeling_outputs import MaskedLMOutput
 
+from finetune.checkpoints import BestInThisFolder, best_checkpoint, check_output, save_for_serving, step_of
 from finetune.masked_text import (
     IGNORED,
     Masking,
     MaskingCollator,
+    PretrainError,
+    Rows,
     TextError,
     encode,
     is_held_out,
     masked_once,
     pack,
     read_lines,
+    without_seen,
 )
+from finetune.pretrain_options import check_model, parse_args
+from finetune.training_log import ConciseProgress, check_logging, log_receivers, say
 
 HELD_OUT_ROWS = 512
 """Rows the held-out loss is measured on at most: about 33,000 tokens, 5,000 of them masked, in a few seconds."""
 
 
-class MaskedPositionsBert(BertForMaskedLM):
-    """BertForMaskedLM whose vocabulary head sees the masked positions only: a seventh of the work in its largest layer."""
+class DivergedError(PretrainError):
+    """The loss is no longer a number. What was saved before is whole: a held-out loss precedes every checkpoint."""
 
-    def forward(self, input_ids: torch.Tensor, labels: torch.Tensor, **inputs: torch.Tensor) -> MaskedLMOutput:  # type: ignore[override]
-        """Return the mean loss over masked positions and, as `logits`, whether each was guessed right [masked]."""
+
+class MaskedPositionsBert(BertForMaskedLM):
+    """BertForMaskedLM whose vocabulary head sees the masked positions only: a seventh of its largest layer's work."""
+
+    accepts_loss_kwargs = False  # the loss is a batch's own mean; the Trainer would scale it by the number of processes
+
+    def forward(self, input_ids: torch.Tensor, labels: torch.Tensor, **inputs: torch.Tensor) -> MaskedLMOutput:
+        """Return the mean loss over masked positions; when evaluating, as `logits`, [rows, (guessed right, masked)]."""
         # Additive, not boolean: eager attention is the fast one here (see load_model) and adds its mask.
         dtype = torch.bfloat16 if torch.is_autocast_enabled(input_ids.device.type) else torch.float32
         seen = inputs.pop("attention_mask")
@@ -50,17 +62,40 @@ class MaskedPositionsBert(BertForMaskedLM):
         hidden = self.bert(input_ids, attention_mask=bias, **inputs).last_hidden_state
         masked = labels != IGNORED
         logits = self.cls(hidden[masked])
-        loss = nn.functional.cross_entropy(logits, labels[masked])
-        return MaskedLMOutput(loss=loss, logits=logits.detach().argmax(-1) == labels[masked])
+        # Not the mean of cross_entropy: a small batch can be without a masked position, and 0 / 0 is not a loss.
+        loss = nn.functional.cross_entropy(logits, labels[masked], reduction="sum") / masked.sum().clamp(min=1)
+        if not loss.isfinite():
+            raise DivergedError(
+                f"expected a finite loss, found {loss.item()}: training has diverged; what was saved before is kept; "
+                "begin anew in another --output-dir with a lower --learning-rate or more --warmup-steps"
+            )
+        if self.training:
+            return MaskedLMOutput(loss=loss)
+        right = torch.zeros_like(masked)
+        right[masked] = logits.argmax(-1) == labels[masked]
+        return MaskedLMOutput(loss=loss, logits=torch.stack((right.sum(1), masked.sum(1)), 1))
 
 
-def load_model(folder: str, dropout: float) -> MaskedPositionsBert:
-    """Load a BERT checkpoint in fp32 with its dropout replaced."""
+def guessed_right(prediction: EvalPrediction) -> dict[str, float]:
+    """Held-out masked-token accuracy, from what MaskedPositionsBert returns as `logits`."""
+    right, masked = prediction.predictions.sum(0)
+    return {"masked_accuracy": float(right / max(masked, 1))}
+
+
+def load_model(folder: Path, dropout: float) -> MaskedPositionsBert:
+    """Load a BERT checkpoint in fp32 with its dropout replaced; raises PretrainError where its weights do not fit."""
     # Eager: the backward of torch's fused CPU attention took 48 ms a layer for 12 heads of 32, eager 6 ms.
-    model = MaskedPositionsBert.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    try:
+        model = MaskedPositionsBert.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
+    except (OSError, RuntimeError, ValueError, SafetensorError) as exc:
+        raise PretrainError(
+            f"{folder}: expected the weights that config.json describes, found: {exc}; fetch the checkpoint again"
+        ) from exc
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = dropout
+    # A tied decoder is not saved twice; without this the Trainer warns that it is missing from the best checkpoint.
+    model._keys_to_ignore_on_save = set(model.all_tied_weights_keys)
     return model
 
 
@@ -72,33 +107,41 @@ def keep_freed_memory() -> None:
             mallopt(parameter, value)
 
 
-def build_rows(args: argparse.Namespace, tokenizer: Tokenizer) -> tuple[Any, Any]:
+def build_rows(args: argparse.Namespace, tokenizer: Tokenizer) -> tuple[Rows, Rows]:
     """Read the text files and return (training rows, held-out rows), both packed."""
     train: list[str] = []
     held_out: list[str] = []
     for line in read_lines(args.text):
         (held_out if is_held_out(line, args.held_out_one_in) else train).append(line)
     sides = {"training": train, "held-out": sorted(set(held_out))}
-    rows = {}
+    sequences = {side: encode(tokenizer, lines, args.max_length, args.min_tokens) for side, lines in sides.items()}
+    sequences["held-out"] = without_seen(sequences["held-out"], sequences["training"])
     for side, lines in sides.items():
-        sequences = encode(tokenizer, lines, args.max_length, args.min_tokens)
-        if not sequences:
+        if not sequences[side]:
             raise TextError(
-                f"no {side} text: expected lines of at least {args.min_tokens} tokens, found {len(lines)} lines, none long "
-                "enough; give more text, or lower --min-tokens or --held-out-one-in"
+                f"no {side} text: expected lines of at least {args.min_tokens} tokens, found {len(lines)} lines, none "
+                "long enough or unlike the others; give more text, or lower --min-tokens or --held-out-one-in"
             )
-        rows[side] = pack(sequences, args.max_length, tokenizer.token_to_id("[PAD]"), args.seed)
+    pad_id = tokenizer.token_to_id("[PAD]")
+    rows = {side: pack(found, args.max_length, pad_id, args.seed) for side, found in sequences.items()}
     return rows["training"], rows["held-out"][:HELD_OUT_ROWS]
+
+
+def has_bf16() -> bool:
+    """Tell whether this machine computes in bf16; an AVX-512 CPU without it only imitates it, slower than fp32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def training_arguments(args: argparse.Namespace) -> TrainingArguments:
     """Translate our options to the Trainer's."""
     on_cpu = not torch.cuda.is_available()
-    bf16_here = torch.ops.mkldnn._is_mkldnn_bf16_supported() if on_cpu else torch.cuda.is_bf16_supported()
     return TrainingArguments(
         output_dir=str(args.output_dir / "checkpoints"),
         use_cpu=on_cpu,
-        bf16=bf16_here if args.precision == "auto" else args.precision == "bf16",
+        bf16=has_bf16() if args.precision == "auto" else args.precision == "bf16",
         max_steps=args.max_steps,
         per_device_train_batch_size=args.batch_size,
         per_device_eval_batch_size=args.batch_size,
@@ -117,91 +160,85 @@ def training_arguments(args: argparse.Namespace) -> TrainingArguments:
         load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
         logging_steps=min(50, args.eval_steps),
-        report_to=["tensorboard"],
+        report_to="none",
         seed=args.seed,
         dataloader_pin_memory=not on_cpu,
     )
 
 
-def last_whole_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint that was written to its end: trainer_state.json is what the Trainer writes last."""
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
-    return max(whole, key=lambda path: int(path.name.removeprefix("checkpoint-")), default=None)
-
-
-def guessed_right(prediction: EvalPrediction) -> dict[str, float]:
-    """Held-out masked-token accuracy, from what MaskedPositionsBert returns as `logits`."""
-    return {"masked_accuracy": float(np.mean(prediction.predictions))}
-
-
-def save_for_serving(model: MaskedPositionsBert, source: Path, folder: Path) -> None:
-    """Write a checkpoint folder in fp16 safetensors with the source's tokenizer beside it."""
-    model.config.architectures = ["BertForMaskedLM"]
-    half = BertForMaskedLM(model.config)
-    half.load_state_dict(model.state_dict())
-    half.half().save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        (folder / name).write_bytes((source / name).read_bytes())
+def make_trainer(args: argparse.Namespace, tokenizer: Tokenizer, weights: Path) -> Trainer:
+    """Read the weights, then the text: a damaged checkpoint is found in a second, a large text takes minutes."""
+    torch.manual_seed(args.seed)  # for the head, where the checkpoint has none
+    model = load_model(weights, args.dropout)
+    masking = Masking(args.mlm_probability, whole_words=args.whole_words)
+    collator, eval_collator = (MaskingCollator(tokenizer, masking, seed) for seed in (args.seed, 0))
+    train_rows, held_out = build_rows(args, tokenizer)
+    keep_freed_memory()  # after the text is read, whose memory is better returned
+    trainer = Trainer(
+        model=model,
+        args=training_arguments(args),
+        data_collator=collator,
+        train_dataset=[{"input_ids": row} for row in train_rows],
+        eval_dataset=masked_once(held_out, eval_collator),
+        compute_metrics=guessed_right,
+        callbacks=[BestInThisFolder()],
+    )
+    trainer.remove_callback(ProgressCallback)
+    return trainer
 
 
 def train(args: argparse.Namespace) -> dict[str, float]:
     """Train, keep the best checkpoint by held-out loss, write it to `output_dir/model`; return its held-out metrics."""
-    keep_freed_memory()
-    tokenizer = Tokenizer.from_file(str(args.model / "tokenizer.json"))
-    train_rows, held_out = build_rows(args, tokenizer)
-    masking = Masking(args.mlm_probability, whole_words=args.whole_words)
-    trainer = Trainer(
-        model=load_model(str(args.model), args.dropout),
-        args=training_arguments(args),
-        data_collator=MaskingCollator(tokenizer, masking, args.seed),
-        train_dataset=[{"input_ids": row} for row in train_rows],
-        eval_dataset=masked_once(held_out, MaskingCollator(tokenizer, masking, seed=0)),
-        compute_metrics=guessed_right,
-    )
-    checkpoint = last_whole_checkpoint(args.output_dir / "checkpoints") if args.resume else None
-    if checkpoint is None:
-        trainer.evaluate()  # where it starts from, so that the gain can be read off the log
-    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    check_logging(args.log_to)
+    tokenizer = check_model(args.model, args.max_length)
+    checkpoint = check_output(args)
+    transformers.utils.logging.disable_progress_bar()  # a bar for each of the two seconds that files take
+    done = step_of(checkpoint) if checkpoint else 0
+    if done >= args.max_steps:
+        say(f"{checkpoint}: no step is left of --max-steps {args.max_steps}; writing the best checkpoint")
+        trainer = make_trainer(args, tokenizer, best_checkpoint(checkpoint))
+    else:
+        if args.resume:
+            say(f"going on from {checkpoint}" if checkpoint else f"nothing to resume in {args.output_dir}: starting")
+        trainer = make_trainer(args, tokenizer, checkpoint or args.model)
+        run(trainer, checkpoint, log_receivers(args.log_to, args.output_dir / "logs"))
     metrics = trainer.evaluate()
-    save_for_serving(trainer.model, args.model, args.output_dir / "model")
+    if trainer.is_world_process_zero():
+        save_for_serving(trainer.model, args.model, args.output_dir / "model")
     return metrics
 
 
-def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """Return the command line's options; exits 2 with a message where they make no sense."""
-    parser = argparse.ArgumentParser(prog="python -m finetune.pretrain", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add = parser.add_argument
-    add("--model", type=Path, required=True, help="checkpoint folder to start from (config.json, model.safetensors, tokenizer.json)")
-    add("--text", type=Path, nargs="+", required=True, help="UTF-8 text files, one sentence or paragraph a line; .gz and .xz too")
-    add("--output-dir", type=Path, required=True, help="gets checkpoints/ (with TensorBoard logs) and model/, the best one")
-    add("--resume", action="store_true", help="go on from the last whole checkpoint in the output folder")
-    add("--max-steps", type=int, default=5000, help="optimizer steps (%(default)s)")
-    add("--batch-size", type=int, default=96, help="rows a step (%(default)s)")
-    add("--max-length", type=int, default=64, help="tokens a row; lines are packed into rows, longer ones cut (%(default)s)")
-    add("--min-tokens", type=int, default=8, help="shorter lines are left out (%(default)s)")
-    add("--mlm-probability", type=float, default=0.15, help="share of tokens predicted; 80 %% of them [MASK], 10 %% random, 10 %% kept")
-    add("--whole-words", action="store_true", help="hide all pieces of a word together")
-    add("--learning-rate", type=float, default=4e-4, help="peak rate (%(default)s)")
-    add("--lr-schedule", choices=["cosine", "linear", "constant_with_warmup"], default="cosine", help="(%(default)s)")
-    add("--warmup-steps", type=int, default=200, help="(%(default)s)")
-    add("--weight-decay", type=float, default=0.01, help="(%(default)s)")
-    add("--dropout", type=float, default=0.0, help="while training; none by default, as a short run underfits (%(default)s)")
-    add("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto: bf16 where the hardware has it")
-    add("--eval-steps", type=int, default=250, help="steps between held-out evaluations and checkpoints (%(default)s)")
-    add("--held-out-one-in", type=int, default=200, help="one line in so many is held out, chosen by its content (%(default)s)")
-    add("--seed", type=int, default=17, help="(%(default)s)")
-    return parser.parse_args(argv)
+def run(trainer: Trainer, checkpoint: Path | None, receivers: list[TrainerCallback]) -> None:
+    """Train from the start or a checkpoint; the best checkpoint's weights are in the trainer afterwards."""
+    progress = ConciseProgress()
+    for receiver in (progress, *receivers):
+        trainer.add_callback(receiver)
+    try:
+        if checkpoint is None:
+            trainer.evaluate()  # where it starts from, so that the gain can be read off the log
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        progress.close()
+        # The best checkpoint's figures are logged, at its own step; a later entry would open a second MLflow run.
+        for receiver in (progress, *receivers):
+            trainer.remove_callback(receiver)
 
 
-def main() -> int:
-    """Run from the command line; exit status 1 and one line where the text cannot be used."""
-    args = parse_args()
+def main(argv: list[str] | None = None) -> int:
+    """Run from the command line; exit status 1 and one line where training cannot start or go on."""
+    args = parse_args(argv, __doc__)
     try:
         metrics = train(args)
-    except TextError as exc:
+    except PretrainError as exc:
         sys.stderr.write(f"pretrain: {exc}\n")
         return 1
-    sys.stdout.write(f"held-out loss {metrics['eval_loss']:.3f}, masked-token accuracy {metrics['eval_masked_accuracy']:.3f}: {args.output_dir / 'model'}\n")
+    except KeyboardInterrupt:
+        sys.stderr.write("pretrain: stopped; the same command with --resume goes on from the last checkpoint\n")
+        return 130
+    sys.stdout.write(
+        f"held-out loss {metrics['eval_loss']:.3f}, masked-token accuracy {metrics['eval_masked_accuracy']:.3f}: "
+        f"{args.output_dir / 'model'}\n"
+    )
     return 0
 
 

@@ -1,0 +1,1 @@
+"""Evaluation: how often a model is right, measured on the engine that serves it."""

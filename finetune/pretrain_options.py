@@ -1,0 +1,154 @@
+"""The options of `python -m finetune.pretrain`, and what is checked about them before any work is done."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from finetune.masked_text import PretrainError, open_tokenizer
+from finetune.training_log import LOG_RECEIVERS
+
+CHECKPOINT_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
+
+def number(kind: type[int] | type[float], expected: str, holds: Callable[[float], bool]) -> Callable[[str], float]:
+    """Return an argparse type: a finite number for which `holds` is true, refused as "expected …, found …"."""
+
+    def parse(text: str) -> float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not math.isfinite(value) or not holds(value):
+            raise argparse.ArgumentTypeError(f"expected {expected}, found {text!r}")
+        return value
+
+    return parse
+
+
+COUNT = number(int, "an integer of 1 or more", lambda n: n >= 1)
+COUNT_OR_NONE = number(int, "an integer of 0 or more", lambda n: n >= 0)
+POSITIVE = number(float, "a number above 0", lambda x: x > 0)
+NOT_NEGATIVE = number(float, "a number of 0 or more", lambda x: x >= 0)
+SHARE = number(float, "a share above 0 and below 1", lambda x: 0 < x < 1)
+DROPOUT = number(float, "a share of 0 or more and below 1", lambda x: 0 <= x < 1)
+SEED = number(int, "an integer from 0 to 4294967295", lambda n: 0 <= n < 2**32)
+FRAMED = number(int, "an integer of 3 or more ([CLS], a token, [SEP])", lambda n: n >= 3)
+ONE_IN = number(int, "an integer of 2 or more (1 leaves nothing to train on)", lambda n: n >= 2)
+
+
+def parse_args(argv: list[str] | None, description: str) -> argparse.Namespace:
+    """Return the command line's options; exits 2 with a message where they make no sense."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m finetune.pretrain", description=description, formatter_class=formatter)
+    _add_files(parser)
+    _add_training(parser)
+    args = parser.parse_args(argv)
+    if args.min_tokens > args.max_length:
+        parser.error(
+            f"argument --min-tokens: expected at most --max-length, {args.max_length}, found {args.min_tokens}; "
+            "no line would be left"
+        )
+    if args.warmup_steps is None:
+        args.warmup_steps = min(200, args.max_steps // 10)
+    return args
+
+
+def _add_files(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--model",
+        type=Path,
+        required=True,
+        help=f"BERT checkpoint folder to start from ({', '.join(CHECKPOINT_FILES)})",
+    )
+    add(
+        "--text",
+        type=Path,
+        nargs="+",
+        required=True,
+        help="UTF-8 files, one sentence or paragraph a line; .gz, .xz too",
+    )
+    add("--output-dir", type=Path, required=True, help="gets checkpoints/, logs/ and model/, the best checkpoint")
+    add("--resume", action="store_true", help="go on from the last whole checkpoint in the output folder")
+    add("--max-steps", type=COUNT, default=5000, help="optimizer steps (%(default)s)")
+    add("--eval-steps", type=COUNT, default=250, help="steps between held-out losses and checkpoints (%(default)s)")
+    add(
+        "--held-out-one-in",
+        type=ONE_IN,
+        default=200,
+        help="one line in so many is held out, chosen by its content; keep the figure from run to run (%(default)s)",
+    )
+    add(
+        "--log-to",
+        choices=LOG_RECEIVERS,
+        default="tensorboard",
+        help="tensorboard: logs/ in the output folder; mlflow: where MLFLOW_TRACKING_URI says (%(default)s)",
+    )
+
+
+def _add_training(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--batch-size", type=COUNT, default=96, help="rows a step (%(default)s)")
+    add("--max-length", type=FRAMED, default=64, help="tokens a row; longer lines are cut (%(default)s)")
+    add("--min-tokens", type=FRAMED, default=8, help="shorter lines are left out (%(default)s)")
+    add(
+        "--mlm-probability",
+        type=SHARE,
+        default=0.15,
+        help="share of tokens predicted, 80 %% of them [MASK], 10 %% random, 10 %% kept (%(default)s)",
+    )
+    add("--whole-words", action="store_true", help="hide all pieces of a word together")
+    add("--learning-rate", type=POSITIVE, default=4e-4, help="peak rate (%(default)s)")
+    add("--lr-schedule", choices=["cosine", "linear", "constant_with_warmup"], default="cosine", help="(%(default)s)")
+    add("--warmup-steps", type=COUNT_OR_NONE, help="(200, or a tenth of a short run's steps)")
+    add("--weight-decay", type=NOT_NEGATIVE, default=0.01, help="(%(default)s)")
+    add("--dropout", type=DROPOUT, default=0.0, help="none by default, as a short run underfits (%(default)s)")
+    add("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto: bf16 where the hardware has it")
+    add("--seed", type=SEED, default=17, help="(%(default)s)")
+
+
+def check_model(folder: Path, max_length: int) -> Tokenizer:
+    """Return the tokenizer of a checkpoint folder that can be trained; raises PretrainError where it cannot."""
+    missing = [name for name in CHECKPOINT_FILES if not (folder / name).is_file()]
+    if missing:
+        found = f"no {', '.join(missing)}" if folder.is_dir() else "no such folder"
+        inner = folder / "model"
+        fix = f"give {inner}" if (inner / "config.json").is_file() else "give the folder of a saved checkpoint"
+        raise PretrainError(f"--model {folder}: expected {', '.join(CHECKPOINT_FILES)}, found {found}; {fix}")
+    config = _read_config(folder / "config.json")
+    positions = config["max_position_embeddings"]
+    if max_length > positions:
+        raise PretrainError(
+            f"--max-length {max_length}: expected at most the model's {positions} positions; give --max-length "
+            f"{positions} or less"
+        )
+    tokenizer = open_tokenizer(folder / "tokenizer.json")
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= config["vocab_size"]:
+        raise PretrainError(
+            f"--model {folder}: expected token ids below the model's vocab_size of {config['vocab_size']}, found "
+            f"{largest} in tokenizer.json; use the tokenizer that the checkpoint was trained with"
+        )
+    return tokenizer
+
+
+def _read_config(file: Path) -> dict[str, int]:
+    try:
+        config = json.loads(file.read_bytes())
+    except ValueError as exc:
+        raise PretrainError(f"{file}: expected JSON, found: {exc}; fetch the checkpoint again") from exc
+    model_type = config.get("model_type") if isinstance(config, dict) else None
+    if model_type != "bert":
+        raise PretrainError(
+            f'{file}: expected "model_type": "bert", found {model_type!r}; only BERT can be trained here'
+        )
+    for name in ("max_position_embeddings", "vocab_size"):
+        if not isinstance(config.get(name), int):
+            raise PretrainError(f"{file}: expected an integer {name}, found {config.get(name)!r}; mend the file")
+    return config
