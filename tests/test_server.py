@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import shutil
@@ -88,6 +89,15 @@ def test_a_bad_request_is_answered_with_its_error(
 def test_an_empty_list_is_answered_with_an_empty_list(server: LocalServer) -> None:
     reply = post(server, {"input_data": []})
     assert (reply.status, json.loads(reply.body)) == (200, [])
+
+
+def test_a_body_sent_as_a_form_is_told_the_header(server: LocalServer) -> None:
+    # What curl sends without -H; Flask then reads the form and leaves no body.
+    connection = http.client.HTTPConnection(server.url.removeprefix("http://"), timeout=60)
+    connection.request("POST", "/score", "{}", {"Content-Type": "application/x-www-form-urlencoded"})
+    answer = connection.getresponse()
+    assert (answer.status, "Content-Type: application/json" in answer.read().decode()) == (400, True)
+    connection.close()
 
 
 def test_bytes_that_are_no_text_are_refused(server: LocalServer) -> None:
