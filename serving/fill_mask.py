@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -24,7 +24,7 @@ from serving.tokenizer import EncodedText, MaskTokenizer, Passage
 
 @dataclass(frozen=True)
 class Candidate:
-    """A word for a mask: its probability there, and the user's text with the word in the mask's place.
+    """A word for a mask, its probability there, and where in the user's `text` the mask stands.
 
     `token` is the vocabulary's id, or a list of them for a target of several word pieces.
     """
@@ -32,7 +32,29 @@ class Candidate:
     token_str: str
     token: int | list[int]
     score: float
-    sequence: str
+    text: str
+    span: tuple[int, int]
+
+    @property
+    def sequence(self) -> str:
+        """The user's text with the word in the mask's place; ##ing joins the word before it."""
+        start, end = self.span
+        before = self.text[:start].rstrip() if self.token_str.startswith("##") else self.text[:start]
+        return before + self.token_str.removeprefix("##") + self.text[end:]
+
+
+CANDIDATE_BYTES = 64
+"""What a candidate takes in an answer at least, its sequence aside."""
+
+
+def check_answer(size: int, settings: Settings) -> None:
+    """Raise TooLarge for an answer of about `size` bytes that is over the limit."""
+    if size > settings.max_answer_bytes:
+        raise TooLarge(
+            "answer_too_large",
+            f"the answer would have about {size} bytes, expected at most {settings.max_answer_bytes}; "
+            "ask for fewer candidates, or send fewer or shorter texts",
+        )
 
 
 class Word(NamedTuple):
@@ -99,11 +121,12 @@ class FillMask:
         encoded = self.tokenizer.encode(texts)
         for index, row in enumerate(encoded):
             self._check_masks(row, index, row_name(index))
-        words = self._words(encoded, [self._target(word) for word in dict.fromkeys(targets)]) if targets else None
+        check_answer(sum(len(row.masks) for row in encoded) * top_k * CANDIDATE_BYTES, self.settings)
+        words = self._target_words(encoded, targets) if targets else self._best_words(encoded, top_k)
         filled = Filled()
-        for text, row, masks in zip(texts, encoded, words or self._best_words(encoded, top_k), strict=True):
+        for text, row, masks in zip(texts, encoded, words, strict=True):
             found = zip(row.spans, masks, strict=True)
-            filled.append([[_candidate(text, span, word) for word in words_here[:top_k]] for span, words_here in found])
+            filled.append([[Candidate(*word, text, span) for word in best[:top_k]] for span, best in found])
         filled.windowed = sum(len(row.ids) > self.tokenizer.window for row in encoded)
         return filled
 
@@ -114,38 +137,34 @@ class FillMask:
             for row in rows
         ]
 
-    def _words(self, encoded: Sequence[EncodedText], targets: Sequence[Target]) -> list[list[list[Word]]]:
+    def _target_words(self, encoded: Sequence[EncodedText], words: Sequence[str]) -> list[list[list[Word]]]:
+        targets = [self._target(word) for word in dict.fromkeys(words)]
         whole = [target for target in targets if len(target.pieces) == 1]
         split = [target for target in targets if len(target.pieces) > 1]
+        spelled = iter(self._spell(encoded, split))
         ids = [target.pieces[0] for target in whole]
-        rows = self._run([self.tokenizer.passages(text.ids, text.masks, ids) for text in encoded], 1)
-        spelled = self._spell(encoded, split)
-        words: list[list[list[Word]]] = []
-        for row in rows:
-            words.append([])
-            for mask in row:
-                scored = [*zip(whole, mask.target_scores, strict=True), *((target, next(spelled)) for target in split)]
-                found = [Word(t.word, t.pieces[0] if len(t.pieces) == 1 else t.pieces, score) for t, score in scored]
-                words[-1].append(sorted(found, key=lambda word: -word.score))
-        return words
+        scores = self._run([self.tokenizer.passages(text.ids, text.masks, ids) for text in encoded], 1)
 
-    def _spell(self, encoded: Sequence[EncodedText], targets: Sequence[Target]) -> Iterator[float]:
-        """Yield the probability of each target of several pieces, by text, by mask, by target."""
-        self._check_passages(sum(len(t.masks) for t in encoded) * sum(len(target.pieces) for target in targets))
+        def scored(mask: Scores) -> list[Word]:
+            found = [Word(t.word, t.pieces[0], score) for t, score in zip(whole, mask.target_scores, strict=True)]
+            found += [Word(t.word, t.pieces, next(spelled)) for t in split]
+            return sorted(found, key=lambda word: -word.score)
+
+        return [[scored(mask) for mask in row] for row in scores]
+
+    def _spell(self, encoded: Sequence[EncodedText], targets: Sequence[Target]) -> list[float]:
+        """Return the probability of each target of several pieces: by text, by mask, by target."""
+        masks = [(text, mask) for text in encoded for mask in text.masks]
+        self._check_passages(len(masks) * sum(len(target.pieces) for target in targets))
         passages = [
-            self.tokenizer.spelled(text.ids, mask, target.pieces, piece)
-            for text in encoded
-            for mask in text.masks
+            [self.tokenizer.spelled(text.ids, mask, target.pieces, piece) for piece in range(len(target.pieces))]
+            for text, mask in masks
             for target in targets
-            for piece in range(len(target.pieces))
         ]
-        chances = iter([scores[0].target_scores[0] for scores in self.engine.run(passages, 1)] if passages else [])
-        for _ in range(sum(len(text.masks) for text in encoded)):
-            for target in targets:
-                yield math.prod(itertools.islice(chances, len(target.pieces)))
+        return [math.prod(piece.target_scores[0] for piece in pieces) for pieces in self._run(passages, 1)]
 
     def _run(self, passages: Sequence[Sequence[Passage]], top_k: int) -> list[list[Scores]]:
-        """Return the scores of each text's masks, the windows of a text put together again."""
+        """Return the scores of each group's masks, the passages of a group (a text's windows) put together again."""
         flat = list(itertools.chain.from_iterable(passages))
         self._check_passages(len(flat))
         scores = iter(self.engine.run(flat, top_k))
@@ -173,10 +192,3 @@ class FillMask:
                 f"the request grows to {count} model inputs, with windows around masks in long rows and the pieces of "
                 f"targets; expected at most {limit}: send fewer rows or targets",
             )
-
-
-def _candidate(text: str, span: tuple[int, int], word: Word) -> Candidate:
-    """Fill a word in; a piece that continues a word (##ing) joins the word before the mask."""
-    start, end = span
-    before = text[:start].rstrip() if word.text.startswith("##") else text[:start]
-    return Candidate(word.text, word.token, word.score, before + word.text.removeprefix("##") + text[end:])

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from serving.errors import BadRequest, TooLarge
-from serving.fill_mask import Filled
+from serving.fill_mask import CANDIDATE_BYTES, Candidate, Filled, check_answer
 from serving.rows import Json, kind_of, list_of_texts, listed, one_text, table
 from serving.settings import Settings
 
@@ -97,15 +97,25 @@ class Request:
             return asked.top_k
         return len(asked.targets) if asked.targets else self.dialect.top_k or 1
 
-    def answer(self, filled: Filled) -> Json:
-        """Put the candidates into the client's shape."""
+    def answer(self, filled: Filled, settings: Settings) -> Json:
+        """Put the candidates into the client's shape; raises TooLarge where their texts make it too long."""
         plain = self.parameters == Parameters() and self.dialect.top_k is None
+        if not plain:
+            counts = (sum(map(len, masks)) for masks in filled)
+            sizes = (len(text) + CANDIDATE_BYTES for text in self.texts)
+            check_answer(sum(count * size for count, size in zip(counts, sizes, strict=True)), settings)
         rows = []
         for masks in filled:
-            answers: list[Json] = [found[0].token_str if plain else [asdict(word) for word in found] for found in masks]
+            answers: list[Json] = [
+                found[0].token_str if plain else [_object(word) for word in found] for found in masks
+            ]
             rows.append(answers[0] if len(answers) == 1 else answers)
         answer = rows[0] if isinstance(self.data, str) else rows
         return {"predictions": answer} if self.dialect.predictions else answer
+
+
+def _object(word: Candidate) -> dict[str, Json]:
+    return {"token_str": word.token_str, "token": word.token, "score": word.score, "sequence": word.sequence}
 
 
 def parse(body: str, settings: Settings) -> Request:

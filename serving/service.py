@@ -58,7 +58,7 @@ class Service:
             parameters = request.parameters
             filled = self.model.fill(request.texts, request.top_k, parameters.targets, request.row_name)
             headers["x-windowed-rows"] = str(filled.windowed)
-            return Answer(HTTPStatus.OK, request.answer(filled), headers)
+            return Answer(HTTPStatus.OK, request.answer(filled, self.settings), headers)
         except RequestError as exc:
             return Answer(exc.status, exc.body(), headers)
         except Exception:

@@ -30,6 +30,7 @@ class Settings:
     max_masks: [MASK] tokens in one row; max_top_k: candidates a mask; max_targets: targets a request. Over them: 400.
     max_passages: model inputs that a request may grow to, as a long row is windowed and a target of several word
         pieces is scored piece by piece; over it is 413.
+    max_answer_bytes: of candidates with their filled-in texts, about; a larger answer is 413.
     batch_tokens: padded tokens (rows x longest row) that go through the model at once; bounds memory, not requests.
     """
 
@@ -42,6 +43,7 @@ class Settings:
     max_top_k: int = 1000
     max_targets: int = 100
     max_passages: int = 8192
+    max_answer_bytes: int = 32 * 1024 * 1024
     batch_tokens: int = 4096
 
     @classmethod

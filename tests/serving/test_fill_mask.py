@@ -102,6 +102,7 @@ def test_a_window_gives_what_its_own_text_gives(model: FillMask) -> None:
         (["a [MASK]", "[MASK] [MASK] [MASK]"], None, {"max_masks": 2}, "too_many_masks", 1),
         (["[MASK]"] * 9, None, {"max_passages": 8}, "too_much_work", None),
         (["[MASK]"], ["catroof"], {"max_passages": 2}, "too_much_work", None),
+        (["[MASK]"] * 9, None, {"max_answer_bytes": 575}, "answer_too_large", None),
     ],
 )
 def test_a_request_over_a_limit_is_refused_by_name(

@@ -16,7 +16,7 @@ from serving.settings import Settings
 
 SETTINGS = Settings()
 A, B = "a [MASK]", "b [MASK] [MASK]"
-CANDIDATE = Candidate("word", 7, 0.5, "a word")
+CANDIDATE = Candidate("word", 7, 0.5, "a [MASK]", (2, 8))
 OBJECT = {"token_str": "word", "token": 7, "score": 0.5, "sequence": "a word"}
 
 
@@ -27,7 +27,7 @@ def filled(texts: list[str]) -> Filled:
 
 def answer(body: dict[str, Any]) -> object:
     request = parse(json.dumps(body), SETTINGS)
-    return request.answer(filled(request.texts))
+    return request.answer(filled(request.texts), SETTINGS)
 
 
 PLAIN = ["word", ["word", "word"]]
@@ -148,6 +148,17 @@ def test_limits_are_answered_413() -> None:
         parse('"ééééé"  ', Settings(max_body_bytes=13))
 
 
+def test_an_answer_that_would_be_too_long_is_not_made() -> None:
+    texts = ["x" * 1000 + "[MASK]"] * 10
+    settings = Settings(max_answer_bytes=10_000)
+    plain, full = (
+        parse(json.dumps({"input_data": texts} | extra), settings) for extra in ({}, {"params": {"top_k": 1}})
+    )
+    assert plain.answer(filled(texts), settings) == ["word"] * 10
+    with pytest.raises(TooLarge, match="the answer would have about 10700 bytes, expected at most 10000"):
+        full.answer(filled(texts), settings)
+
+
 def test_no_message_repeats_a_text_of_the_users() -> None:
     secret = "my secret"
     for body in (
@@ -179,7 +190,7 @@ def test_any_json_gives_an_answer_or_a_request_error(body: object) -> None:
         assert 400 <= exc.status < 500
         json.dumps(exc.body())
     else:
-        json.dumps(request.answer(filled(request.texts)), allow_nan=False)
+        json.dumps(request.answer(filled(request.texts), SETTINGS), allow_nan=False)
 
 
 @given(body=st.text())
