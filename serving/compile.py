@@ -27,7 +27,7 @@ from serving.errors import ModelFolderError
 from serving.graph import Precision
 from serving.model_folder import find_checkpoint
 from serving.session import open_session
-from serving.settings import PRECISIONS, Settings
+from serving.settings import PRECISIONS
 
 logger = logging.getLogger("serving.compile")
 
@@ -46,16 +46,16 @@ def resolve_precision(wanted: str) -> Precision:
     return "int8" if wanted == "int8" else "fp32"
 
 
-def compiled(folder: Path, precision: Precision, cache_dir: Path | None = None) -> Path:
-    """Return the compiled graph of a checkpoint folder, from the cache or made now.
+def compiled(folder: Path, precision: Precision, cache_dir: Path | None = None) -> Path | bytes:
+    """Return the compiled graph of a checkpoint folder, from the cache or made now; its bytes where none can be kept.
 
     Raises ModelFolderError where the checkpoint cannot be read, or the graph differs from the reference.
     """
     weight_bits = 8 if has_int8_products() else 7
     name = f"{content_hash(folder, precision, weight_bits)}.onnx"
-    places = [cache_dir] if cache_dir else [folder / ".compiled", user_cache_dir()]
+    places = [cache_dir] if cache_dir else [folder / ".compiled", *user_cache_dir()]
     found = next((place / name for place in places if (place / name).is_file()), None)
-    return found or _compile(folder, precision, weight_bits, _writable(places) / name)
+    return found or _kept(_compile(folder, precision, weight_bits), name, places)
 
 
 def content_hash(folder: Path, precision: Precision, weight_bits: int) -> str:
@@ -70,30 +70,17 @@ def content_hash(folder: Path, precision: Precision, weight_bits: int) -> str:
     return f"{precision}-{digest.hexdigest()[:24]}"
 
 
-def user_cache_dir() -> Path:
-    """Return where graphs of read-only model folders are kept (XDG base directory specification)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bert-scoring"
+def user_cache_dir() -> list[Path]:
+    """Return where graphs of read-only model folders are kept (XDG base directory specification), if this user has it."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return [Path(cache) / "bert-serving"] if os.path.isabs(cache) else []
 
 
-def _writable(places: list[Path]) -> Path:
-    for place in places:
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=place):
-                return place
-        except OSError as exc:
-            logger.info("cannot keep compiled graphs in %s: %s", place, exc.strerror)
-    raise ModelFolderError(
-        f"expected a folder to keep the compiled graph in, found none writable of {', '.join(map(str, places))}; "
-        "set BERT_SERVING_CACHE_DIR"
-    )
-
-
-def _compile(folder: Path, precision: Precision, weight_bits: int, target: Path) -> Path:
+def _compile(folder: Path, precision: Precision, weight_bits: int) -> bytes:
     with _stage("read"):
         source = checkpoint.Checkpoint.read(folder)
     with _stage("build"):
-        serialized = graph.build(source, precision, weight_bits).SerializeToString()
+        serialized: bytes = graph.build(source, precision, weight_bits).SerializeToString()
     with _stage("check"):
         error = relative_error(source, open_session(serialized, threads=0))
     if not error <= TOLERANCE[precision]:  # a NaN is not below it either
@@ -101,10 +88,23 @@ def _compile(folder: Path, precision: Precision, weight_bits: int, target: Path)
             f"{folder}: the {precision} graph is off the reference by {error:.3g}, expected at most {TOLERANCE[precision]}; "
             + ("serve it in fp32" if precision == "int8" else "are there infinite or NaN weights?")
         )
-    with _stage("write"):
-        write_whole(target, serialized)
-    logger.info("%s: %.0f MB, relative error %.2g", target.name, len(serialized) / 1e6, error)
-    return target
+    logger.info("%.0f MB, relative error %.2g", len(serialized) / 1e6, error)
+    return serialized
+
+
+def _kept(serialized: bytes, name: str, places: list[Path]) -> Path | bytes:
+    """Write a graph to the first place that takes it and return where; itself where none does."""
+    for place in places:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            with _stage("write"):
+                write_whole(place / name, serialized)
+        except OSError as exc:
+            logger.info("cannot keep the compiled graph in %s: %s", place, exc.strerror)
+        else:
+            return place / name
+    logger.warning("the compiled graph cannot be kept, so each start compiles it; set BERT_SERVING_CACHE_DIR")
+    return serialized
 
 
 def relative_error(source: checkpoint.Checkpoint, session: ort.InferenceSession) -> float:
@@ -164,17 +164,22 @@ def main(argv: list[str] | None = None, write: Callable[[str], object] = sys.std
     )
     parser.add_argument("--cache-dir", type=Path, help="where to keep it (MODEL_DIR/.compiled, or the user's cache)")
     args = parser.parse_args(argv)
-    logger.addHandler(_ProgressLine())
+    progress = _ProgressLine()
+    logger.addHandler(progress)
     logger.setLevel(logging.INFO)
     try:
         precision = resolve_precision(args.precision)
         sys.stderr.write(f"compile {args.model_dir} to {precision}:")
-        path = compiled(find_checkpoint(args.model_dir).checkpoint, precision, args.cache_dir or Settings().cache_dir)
+        kept = compiled(find_checkpoint(args.model_dir).checkpoint, precision, args.cache_dir)
+        if isinstance(kept, bytes):
+            raise ModelFolderError("expected a folder that can be written to; name one with --cache-dir")
     except ModelFolderError as exc:
         sys.stderr.write(f"\ncompile: {exc}\n")
         return 1
+    finally:
+        logger.removeHandler(progress)
     sys.stderr.write("\n")
-    write(f"{path}\n")
+    write(f"{kept}\n")
     return 0
 
 

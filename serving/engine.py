@@ -32,7 +32,7 @@ class Scores:
 class Engine:
     """A compiled graph, ready to run; safe to share between threads and across a fork."""
 
-    def __init__(self, graph: Path, vocab_size: int, pad_id: int, threads: int, batch_tokens: int) -> None:
+    def __init__(self, graph: Path | bytes, vocab_size: int, pad_id: int, threads: int, batch_tokens: int) -> None:
         """Take the graph; it is opened in each process by the first call, as ONNX Runtime's threads die in a fork."""
         self._graph = graph
         self._vocab_size = vocab_size

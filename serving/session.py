@@ -28,4 +28,5 @@ def open_session(graph: Path | bytes, threads: int) -> ort.InferenceSession:
             os.fspath(graph) if isinstance(graph, Path) else graph, options, ["CPUExecutionProvider"]
         )
     except Exception as exc:  # ONNX Runtime's errors share no base class of their own
-        raise ModelFolderError(f"ONNX Runtime cannot open the compiled graph: {exc}") from exc
+        fix = "" if isinstance(graph, bytes) else f"; delete {graph}, and it is compiled anew"
+        raise ModelFolderError(f"ONNX Runtime cannot open the compiled graph: {exc}{fix}") from exc
