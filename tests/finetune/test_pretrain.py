@@ -13,6 +13,7 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
+import mlflow
 import pytest
 import torch
 from safetensors import safe_open
@@ -99,7 +100,6 @@ def test_tensorboard_gets_every_figure_in_the_output_folder(trained: tuple[Path,
 def test_mlflow_gets_every_figure_in_one_run(
     checkpoint: Path, text_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mlflow = pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a database takes ten seconds to set up
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
     monkeypatch.chdir(tmp_path)
