@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -122,6 +123,15 @@ def test_the_log_warns_of_the_embedded_model_and_shows_no_text_and_no_stack_trac
     assert re.search(r" I \[\d+\] serving\.service - serving embedded-\S+; ready after [\d.]+ s", log)
     assert SECRET not in log
     assert "Traceback" not in log
+
+
+def test_run_is_called_directly_without_a_server() -> None:
+    code = (
+        "import json, score; score.init(); refused = score.run('{}')\n"
+        f"print(json.dumps([score.run(json.dumps({{'input_data': [{PARIS!r}]}})), refused.status_code]))"
+    )
+    done = subprocess.run([SERVING_PYTHON, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [["capital"], 400]
 
 
 @pytest.mark.parametrize("preload", ["true", "false"])
