@@ -6,10 +6,34 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serving.fill_mask import FillMask
 from serving.service import Service
 from serving.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def service(sharp_checkpoint: Path) -> Service:
+    return Service(FillMask.load(sharp_checkpoint, "int8"), Settings())
+
+
+TEXTS = st.text(max_size=30) | st.builds("{}[MASK]{}".format, st.text(max_size=40), st.text(max_size=40))
+PARAMETERS = st.fixed_dictionaries(
+    {}, optional={"top_k": st.integers(-1, 2000), "targets": st.lists(st.text(min_size=1, max_size=8), max_size=3)}
+)
+
+
+@given(texts=TEXTS | st.lists(TEXTS, max_size=4), parameters=PARAMETERS)
+def test_any_texts_with_any_parameters_get_an_answer_or_a_4xx(
+    service: Service, texts: str | list[str], parameters: dict[str, object]
+) -> None:
+    answer = service.answer(json.dumps({"inputs": texts, "parameters": parameters}))
+    json.dumps(answer.body, allow_nan=False)
+    assert answer.status < 500
+    if answer.status == 200 and isinstance(texts, list):
+        assert len(answer.body) == len(texts)
 
 
 def test_a_fault_of_ours_is_a_500_that_says_nothing_of_the_inside(
