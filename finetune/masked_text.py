@@ -24,10 +24,10 @@ import torch
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
+from serving.tokenizer import SPECIAL_TOKENS
+
 IGNORED = -100
 """Label of a position that is not predicted: torch.nn.functional.cross_entropy's default ignore_index."""
-
-SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]", "[MASK]")
 
 Rows = npt.NDArray[np.int32]
 
@@ -77,26 +77,6 @@ def is_held_out(line: str, one_in: int) -> bool:
     same text, is always on the same side.
     """
     return zlib.crc32(line.encode()) % one_in == 0
-
-
-def open_tokenizer(file: Path) -> Tokenizer:
-    """Load a tokenizer.json as training needs it; raises PretrainError where it cannot serve a BERT."""
-    try:
-        tokenizer = Tokenizer.from_file(str(file))
-    except Exception as exc:  # the only class that the tokenizers library raises
-        raise PretrainError(f"{file}: expected a tokenizer of the tokenizers library, found: {exc}") from exc
-    missing = [token for token in SPECIAL_TOKENS if tokenizer.token_to_id(token) is None]
-    if missing:
-        raise PretrainError(
-            f"{file}: expected BERT's special tokens, found no {', '.join(missing)}; use the tokenizer.json that the "
-            "checkpoint was trained with"
-        )
-    # Some checkpoints store a truncation and a padding for one use of theirs; both would end up in the text.
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    # A text that speaks of "[SEP]" or "[MASK]" means the characters, not a border or a hidden word.
-    tokenizer.encode_special_tokens = True
-    return tokenizer
 
 
 def encode(tokenizer: Tokenizer, lines: Sequence[str], length: int, min_tokens: int = 8) -> list[array[int]]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from finetune.masked_text import PretrainError, open_tokenizer
+from finetune.masked_text import PretrainError
 from finetune.training_log import LOG_RECEIVERS
+from serving.checkpoint import BertConfig, read_config
+from serving.errors import ModelFolderError
+from serving.tokenizer import open_tokenizer
 
 CHECKPOINT_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
@@ -114,41 +116,23 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 
 
 def check_model(folder: Path, max_length: int) -> Tokenizer:
-    """Return the tokenizer of a checkpoint folder that can be trained; raises PretrainError where it cannot."""
+    """Return the tokenizer of a checkpoint folder that can be trained and served; raises PretrainError otherwise."""
     missing = [name for name in CHECKPOINT_FILES if not (folder / name).is_file()]
     if missing:
         found = f"no {', '.join(missing)}" if folder.is_dir() else "no such folder"
         inner = folder / "model"
         fix = f"give {inner}" if (inner / "config.json").is_file() else "give the folder of a saved checkpoint"
         raise PretrainError(f"--model {folder}: expected {', '.join(CHECKPOINT_FILES)}, found {found}; {fix}")
-    config = _read_config(folder / "config.json")
-    positions = config["max_position_embeddings"]
-    if max_length > positions:
-        raise PretrainError(
-            f"--max-length {max_length}: expected at most the model's {positions} positions; give --max-length "
-            f"{positions} or less"
-        )
-    tokenizer = open_tokenizer(folder / "tokenizer.json")
-    largest = max(tokenizer.get_vocab().values())
-    if largest >= config["vocab_size"]:
-        raise PretrainError(
-            f"--model {folder}: expected token ids below the model's vocab_size of {config['vocab_size']}, found "
-            f"{largest} in tokenizer.json; use the tokenizer that the checkpoint was trained with"
-        )
-    return tokenizer
-
-
-def _read_config(file: Path) -> dict[str, int]:
     try:
-        config = json.loads(file.read_bytes())
-    except ValueError as exc:
-        raise PretrainError(f"{file}: expected JSON, found: {exc}; fetch the checkpoint again") from exc
-    model_type = config.get("model_type") if isinstance(config, dict) else None
-    if model_type != "bert":
+        config = BertConfig.from_json(read_config(folder))
+        tokenizer = open_tokenizer(folder / "tokenizer.json", config.vocab_size)
+    except ModelFolderError as exc:
+        raise PretrainError(f"--model {folder}: {exc}") from exc
+    if max_length > config.max_positions:
         raise PretrainError(
-            f'{file}: expected "model_type": "bert", found {model_type!r}; only BERT can be trained here'
+            f"--max-length {max_length}: expected at most the model's {config.max_positions} positions; give --max-length "
+            f"{config.max_positions} or less"
         )
-    for name in ("max_position_embeddings", "vocab_size"):
-        if not isinstance(config.get(name), int):
-            raise PretrainError(f"{file}: expected an integer {name}, found {config.get(name)!r}; mend the file")
-    return config
+    # A text that speaks of "[SEP]" or "[MASK]" means the characters, not a border or a hidden word.
+    tokenizer.encode_special_tokens = True
+    return tokenizer

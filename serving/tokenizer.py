@@ -29,28 +29,41 @@ class Passage:
     targets: Sequence[int] = ()
 
 
+SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+
+
+def open_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
+    """Load a tokenizer.json without the truncation and padding that some files ask for.
+
+    Raises ModelFolderError where it is not one, has not BERT's special tokens, or has ids beyond config.json's.
+    """
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as exc:  # tokenizers raises plain Exception
+        raise ModelFolderError(f"{path}: expected a tokenizer of the tokenizers library, found: {exc}") from exc
+    vocabulary = tokenizer.get_vocab()
+    largest = max(vocabulary.values(), default=0)
+    if largest >= vocab_size:
+        raise ModelFolderError(
+            f"{path}: expected token ids below config.json's vocab_size {vocab_size}, found {largest}; "
+            "use the tokenizer that the checkpoint was trained with"
+        )
+    missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
+    if missing:
+        raise ModelFolderError(f"{path}: expected a BERT vocabulary, found no {', '.join(missing)} in it")
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
 class MaskTokenizer:
     """A checkpoint's tokenizer, with its truncation and padding off: both are decided here."""
 
     def __init__(self, path: Path, vocab_size: int, max_positions: int) -> None:
         """Load a tokenizer.json; raises ModelFolderError where it is not one, or not of this model."""
-        try:
-            self._tokenizer = Tokenizer.from_file(str(path))
-        except Exception as exc:  # tokenizers raises plain Exception
-            raise ModelFolderError(f"{path}: expected a tokenizer of the tokenizers library: {exc}") from exc
-        self._tokenizer.no_truncation()
-        self._tokenizer.no_padding()
+        self._tokenizer = open_tokenizer(path, vocab_size)
         vocabulary = self._tokenizer.get_vocab()
-        if max(vocabulary.values(), default=0) >= vocab_size:
-            raise ModelFolderError(
-                f"{path}: expected token ids below config.json's vocab_size {vocab_size}, found "
-                f"{max(vocabulary.values())}; is it another model's?"
-            )
-        specials = ("[CLS]", "[SEP]", "[MASK]", "[UNK]", "[PAD]")
-        missing = [token for token in specials if token not in vocabulary]
-        if missing:
-            raise ModelFolderError(f"{path}: expected a BERT vocabulary, found no {', '.join(missing)} in it")
-        self.cls_id, self.sep_id, self.mask_id, self.unk_id, self.pad_id = (vocabulary[token] for token in specials)
+        self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = map(vocabulary.__getitem__, SPECIAL_TOKENS)
         self.mask_token = "[MASK]"  # noqa: S105 - no password
         self.window = max_positions - 2
 
@@ -101,7 +114,9 @@ class MaskTokenizer:
     def spelled(self, ids: list[int], mask: int, pieces: Sequence[int], piece: int) -> Passage:
         """Return the passage that scores one piece of a word at a mask: those before it filled in, those after masked."""
         word = [*pieces[:piece], *[self.mask_id] * (len(pieces) - piece)]
-        return self.passages([*ids[:mask], *word, *ids[mask + 1 :]], [mask + piece], [pieces[piece]])[0]
+        # No more of a long text than a window can reach: there is a passage for each piece at each mask.
+        before, after = ids[max(0, mask - self.window) : mask], ids[mask + 1 : mask + 1 + self.window]
+        return self.passages([*before, *word, *after], [len(before) + piece], [pieces[piece]])[0]
 
     def _frame(self, ids: list[int], start: int, masks: list[int], targets: Sequence[int]) -> Passage:
         return Passage([self.cls_id, *ids, self.sep_id], [mask - start + 1 for mask in masks], targets)

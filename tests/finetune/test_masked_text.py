@@ -18,7 +18,6 @@ from tokenizers import Tokenizer
 
 from finetune.masked_text import (
     IGNORED,
-    SPECIAL_TOKENS,
     Masking,
     MaskingCollator,
     PretrainError,
@@ -26,11 +25,12 @@ from finetune.masked_text import (
     encode,
     is_held_out,
     masked_once,
-    open_tokenizer,
     pack,
     read_lines,
     without_seen,
 )
+from finetune.pretrain_options import check_model
+from serving.tokenizer import SPECIAL_TOKENS, open_tokenizer
 
 PAD, CLS, SEP = 0, 2, 3
 WRITERS: dict[str, Callable[..., Any]] = {".txt": open, ".gz": gzip.open, ".xz": lzma.open}
@@ -39,7 +39,7 @@ framed = st.lists(st.integers(5, 99), max_size=10).map(lambda ids: [CLS, *ids, S
 
 @pytest.fixture(scope="module")
 def tokenizer(checkpoint: Path) -> Tokenizer:
-    return open_tokenizer(checkpoint / "tokenizer.json")
+    return check_model(checkpoint, max_length=32)
 
 
 def unpacked(rows: np.ndarray) -> list[list[int]]:
@@ -151,7 +151,7 @@ def test_a_truncation_and_padding_stored_in_the_tokenizer_are_not_applied(checkp
     stored.enable_padding(length=16)
     stored.save(str(tmp_path / "tokenizer.json"))
     lines = ["the cat sat on the mat", "a dog sat"]
-    ours, plain = (open_tokenizer(folder / "tokenizer.json") for folder in (tmp_path, checkpoint))
+    ours, plain = (open_tokenizer(folder / "tokenizer.json", 100) for folder in (tmp_path, checkpoint))
     assert encode(ours, lines, 32, min_tokens=3) == encode(plain, lines, 32, min_tokens=3)
 
 

@@ -10,15 +10,16 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BertForMaskedLM
 
-from finetune.masked_text import IGNORED, Masking, MaskingCollator, encode, open_tokenizer, pack
+from finetune.masked_text import IGNORED, Masking, MaskingCollator, encode, pack
 from finetune.pretrain import MaskedPositionsBert, load_model
+from finetune.pretrain_options import check_model
 
 PAD, CLS, SEP = 0, 2, 3
 
 
 @pytest.fixture(scope="module")
 def tokenizer(checkpoint: Path) -> Tokenizer:
-    return open_tokenizer(checkpoint / "tokenizer.json")
+    return check_model(checkpoint, max_length=32)
 
 
 @pytest.fixture(scope="module")

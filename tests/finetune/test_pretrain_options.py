@@ -52,19 +52,22 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), r"found no tokenizer\.json; give"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), r"found no model\.safetensors; give"),
     "one level up": (lambda f: shutil.copytree(f, f / "model") and (f / "config.json").unlink(), "give .*/model$"),
-    "config not JSON": (lambda f: (f / "config.json").write_text("{"), r"config\.json: expected JSON, found"),
-    "not a BERT": (change("model_type", "gpt2"), r'expected "model_type": "bert", found \'gpt2\''),
+    "config not JSON": (
+        lambda f: (f / "config.json").write_text("{"),
+        r"expected a config\.json, found none that can be read",
+    ),
+    "not a BERT": (change("model_type", "gpt2"), "expected model_type 'bert', found 'gpt2'"),
     "no positions": (
         change("max_position_embeddings", None),
-        "expected an integer max_position_embeddings, found None",
+        "expected a positive number as max_position_embeddings, found None",
     ),
     "few positions": (
         change("max_position_embeddings", 16),
         r"--max-length 32: expected at most the model's 16 positions",
     ),
     "tokenizer not JSON": (lambda f: (f / "tokenizer.json").write_text("{"), r"tokenizer\.json: expected a tokenizer"),
-    "no [MASK]": (without_mask_token, r"expected BERT's special tokens, found no \[MASK\]"),
-    "vocabulary too large": (larger_vocabulary, "expected token ids below the model's vocab_size of 100, found 101"),
+    "no [MASK]": (without_mask_token, r"expected a BERT vocabulary, found no \[MASK\]"),
+    "vocabulary too large": (larger_vocabulary, "expected token ids below config.json's vocab_size 100, found 101"),
     "weights cut short": (lambda f: os.truncate(f / "model.safetensors", 999), "expected the weights that config.json"),
     "weights of another": (
         change("intermediate_size", 128),
@@ -141,7 +144,6 @@ def test_a_tracking_store_that_does_not_answer_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nowhere://store")
     assert pretrain.main(command(checkpoint, text_file, tmp_path / "out", "--log-to", "mlflow")) == 1
     assert "--log-to mlflow: expected a tracking store that answers at nowhere://store" in capsys.readouterr().err

@@ -42,6 +42,17 @@ def test_every_mask_is_in_exactly_one_passage_with_context_on_both_sides(
     assert (len(passages) == 1) or length > tokenizer.window
 
 
+@given(data=st.data())
+def test_a_spelled_passage_is_that_of_the_whole_text(tokenizer: MaskTokenizer, data: st.DataObject) -> None:
+    ids = list(range(10, 10 + data.draw(st.integers(1, 200))))
+    mask = data.draw(st.integers(0, len(ids) - 1))
+    pieces = [7, 8, 9][: data.draw(st.integers(1, 3))]
+    for piece in range(len(pieces)):
+        word = pieces[:piece] + [tokenizer.mask_id] * (len(pieces) - piece)
+        (whole,) = tokenizer.passages(ids[:mask] + word + ids[mask + 1 :], [mask + piece], [pieces[piece]])
+        assert tokenizer.spelled(ids, mask, pieces, piece) == whole
+
+
 def test_masks_are_found_with_their_place_in_the_users_text(tokenizer: MaskTokenizer) -> None:
     text = "  The [MASK],  the[MASK]!"
     encoded = tokenizer.encode([text])[0]
@@ -75,7 +86,11 @@ def test_an_uncased_tokenizer_normalizes_case_and_a_cased_one_does_not(
     [
         ("not json", 100, "expected a tokenizer of the tokenizers library"),
         (None, 50, "expected token ids below config.json's vocab_size 50"),
-        ('{"model": {"type": "WordPiece", "vocab": {"[UNK]": 0}}}', 100, r"found no \[CLS\], \[SEP\]"),
+        (
+            '{"model": {"type": "WordPiece", "vocab": {"[UNK]": 0}}}',
+            100,
+            r"found no \[PAD\], \[CLS\], \[SEP\], \[MASK\]",
+        ),
     ],
 )
 def test_a_tokenizer_of_another_model_is_named(
