@@ -91,7 +91,7 @@ class Checkpoint:
         Raises ModelFolderError where a file or tensor is missing, or a tensor's shape is not what config.json says.
         """
         config = BertConfig.from_json(read_config(folder))
-        weights = {canonical_name(name): array for name, array in _read_tensors(folder / "model.safetensors").items()}
+        weights = {canonical_name(name): array for name, array in _read_tensors(weights_file(folder)).items()}
         decoder = weights.get(DECODER)
         tied = decoder is None or np.array_equal(decoder, weights.get(WORD_EMBEDDINGS, decoder))
         if tied and WORD_EMBEDDINGS in weights:
@@ -158,11 +158,17 @@ def expected_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _read_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
+def weights_file(folder: Path) -> Path:
+    """Return a checkpoint's model.safetensors; raises ModelFolderError where there is none."""
+    path = folder / "model.safetensors"
     if not path.is_file():
-        pickles = sorted(p.name for p in path.parent.glob("*.bin"))
+        pickles = sorted(p.name for p in folder.glob("*.bin"))
         hint = f"; {', '.join(pickles)} is a pickle, which can run code: convert it to safetensors" if pickles else ""
-        raise ModelFolderError(f"{path.parent}: expected model.safetensors, found none{hint}")
+        raise ModelFolderError(f"{folder}: expected model.safetensors, found none{hint}")
+    return path
+
+
+def _read_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
     try:
         with safe_open(path, framework="numpy") as tensors:
             return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 - not a mapping

@@ -14,7 +14,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def compiled(folder: Path, precision: Precision, cache_dir: Path | None = None) 
 def content_hash(folder: Path, precision: Precision, weight_bits: int) -> str:
     """Return a hash of all that a compiled graph depends on: the checkpoint's bytes, this code's version, the options."""
     digest = hashlib.sha256(f"{ort.__version__} {precision} {weight_bits}".encode())
-    for path in (*CODE, folder / "config.json", folder / "model.safetensors"):
+    for path in (*CODE, folder / "config.json", checkpoint.weights_file(folder)):
         try:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
@@ -155,7 +155,7 @@ class _ProgressLine(logging.Handler):
         sys.stderr.flush()
 
 
-def main(argv: list[str] | None = None, write: Callable[[str], object] = sys.stdout.write) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run from the command line; exit status 1 and one line where the folder cannot be compiled."""
     parser = argparse.ArgumentParser(prog="python -m serving.compile", description=__doc__.split("\n", 1)[0])
     parser.add_argument("model_dir", type=Path, help="folder with config.json, model.safetensors and tokenizer.json")
@@ -179,7 +179,7 @@ def main(argv: list[str] | None = None, write: Callable[[str], object] = sys.std
     finally:
         logger.removeHandler(progress)
     sys.stderr.write("\n")
-    write(f"{kept}\n")
+    sys.stdout.write(f"{kept}\n")
     return 0
 
 

@@ -55,8 +55,9 @@ class Engine:
         results: dict[int, list[Scores]] = {}
         for batch in self._batches(passages):
             rows = [passages[index] for index in batch]
+            feeds = self._feeds(rows, top_k)
             with self._lock:  # one at a time: each run uses all threads
-                outputs = self._open().run(["tokens", "scores", "target_scores"], self._feeds(rows, top_k))
+                outputs = self._open().run(["tokens", "scores", "target_scores"], feeds)
             of_masks = iter(zip(*(output.tolist() for output in outputs), strict=True))
             for index, row in zip(batch, rows, strict=True):
                 results[index] = [

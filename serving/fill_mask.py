@@ -1,7 +1,7 @@
 """Fill masks: texts in, candidates out.
 
 FillMask.load(folder).fill(["Paris is the [MASK] of France."])
--> [[[Candidate("capital", 3007, 0.48, "Paris is the capital of France.")]]]     (a text, a mask, its candidates)
+-> [[[Candidate(token_str="capital", token=3007, score=0.70, …)]]]     (a text, a mask, its candidates)
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ class _Graph:
     def quantize_rows(self, data: str) -> tuple[str, str, str]:
         """Quantize activations to uint8 around 128, a scale for each token; return them, the zero point, the scales.
 
-        One scale for the whole batch (DynamicQuantizeMatMul) takes a quarter less time, but then a text's answer
+        One scale for the whole batch (DynamicQuantizeMatMul) takes up to a quarter less time, but then a text's answer
         depends on what it shares the batch with, and the best word differed from fp32's four times as often.
         """
         largest = self.op("ReduceMax", self.op("Abs", data), self.constant("axis_1", [1]), keepdims=1)

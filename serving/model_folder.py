@@ -67,7 +67,7 @@ def find_checkpoint(folder: Path) -> ModelFolder:
 
 
 def _checkpoints(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
-    if (folder / "config.json").is_file() and any(folder.glob("*.safetensors")) | any(folder.glob("*.bin")):
+    if (folder / "config.json").is_file() and (any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))):
         yield folder
     elif depth and folder.is_dir():
         for below in sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")):

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from serving.checkpoint import Checkpoint, canonical_name
 from serving.errors import ModelFolderError
+from serving.fill_mask import FillMask
 from serving.model_folder import chosen_folder, find_checkpoint
 
 
@@ -81,6 +82,8 @@ def test_a_damaged_folder_is_named(folder: Path, damage: Callable[[Path], None],
     damage(folder)
     with pytest.raises(ModelFolderError, match=message):
         Checkpoint.read(folder)
+    with pytest.raises(ModelFolderError, match=message):
+        FillMask.load(folder)  # as a user meets it
 
 
 @pytest.mark.parametrize(
