@@ -15,8 +15,9 @@ from typing import NamedTuple, Self
 
 from serving.checkpoint import BertConfig, read_config
 from serving.compile import compiled, resolve_precision
-from serving.engine import Engine, Scores
+from serving.engine import Engine
 from serving.errors import BadRequest, TooLarge
+from serving.heads import MaskHead, Scores
 from serving.model_folder import find_checkpoint
 from serving.settings import Settings
 from serving.tokenizer import EncodedText, MaskTokenizer, Passage
@@ -81,7 +82,7 @@ class Filled(list[list[list[Candidate]]]):
 class FillMask:
     """A masked-language model that is ready to answer."""
 
-    def __init__(self, tokenizer: MaskTokenizer, engine: Engine, settings: Settings, name: str) -> None:
+    def __init__(self, tokenizer: MaskTokenizer, engine: Engine[list[Scores]], settings: Settings, name: str) -> None:
         """Put the parts together; `load` makes them from a folder."""
         self.tokenizer = tokenizer
         self.engine = engine
@@ -96,7 +97,7 @@ class FillMask:
         config = BertConfig.from_json(read_config(parts.checkpoint))
         tokenizer = MaskTokenizer(parts.tokenizer, config.vocab_size, config.max_positions)
         graph = compiled(parts.checkpoint, resolve_precision(precision or settings.precision), settings.cache_dir)
-        engine = Engine(graph, config.vocab_size, tokenizer.pad_id, settings.threads, settings.batch_tokens)
+        engine = Engine(graph, MaskHead(config.vocab_size), tokenizer.pad_id, settings.threads, settings.batch_tokens)
         return cls(tokenizer, engine, settings, parts.name)
 
     def normalize(self, text: str) -> str:
@@ -131,7 +132,7 @@ class FillMask:
         return filled
 
     def _best_words(self, encoded: Sequence[EncodedText], top_k: int) -> list[list[list[Word]]]:
-        rows = self._run([self.tokenizer.passages(text.ids, text.masks) for text in encoded], top_k)
+        rows = self._run([self.tokenizer.passages(text.ids, text.masks, top_k=top_k) for text in encoded])
         return [
             [[Word(self.tokenizer.token(t), t, s) for t, s in zip(m.tokens, m.scores, strict=True)] for m in row]
             for row in rows
@@ -143,7 +144,7 @@ class FillMask:
         split = [target for target in targets if len(target.pieces) > 1]
         spelled = iter(self._spell(encoded, split))
         ids = [target.pieces[0] for target in whole]
-        scores = self._run([self.tokenizer.passages(text.ids, text.masks, ids) for text in encoded], 1)
+        scores = self._run([self.tokenizer.passages(text.ids, text.masks, ids) for text in encoded])
 
         def scored(mask: Scores) -> list[Word]:
             found = [Word(t.word, t.pieces[0], score) for t, score in zip(whole, mask.target_scores, strict=True)]
@@ -161,13 +162,13 @@ class FillMask:
             for text, mask in masks
             for target in targets
         ]
-        return [math.prod(piece.target_scores[0] for piece in pieces) for pieces in self._run(passages, 1)]
+        return [math.prod(piece.target_scores[0] for piece in pieces) for pieces in self._run(passages)]
 
-    def _run(self, passages: Sequence[Sequence[Passage]], top_k: int) -> list[list[Scores]]:
+    def _run(self, passages: Sequence[Sequence[Passage]]) -> list[list[Scores]]:
         """Return the scores of each group's masks, the passages of a group (a text's windows) put together again."""
         flat = list(itertools.chain.from_iterable(passages))
         self._check_passages(len(flat))
-        scores = iter(self.engine.run(flat, top_k))
+        scores = iter(self.engine.run(flat))
         return [list(itertools.chain.from_iterable(itertools.islice(scores, len(row)))) for row in passages]
 
     def _target(self, word: str) -> Target:

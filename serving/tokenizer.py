@@ -22,11 +22,17 @@ class EncodedText:
 
 @dataclass(frozen=True)
 class Passage:
-    """What goes through the model as one row: framed token ids, mask positions among them, token ids to score there."""
+    """What goes through the model as one row, and all that is asked of it: passages of several requests share a batch.
+
+    ids: framed token ids. masks: mask positions among them. targets: token ids to score at the masks. top_k: words a
+    mask. segments: the token type of each id, 0 or 1; empty where all are 0.
+    """
 
     ids: list[int]
-    masks: list[int]
+    masks: Sequence[int] = ()
     targets: Sequence[int] = ()
+    top_k: int = 1
+    segments: Sequence[int] = ()
 
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -90,14 +96,14 @@ class MaskTokenizer:
         normalizer = self._tokenizer.normalizer
         return normalizer.normalize_str(text) if normalizer else text
 
-    def passages(self, ids: list[int], masks: list[int], targets: Sequence[int] = ()) -> list[Passage]:
+    def passages(self, ids: list[int], masks: list[int], targets: Sequence[int] = (), top_k: int = 1) -> list[Passage]:
         """Frame a text as one passage, or as windows around its masks where it is longer than the model.
 
         Each mask is in exactly one window, and the windows come in the order of the masks. Masks share a window while
         they span at most half of it, so that each keeps a quarter of the window, or all there is, on either side.
         """
         if len(ids) <= self.window:
-            return [self._frame(ids, 0, masks, targets)]
+            return [self._frame(ids, 0, masks, targets, top_k)]
         groups: list[list[int]] = []
         for mask in masks:
             if groups and mask - groups[-1][0] <= self.window // 2:
@@ -108,7 +114,7 @@ class MaskTokenizer:
         for group in groups:
             middle = (group[0] + group[-1] + 1) // 2
             start = min(max(0, middle - self.window // 2), len(ids) - self.window)
-            passages.append(self._frame(ids[start : start + self.window], start, group, targets))
+            passages.append(self._frame(ids[start : start + self.window], start, group, targets, top_k))
         return passages
 
     def spelled(self, ids: list[int], mask: int, pieces: Sequence[int], piece: int) -> Passage:
@@ -118,5 +124,5 @@ class MaskTokenizer:
         before, after = ids[max(0, mask - self.window) : mask], ids[mask + 1 : mask + 1 + self.window]
         return self.passages([*before, *word, *after], [len(before) + piece], [pieces[piece]])[0]
 
-    def _frame(self, ids: list[int], start: int, masks: list[int], targets: Sequence[int]) -> Passage:
-        return Passage([self.cls_id, *ids, self.sep_id], [mask - start + 1 for mask in masks], targets)
+    def _frame(self, ids: list[int], start: int, masks: list[int], targets: Sequence[int], top_k: int) -> Passage:
+        return Passage([self.cls_id, *ids, self.sep_id], [mask - start + 1 for mask in masks], targets, top_k)

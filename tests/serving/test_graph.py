@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -18,16 +19,24 @@ from serving.checkpoint import Checkpoint, read_config
 from serving.compile import compiled
 from serving.engine import Engine
 from serving.fill_mask import FillMask
+from serving.heads import Head, MaskHead, MaskLogits
 from serving.settings import Settings
 from serving.tokenizer import Passage
 
 ROOT = Path(__file__).resolve().parents[2]
 EMBEDDED = ROOT / "model" / "embedded"
 
+Result = TypeVar("Result")
 
-def engine(folder: Path, precision: str, cache_dir: Path | None = None) -> Engine:
+
+def engine(
+    folder: Path,
+    precision: str,
+    cache_dir: Path | None = None,
+    head: Callable[[int], Head[Result]] = MaskLogits,
+) -> Engine[Result]:
     graph = compiled(folder, precision, cache_dir)
-    return Engine(graph, read_config(folder)["vocab_size"], pad_id=0, threads=2, batch_tokens=4096)
+    return Engine(graph, head(read_config(folder)["vocab_size"]), pad_id=0, threads=2, batch_tokens=4096)
 
 
 def ragged(vocab_size: int, longest: int = 30) -> list[Passage]:
@@ -58,22 +67,22 @@ def rewritten(folder: Path, to: Path, change: Callable[[dict[str, torch.Tensor]]
 def test_fp32_logits_equal_transformers_on_ragged_rows(make_checkpoint: Callable[..., Path], activation: str) -> None:
     folder = make_checkpoint(initializer_range=0.2, hidden_act=activation)
     passages = ragged(read_config(folder)["vocab_size"])
-    found = engine(folder, "fp32").logits(passages)
+    found = engine(folder, "fp32").run(passages)
     for ours, theirs in zip(found, oracle(folder, passages), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def test_fp32_logits_of_the_embedded_model_equal_transformers(tmp_path: Path) -> None:
     passages = ragged(30522, longest=200)
-    found = engine(EMBEDDED, "fp32", tmp_path).logits(passages)
+    found = engine(EMBEDDED, "fp32", tmp_path).run(passages)
     for ours, theirs in zip(found, oracle(EMBEDDED, passages), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def test_scores_are_the_softmax_of_the_logits(sharp_checkpoint: Path) -> None:
-    ours = engine(sharp_checkpoint, "fp32")
-    passages = [Passage(p.ids, p.masks, (7, 9)) for p in ragged(90)]
-    for scores, logits in zip(ours.run(passages, top_k=4), ours.logits(passages), strict=True):
+    passages = [Passage(p.ids, p.masks, (7, 9), top_k=4) for p in ragged(90)]
+    scored = engine(sharp_checkpoint, "fp32", head=MaskHead).run(passages)
+    for scores, logits in zip(scored, engine(sharp_checkpoint, "fp32").run(passages), strict=True):
         chances = np.exp(logits - logits.max(1, keepdims=True))
         chances /= chances.sum(1, keepdims=True)
         for found, expected in zip(scores, chances, strict=True):
@@ -82,12 +91,25 @@ def test_scores_are_the_softmax_of_the_logits(sharp_checkpoint: Path) -> None:
             np.testing.assert_allclose(found.target_scores, expected[[7, 9]], atol=1e-6)
 
 
+def test_passages_of_a_batch_get_the_candidates_and_targets_that_each_asked_for(sharp_checkpoint: Path) -> None:
+    ours = engine(sharp_checkpoint, "fp32", head=MaskHead)
+    asked = [((), 1), ((7,), 1000), ((), 3), ((9, 7), 2), ((), 1), ((5,), 90)]
+    passages = [Passage(p.ids, p.masks, *a) for p, a in zip(ragged(90), asked, strict=True)]
+    for passage, scores in zip(passages, ours.run(passages), strict=True):
+        alone = ours.run([passage])[0]
+        assert [s.tokens for s in scores] == [s.tokens for s in alone]
+        for together, single in zip(scores, alone, strict=True):
+            assert len(together.tokens) == min(passage.top_k, read_config(sharp_checkpoint)["vocab_size"])
+            np.testing.assert_allclose(together.scores, single.scores, atol=1e-6)
+            np.testing.assert_allclose(together.target_scores, single.target_scores, atol=1e-6)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_batched_equals_single_on_ragged_rows(sharp_checkpoint: Path, precision: str) -> None:
     ours = engine(sharp_checkpoint, precision)
     passages = ragged(90)
-    alone = [ours.logits([passage])[0] for passage in passages]
-    for together, single in zip(ours.logits(passages), alone, strict=True):
+    alone = [ours.run([passage])[0] for passage in passages]
+    for together, single in zip(ours.run(passages), alone, strict=True):
         np.testing.assert_allclose(together, single, atol=1e-4)
 
 
@@ -130,7 +152,7 @@ def test_every_naming_of_a_checkpoint_gives_equal_logits(
 ) -> None:
     folder = rewritten(sharp_checkpoint, tmp_path / "renamed", naming)
     passages = ragged(90)
-    before, after = (engine(f, "fp32").logits(passages) for f in (sharp_checkpoint, folder))
+    before, after = (engine(f, "fp32").run(passages) for f in (sharp_checkpoint, folder))
     for ours, theirs in zip(after, before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -140,7 +162,7 @@ def test_an_untied_decoder_is_used(sharp_checkpoint: Path, tmp_path: Path) -> No
         shape = tensors["bert.embeddings.word_embeddings.weight"].shape
         return tensors | {"cls.predictions.decoder.weight": torch.zeros(shape)}
 
-    logits = engine(rewritten(sharp_checkpoint, tmp_path / "untied", untie), "fp32").logits(ragged(90))
+    logits = engine(rewritten(sharp_checkpoint, tmp_path / "untied", untie), "fp32").run(ragged(90))
     bias = Checkpoint.read(sharp_checkpoint).weights["cls.predictions.bias"]
     np.testing.assert_allclose(logits[0], bias[None], atol=1e-6)
 
@@ -149,7 +171,7 @@ def test_an_untied_decoder_is_used(sharp_checkpoint: Path, tmp_path: Path) -> No
 def test_half_precision_checkpoints_are_read(sharp_checkpoint: Path, tmp_path: Path, dtype: torch.dtype) -> None:
     halved = rewritten(sharp_checkpoint, tmp_path / "half", lambda t: {k: v.to(dtype) for k, v in t.items()})
     passages = ragged(90)
-    for ours, theirs in zip(engine(halved, "fp32").logits(passages), oracle(halved, passages), strict=True):
+    for ours, theirs in zip(engine(halved, "fp32").run(passages), oracle(halved, passages), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
@@ -164,7 +186,7 @@ def test_int8_survives_activations_that_are_all_zero(sharp_checkpoint: Path, tmp
         quiet = ("embeddings.LayerNorm.weight", "embeddings.LayerNorm.bias")
         return {name: torch.zeros_like(t) if name.endswith(quiet) else t for name, t in tensors.items()}
 
-    logits = engine(rewritten(sharp_checkpoint, tmp_path / "silent", silence), "int8").logits(ragged(90))
+    logits = engine(rewritten(sharp_checkpoint, tmp_path / "silent", silence), "int8").run(ragged(90))
     assert np.isfinite(np.concatenate(logits)).all()
 
 
