@@ -1,12 +1,11 @@
-"""Read a BERT checkpoint folder: config.json and model.safetensors, whichever names its tensors were given."""
+"""Read a BERT or DistilBERT checkpoint folder: config.json and model.safetensors, for each task."""
 
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import ml_dtypes  # noqa: F401 - comes with onnx; teaches numpy the name bfloat16, which safetensors needs
 import numpy as np
@@ -14,29 +13,48 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from serving.errors import ModelFolderError
+from serving.tasks import Labels, Task, find_task
+from serving.tensor_names import DECODER, WORD_EMBEDDINGS, canonical_name
 
 Array = npt.NDArray[np.float32]
 
 ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 """config.json's hidden_act -> the `approximate` attribute of ONNX's Gelu."""
 
-WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
-DECODER = "cls.predictions.decoder.weight"
-
-_DIMENSIONS = {
-    "vocab_size": "vocab_size",
-    "hidden_size": "hidden_size",
-    "num_layers": "num_hidden_layers",
-    "num_heads": "num_attention_heads",
-    "intermediate_size": "intermediate_size",
-    "max_positions": "max_position_embeddings",
-    "type_vocab_size": "type_vocab_size",
+KEYS = {
+    "bert": {
+        "vocab_size": "vocab_size",
+        "hidden_size": "hidden_size",
+        "num_layers": "num_hidden_layers",
+        "num_heads": "num_attention_heads",
+        "intermediate_size": "intermediate_size",
+        "max_positions": "max_position_embeddings",
+        "type_vocab_size": "type_vocab_size",
+    },
+    "distilbert": {
+        "vocab_size": "vocab_size",
+        "hidden_size": "dim",
+        "num_layers": "n_layers",
+        "num_heads": "n_heads",
+        "intermediate_size": "hidden_dim",
+        "max_positions": "max_position_embeddings",
+    },
 }
+"""model_type -> where its config.json has each dimension."""
+
+MODELS: dict[Task, str] = {
+    "fill-mask": "masked-language model",
+    "text-classification": "text classifier",
+    "question-answering": "question-answering model",
+}
+"""What a model of each task is called in a message."""
+
+_ACTIVATION_KEYS = {"bert": "hidden_act", "distilbert": "activation"}
 
 
 @dataclass(frozen=True)
 class BertConfig:
-    """The dimensions of a BERT model, from its config.json."""
+    """The dimensions of a BERT model, from its config.json. DistilBERT's is one without token types (0 of them)."""
 
     vocab_size: int
     hidden_size: int
@@ -47,68 +65,92 @@ class BertConfig:
     type_vocab_size: int
     layer_norm_eps: float
     activation: str
+    pooler_activation: Literal["tanh", "relu"]
 
     @classmethod
     def from_json(cls, config: dict[str, Any]) -> Self:
         """Take what is needed of a config.json; raises ModelFolderError for a model that is not a BERT we compile."""
-        expected = {"model_type": "bert", "position_embedding_type": "absolute", "is_decoder": False}
+        kind = config.get("model_type", "bert")
+        if kind not in list(KEYS):
+            raise ModelFolderError(f"config.json: expected model_type 'bert' or 'distilbert', found {kind!r}")
+        expected = {"position_embedding_type": "absolute", "is_decoder": False}
         for key, value in expected.items():
             if config.get(key, value) != value:
                 raise ModelFolderError(f"config.json: expected {key} {value!r}, found {config[key]!r}")
-        activation = config.get("hidden_act", "gelu")
+        activation = config.get(_ACTIVATION_KEYS[kind], "gelu")
         if activation not in list(ACTIVATIONS):
-            raise ModelFolderError(f"config.json: expected hidden_act in {sorted(ACTIVATIONS)}, found {activation!r}")
-        for key in _DIMENSIONS.values():
+            expected_ones = f"expected {_ACTIVATION_KEYS[kind]} in {sorted(ACTIVATIONS)}"
+            raise ModelFolderError(f"config.json: {expected_ones}, found {activation!r}")
+        for key in KEYS[kind].values():
             if type(config.get(key)) is not int or not 0 < config[key] < 2**24:
                 raise ModelFolderError(f"config.json: expected a positive number as {key}, found {config.get(key)!r}")
-        dimensions: dict[str, int] = {field: config[key] for field, key in _DIMENSIONS.items()}
+        dimensions: dict[str, int] = {field: config[key] for field, key in KEYS[kind].items()}
         hidden, heads = dimensions["hidden_size"], dimensions["num_heads"]
         if hidden % heads:
-            raise ModelFolderError(
-                f"config.json: hidden_size {hidden} is not a multiple of num_attention_heads {heads}"
-            )
+            names = KEYS[kind]["hidden_size"], KEYS[kind]["num_heads"]
+            raise ModelFolderError(f"config.json: {names[0]} {hidden} is not a multiple of {names[1]} {heads}")
         epsilon = config.get("layer_norm_eps", 1e-12)
         if type(epsilon) is not float:
             raise ModelFolderError(f"config.json: expected a number as layer_norm_eps, found {epsilon!r}")
-        return cls(**dimensions, layer_norm_eps=epsilon, activation=activation)
+        return cls(
+            **{"type_vocab_size": 0, **dimensions},
+            layer_norm_eps=epsilon,
+            activation=activation,
+            pooler_activation="tanh" if kind == "bert" else "relu",
+        )
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint's config and its weights in fp32, under one set of names.
+    """A checkpoint's config, its task and its weights in fp32, under one set of names (serving.tensor_names).
 
-    The names are today's without the `bert.` prefix: `embeddings.LayerNorm.weight`, `encoder.layer.0.output.dense.bias`,
-    `cls.predictions.decoder.weight`, … Where the decoder is tied to the word embeddings, both are one array.
+    `labels` are a classifier's; None for the other tasks. Where a decoder is tied to the word embeddings, both are one
+    array.
     """
 
     config: BertConfig
     weights: dict[str, Array]
+    task: Task = "fill-mask"
+    labels: Labels | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read a masked-language-model checkpoint.
+        """Read a checkpoint, with what its task needs of it.
 
         Raises ModelFolderError where a file or tensor is missing, or a tensor's shape is not what config.json says.
         """
-        config = BertConfig.from_json(read_config(folder))
+        read = read_config(folder)
+        config = BertConfig.from_json(read)
         weights = {canonical_name(name): array for name, array in _read_tensors(weights_file(folder)).items()}
+        task = find_task(folder, read, weights)
+        labels = Labels.from_json(read) if task == "text-classification" else None
         decoder = weights.get(DECODER)
         tied = decoder is None or np.array_equal(decoder, weights.get(WORD_EMBEDDINGS, decoder))
         if tied and WORD_EMBEDDINGS in weights:
             weights[DECODER] = weights[WORD_EMBEDDINGS]
-        for name, shape in expected_shapes(config).items():
+        shapes = expected_shapes(config, task, labels)
+        for name, shape in shapes.items():
             if name not in weights:
-                raise ModelFolderError(
-                    f"{folder}: no tensor {name} in model.safetensors; expected a masked-language model"
-                )
+                raise ModelFolderError(f"{folder}: no tensor {name} in model.safetensors; expected a {MODELS[task]}")
             if weights[name].shape != shape:
                 raise ModelFolderError(
                     f"{folder}: expected {name} of shape {shape}, as config.json says, found {weights[name].shape}"
                 )
-        fp32 = {name: weights[name].astype(np.float32) for name in expected_shapes(config)}
-        if tied:
+        fp32 = {name: weights[name].astype(np.float32) for name in shapes}
+        if tied and task == "fill-mask":
             fp32[DECODER] = fp32[WORD_EMBEDDINGS]
-        return cls(config, fp32)
+        return cls(config, fp32, task, labels)
+
+
+def read_task(folder: Path) -> Task:
+    """Return a checkpoint folder's task, without reading its weights; raises ModelFolderError."""
+    path = weights_file(folder)
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            names = [canonical_name(name) for name in tensors.keys()]  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError) as exc:
+        raise ModelFolderError(f"{path}: cannot be read: {exc}") from exc
+    return find_task(folder, read_config(folder), names)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -122,26 +164,19 @@ def read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def canonical_name(name: str) -> str:
-    """Translate a tensor's name, e.g. Google's `bert.embeddings.LayerNorm.gamma` -> `embeddings.LayerNorm.weight`."""
-    name = name.removeprefix("bert.")
-    name = re.sub(r"\bLayerNorm\.gamma$", "LayerNorm.weight", name)
-    name = re.sub(r"\bLayerNorm\.beta$", "LayerNorm.bias", name)
-    return {"cls.predictions.decoder.bias": "cls.predictions.bias"}.get(name, name)
-
-
-def expected_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
-    """Return the name and shape of each tensor that a masked-language model of these dimensions has."""
+def expected_shapes(
+    config: BertConfig, task: Task = "fill-mask", labels: Labels | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of each tensor that a model of these dimensions needs for its task."""
     hidden, inner = config.hidden_size, config.intermediate_size
     shapes: dict[str, tuple[int, ...]] = {
         WORD_EMBEDDINGS: (config.vocab_size, hidden),
         "embeddings.position_embeddings.weight": (config.max_positions, hidden),
-        "embeddings.token_type_embeddings.weight": (config.type_vocab_size, hidden),
-        DECODER: (config.vocab_size, hidden),
-        "cls.predictions.bias": (config.vocab_size,),
     }
-    linear = {"cls.predictions.transform.dense": (hidden, hidden)}
-    norms = ["embeddings.LayerNorm", "cls.predictions.transform.LayerNorm"]
+    if config.type_vocab_size:
+        shapes["embeddings.token_type_embeddings.weight"] = (config.type_vocab_size, hidden)
+    linear: dict[str, tuple[int, int]] = {}
+    norms = ["embeddings.LayerNorm"]
     for layer in range(config.num_layers):
         prefix = f"encoder.layer.{layer}."
         linear |= {f"{prefix}attention.self.{part}": (hidden, hidden) for part in ("query", "key", "value")}
@@ -151,6 +186,14 @@ def expected_shapes(config: BertConfig) -> dict[str, tuple[int, ...]]:
             f"{prefix}output.dense": (hidden, inner),
         }
         norms += [f"{prefix}attention.output.LayerNorm", f"{prefix}output.LayerNorm"]
+    if task == "fill-mask":
+        shapes |= {DECODER: (config.vocab_size, hidden), "cls.predictions.bias": (config.vocab_size,)}
+        linear["cls.predictions.transform.dense"] = (hidden, hidden)
+        norms.append("cls.predictions.transform.LayerNorm")
+    elif task == "text-classification":
+        linear |= {"pooler.dense": (hidden, hidden), "classifier": (len(labels.names) if labels else 2, hidden)}
+    else:
+        linear["qa_outputs"] = (2, hidden)
     for name, shape in linear.items():
         shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
     for name in norms:

@@ -16,22 +16,25 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 
-from serving import checkpoint, graph, reference
+from serving import checkpoint, graph, graph_nodes, reference, tasks, tensor_names
 from serving.cpu import has_int8_products
 from serving.errors import ModelFolderError
-from serving.graph import Precision
+from serving.graph_nodes import Precision
+from serving.heads import MaskLogits
 from serving.model_folder import find_checkpoint
 from serving.session import open_session
 from serving.settings import PRECISIONS
+from serving.tokenizer import Passage
 
 logger = logging.getLogger("serving.compile")
 
-CODE = tuple(Path(str(module.__file__)) for module in (graph, checkpoint))
+CODE = tuple(Path(str(module.__file__)) for module in (graph, graph_nodes, checkpoint, tasks, tensor_names))
 """Part of the hash, so that a graph that older code wrote is not picked up."""
 
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "int8": 0.3}
@@ -108,22 +111,41 @@ def _kept(serialized: bytes, name: str, places: list[Path]) -> Path | bytes:
 
 
 def relative_error(source: checkpoint.Checkpoint, session: ort.InferenceSession) -> float:
-    """Return ||graph - reference|| / ||reference|| of the logits of one random row, the last tokens masked."""
+    """Return how far the graph's logits of one random row are from the reference's, relative to the size of logits.
+
+    The row's second half is masked, or its second segment. The size is the norm of the reference's logits; a few that
+    happen to be near 0 are taken for half as large as such features and weights give at random.
+    """
     length = min(16, source.config.max_positions)
     ids = np.random.default_rng(0).integers(source.config.vocab_size, size=length)
-    masks = np.arange(length // 2, length)
-    feeds = {
-        "input_ids": ids[None],
-        "lengths": np.array([length], np.int32),
-        "positions": masks[None],
-        "selected": np.arange(len(masks)),
-        "k": np.array([1]),
-        "targets": np.zeros((len(masks), 0), np.int64),
-    }
-    found = session.run(["logits"], feeds)[0]
-    expected = reference.logits(source, ids)[masks]
-    scale = max(np.linalg.norm(expected), np.finfo(np.float32).tiny)  # a model may score every word the same, 0
+    passage = Passage(ids.tolist(), masks=range(length // 2, length))
+    segments: list[int] = []
+    if source.task != "fill-mask" and source.config.type_vocab_size > 1:
+        segments = [0] * (length // 2) + [1] * (length - length // 2)
+        passage = replace(passage, segments=segments)
+    found = _logits(source, session, passage)
+    wanted = {"fill-mask": slice(length // 2, None), "text-classification": slice(1), "question-answering": slice(None)}
+    hidden = reference.encode(source, ids, segments)[wanted[source.task]]
+    expected = reference.head(source, hidden)
+    weight = source.weights[reference.SCORING_LAYER[source.task][0]]
+    usual = np.linalg.norm(reference.features(source, hidden)) * np.linalg.norm(weight) / np.sqrt(weight.shape[1])
+    scale = max(np.linalg.norm(expected), usual / 2, np.finfo(np.float32).tiny)
     return float(np.linalg.norm(found - expected) / scale)
+
+
+def _logits(source: checkpoint.Checkpoint, session: ort.InferenceSession, passage: Passage) -> checkpoint.Array:
+    """Return the logits of one passage, float32, in the shape of the reference's."""
+    feeds = {
+        "input_ids": np.array([passage.ids]),
+        "lengths": np.array([len(passage.ids)], np.int32),
+        "segments": np.array([passage.segments], np.int64),
+        **MaskLogits(source.config.vocab_size).feeds([passage], len(passage.ids)),
+    }
+    names = {graph_input.name for graph_input in session.get_inputs()}
+    wanted = {"question-answering": ["start_logits", "end_logits"]}.get(source.task, ["logits"])
+    outputs = session.run(wanted, {name: feed for name, feed in feeds.items() if name in names})
+    joined: checkpoint.Array = np.stack(outputs, axis=-1)[0] if len(outputs) > 1 else outputs[0]
+    return joined
 
 
 def write_whole(target: Path, content: bytes) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-from transformers import BertConfig, BertForMaskedLM
 
 # A `make` in a test is a user's, not a part of the `make test` that runs it: that one would announce its folder.
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
@@ -21,6 +21,20 @@ for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
 # A property holds however busy the machine is.
 hypothesis.settings.register_profile("unhurried", deadline=None)
 hypothesis.settings.load_profile("unhurried")
+
+CONFIGS = {"bert": transformers.BertConfig, "distilbert": transformers.DistilBertConfig}
+SIZES = {
+    "bert": {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64},
+    "distilbert": {"dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64},
+}
+ARCHITECTURES = {
+    ("bert", "fill-mask"): transformers.BertForMaskedLM,
+    ("bert", "text-classification"): transformers.BertForSequenceClassification,
+    ("bert", "question-answering"): transformers.BertForQuestionAnswering,
+    ("distilbert", "fill-mask"): transformers.DistilBertForMaskedLM,
+    ("distilbert", "text-classification"): transformers.DistilBertForSequenceClassification,
+    ("distilbert", "question-answering"): transformers.DistilBertForQuestionAnswering,
+}
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
@@ -52,15 +66,22 @@ def lines() -> list[str]:
 
 @pytest.fixture(scope="session")
 def make_checkpoint(lines: list[str], tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Make BERTs of two layers, 32 wide, with 32 positions and random weights; keywords go to their config."""
+    """Make BERTs of two layers, 32 wide, with 32 positions and random weights; keywords go to their config.
 
-    def make(lowercase: bool = True, **config: object) -> Path:
+    `architecture` is bert or distilbert, `task` names the head. Its biases are random too, so that one left out shows.
+    """
+
+    def make(lowercase: bool = True, architecture: str = "bert", task: str = "fill-mask", **config: object) -> Path:
         folder = tmp_path_factory.mktemp("checkpoint") / "tiny-bert"
         folder.mkdir()
         size = save_tokenizer(folder, lines, lowercase)
         torch.manual_seed(17)
-        sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-        model = BertForMaskedLM(BertConfig(**{"vocab_size": size, "max_position_embeddings": 32, **sizes, **config}))
+        sizes = {"vocab_size": size, "max_position_embeddings": 32}
+        model = ARCHITECTURES[architecture, task](CONFIGS[architecture](**{**sizes, **SIZES[architecture], **config}))
+        if task != "fill-mask":
+            for name, parameter in model.named_parameters():
+                if name.endswith("bias"):
+                    torch.nn.init.normal_(parameter, std=0.1)
         model.save_pretrained(folder)
         return folder
 
@@ -77,3 +98,16 @@ def checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
 def sharp_checkpoint(make_checkpoint: Callable[..., Path]) -> Path:
     """An uncased tiny BERT with large random weights: its answers differ by word and by context."""
     return make_checkpoint(initializer_range=0.5)
+
+
+@pytest.fixture(scope="session")
+def sharp_classifier(make_checkpoint: Callable[..., Path]) -> Path:
+    """An uncased tiny classifier of three labels whose answers differ by text."""
+    labels = {0: "bad", 1: "so-so", 2: "good"}
+    return make_checkpoint(task="text-classification", initializer_range=0.5, id2label=labels)
+
+
+@pytest.fixture(scope="session")
+def sharp_reader(make_checkpoint: Callable[..., Path]) -> Path:
+    """An uncased tiny question answerer whose answers differ by question."""
+    return make_checkpoint(task="question-answering", initializer_range=0.5)

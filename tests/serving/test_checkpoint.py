@@ -31,7 +31,7 @@ def change_config(folder: Path, **values: object) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"model_type": "roberta"}, "expected model_type 'bert', found 'roberta'"),
+        ({"model_type": "roberta"}, "expected model_type 'bert' or 'distilbert', found 'roberta'"),
         ({"is_decoder": True}, "expected is_decoder False, found True"),
         ({"position_embedding_type": "relative_key"}, "expected position_embedding_type 'absolute'"),
         ({"hidden_act": "relu6"}, "expected hidden_act in .*, found 'relu6'"),

@@ -19,7 +19,7 @@ import serving.compile
 from serving.compile import compiled, content_hash, main, resolve_precision
 from serving.errors import ModelFolderError
 from serving.fill_mask import FillMask
-from serving.graph import quantize_columns
+from serving.graph_nodes import quantize_columns
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -87,8 +87,8 @@ def test_weights_that_are_not_numbers_are_refused(folder: Path) -> None:
 
 
 def test_a_graph_that_differs_from_the_reference_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = serving.compile.reference.logits
-    monkeypatch.setattr(serving.compile.reference, "logits", lambda source, ids: -right(source, ids))
+    right = serving.compile.reference.head
+    monkeypatch.setattr(serving.compile.reference, "head", lambda source, hidden: -right(source, hidden))
     with pytest.raises(ModelFolderError, match="the int8 graph is off the reference by 2, .*; serve it in fp32"):
         compiled(folder, "int8")
 

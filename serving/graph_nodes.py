@@ -1,0 +1,109 @@
+"""The nodes and weights of an ONNX graph in the making: layers by their names, in fp32 or int8."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+
+from serving.checkpoint import ACTIVATIONS, Checkpoint
+from serving.tensor_names import DECODER, WORD_EMBEDDINGS
+
+Precision = Literal["fp32", "int8"]
+
+
+def quantize_columns(
+    weight: npt.NDArray[np.float32], bits: int
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """Quantize a [rows, columns] weight symmetrically, a scale for each column; weight is about quantized * scale."""
+    limit = 2 ** (bits - 1) - 1
+    scale = np.maximum(np.abs(weight).max(axis=0), np.finfo(np.float32).tiny) / limit
+    return np.rint(weight / scale).astype(np.int8), scale.astype(np.float32)
+
+
+class Nodes:
+    """Nodes and weights in the making; a method appends what it is named for and returns its output's name."""
+
+    def __init__(self, checkpoint: Checkpoint, precision: Precision, weight_bits: int) -> None:
+        """Take the weights that layers are named by."""
+        self.config = checkpoint.config
+        self.weights = dict(checkpoint.weights)
+        self.precision = precision
+        self.weight_bits = weight_bits
+        self.nodes: list[onnx.NodeProto] = []
+        self.initializers: dict[str, onnx.TensorProto] = {}
+
+    def linear(self, names: list[str], data: str) -> str:
+        """Apply one or several linear layers that share their input as one product; outputs side by side."""
+        if len(names) == 1:
+            return self.product(f"{names[0]}.weight", f"{names[0]}.bias", data)
+        joined = "+".join(names)
+        for kind in ("weight", "bias"):
+            self.weights[f"{joined}.{kind}"] = np.concatenate([self.weights[f"{name}.{kind}"] for name in names])
+        return self.product(f"{joined}.weight", f"{joined}.bias", data)
+
+    def product(self, weight: str, bias: str, data: str, output: str = "") -> str:
+        """Return data [N, in] x weight [out, in] transposed + bias [out]."""
+        if self.precision == "fp32":
+            return self.op("Gemm", data, self.weight(weight), self.weight(bias), output=output, transB=1)
+        quantized, scale = quantize_columns(self.weights[weight].T, self.weight_bits)
+        quantized_name = self.array(f"{weight}.int8", np.ascontiguousarray(quantized))
+        scale_name = self.array(f"{weight}.scale", scale)
+        data, zero_point, row_scale = self.quantize_rows(data)
+        one = self.array("one", np.array(1, np.float32))
+        inputs = (data, quantized_name, one, scale_name, zero_point)
+        products = self.op("Mul", self.op("MatMulIntegerToFloat", *inputs, domain="com.microsoft"), row_scale)
+        return self.op("Add", products, self.weight(bias), output=output)
+
+    def quantize_rows(self, data: str) -> tuple[str, str, str]:
+        """Quantize activations to uint8 around 128, a scale for each token; return them, the zero point, the scales.
+
+        One scale for the whole batch (DynamicQuantizeMatMul) takes up to a quarter less time, but then a text's answer
+        depends on what it shares the batch with, and the best word differed from fp32's four times as often.
+        """
+        largest = self.op("ReduceMax", self.op("Abs", data), self.constant("axis_1", [1]), keepdims=1)
+        scale = self.op("Mul", largest, self.array("a_127th", np.array(1 / 127, np.float32)))
+        scale = self.op("Max", scale, self.array("tiny", np.array(1e-30, np.float32)))  # a row of zeros divides by it
+        flat = self.op("Reshape", scale, self.constant("all", [-1]))
+        zero_points = self.op("Expand", self.array("128_each", np.array([128], np.uint8)), self.op("Shape", flat))
+        quantized = self.op("QuantizeLinear", data, flat, zero_points, axis=0)
+        return quantized, self.array("128", np.array(128, np.uint8)), scale
+
+    def exact(self, name: str, data: str, output: str = "") -> str:
+        """Apply a linear layer in fp32 whatever the precision: for one so small that int8 would save nothing."""
+        weight, bias = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
+        return self.op("Gemm", data, weight, bias, output=output, transB=1)
+
+    def layer_norm(self, name: str, data: str) -> str:
+        """Apply a layer normalization of the checkpoint's."""
+        weight, bias = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
+        return self.op("LayerNormalization", data, weight, bias, axis=-1, epsilon=self.config.layer_norm_eps)
+
+    def gelu(self, data: str) -> str:
+        """Apply the activation that config.json names."""
+        return self.op("Gelu", data, approximate=ACTIVATIONS[self.config.activation])
+
+    def weight(self, name: str) -> str:
+        """Keep a weight of the checkpoint's, once."""
+        if name == DECODER and self.weights[DECODER] is self.weights[WORD_EMBEDDINGS]:
+            name = WORD_EMBEDDINGS  # tied: stored once
+        return self.array(name, self.weights[name])
+
+    def constant(self, name: str, values: list[int]) -> str:
+        """Keep whole numbers, as shapes and axes are."""
+        return self.array(name, np.array(values, np.int64))
+
+    def array(self, name: str, values: npt.NDArray[Any]) -> str:
+        """Keep an array under a name of its own."""
+        if name not in self.initializers:
+            self.initializers[name] = numpy_helper.from_array(values, name)
+        return name
+
+    def op(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:  # noqa: ANN401 - an operator's own
+        """Append an operator."""
+        output = output or f"{kind}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(kind, list(inputs), [output], **attributes))
+        return output
