@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from serving.checkpoint import BertConfig, read_config
-from serving.compile import compiled, resolve_precision
 from serving.engine import Engine
-from serving.errors import BadRequest, TooLarge
+from serving.errors import BadRequest
 from serving.heads import MaskHead, Scores
-from serving.model_folder import find_checkpoint
+from serving.limits import check_answer, check_passages
+from serving.loading import open_engine, open_folder
 from serving.settings import Settings
+from serving.tasks import Task
 from serving.tokenizer import EncodedText, MaskTokenizer, Passage
 
 
@@ -48,16 +48,6 @@ CANDIDATE_BYTES = 64
 """What a candidate takes in an answer at least, its sequence aside."""
 
 
-def check_answer(size: int, settings: Settings) -> None:
-    """Raise TooLarge for an answer of about `size` bytes that is over the limit."""
-    if size > settings.max_answer_bytes:
-        raise TooLarge(
-            "answer_too_large",
-            f"the answer would have about {size} bytes, expected at most {settings.max_answer_bytes}; "
-            "ask for fewer candidates, or send fewer or shorter texts",
-        )
-
-
 class Word(NamedTuple):
     """A word for a mask, before it is put into the text."""
 
@@ -82,6 +72,8 @@ class Filled(list[list[list[Candidate]]]):
 class FillMask:
     """A masked-language model that is ready to answer."""
 
+    task: Task = "fill-mask"
+
     def __init__(self, tokenizer: MaskTokenizer, engine: Engine[list[Scores]], settings: Settings, name: str) -> None:
         """Put the parts together; `load` makes them from a folder."""
         self.tokenizer = tokenizer
@@ -93,12 +85,11 @@ class FillMask:
     def load(cls, folder: Path, precision: str | None = None, settings: Settings | None = None) -> Self:
         """Load a model folder, compiling it where that was not done yet; raises ModelFolderError."""
         settings = settings or Settings()
-        parts = find_checkpoint(folder)
-        config = BertConfig.from_json(read_config(parts.checkpoint))
-        tokenizer = MaskTokenizer(parts.tokenizer, config.vocab_size, config.max_positions)
-        graph = compiled(parts.checkpoint, resolve_precision(precision or settings.precision), settings.cache_dir)
-        engine = Engine(graph, MaskHead(config.vocab_size), tokenizer.pad_id, settings.threads, settings.batch_tokens)
-        return cls(tokenizer, engine, settings, parts.name)
+        opened = open_folder(folder, cls.task)
+        config = opened.config
+        tokenizer = MaskTokenizer(opened.parts.tokenizer, config.vocab_size, config.max_positions)
+        engine = open_engine(opened, MaskHead(config.vocab_size), tokenizer.pad_id, precision, settings)
+        return cls(tokenizer, engine, settings, opened.parts.name)
 
     def normalize(self, text: str) -> str:
         """Return a text as the model sees it: an uncased model does not tell capitals from small letters."""
@@ -156,7 +147,7 @@ class FillMask:
     def _spell(self, encoded: Sequence[EncodedText], targets: Sequence[Target]) -> list[float]:
         """Return the probability of each target of several pieces: by text, by mask, by target."""
         masks = [(text, mask) for text in encoded for mask in text.masks]
-        self._check_passages(len(masks) * sum(len(target.pieces) for target in targets))
+        check_passages(len(masks) * sum(len(target.pieces) for target in targets), self.settings)
         passages = [
             [self.tokenizer.spelled(text.ids, mask, target.pieces, piece) for piece in range(len(target.pieces))]
             for text, mask in masks
@@ -167,7 +158,7 @@ class FillMask:
     def _run(self, passages: Sequence[Sequence[Passage]]) -> list[list[Scores]]:
         """Return the scores of each group's masks, the passages of a group (a text's windows) put together again."""
         flat = list(itertools.chain.from_iterable(passages))
-        self._check_passages(len(flat))
+        check_passages(len(flat), self.settings)
         scores = iter(self.engine.run(flat))
         return [list(itertools.chain.from_iterable(itertools.islice(scores, len(row)))) for row in passages]
 
@@ -184,12 +175,3 @@ class FillMask:
         if len(text.masks) > limit:
             found = f"{name} has {len(text.masks)} {self.tokenizer.mask_token} tokens"
             raise BadRequest("too_many_masks", f"{found}, expected at most {limit}", index)
-
-    def _check_passages(self, count: int) -> None:
-        limit = self.settings.max_passages
-        if count > limit:
-            raise TooLarge(
-                "too_much_work",
-                f"the request grows to {count} model inputs, with windows around masks in long rows and the pieces of "
-                f"targets; expected at most {limit}: send fewer rows or targets",
-            )

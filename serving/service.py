@@ -10,11 +10,14 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
 
-from serving import schema
+from serving import answers, schema
+from serving.checkpoint import read_task
 from serving.errors import RequestError
 from serving.fill_mask import FillMask
-from serving.model_folder import chosen_folder
+from serving.model_folder import chosen_folder, find_checkpoint
+from serving.question_answering import Question, QuestionAnswering
 from serving.settings import Settings
+from serving.text_classification import Pair, TextClassification
 
 logger = logging.getLogger("serving.service")
 
@@ -28,10 +31,20 @@ class Answer:
     headers: dict[str, str]
 
 
+Model = FillMask | TextClassification | QuestionAnswering
+
+
+def load_model(folder: Path, settings: Settings) -> Model:
+    """Load a model folder for the task that it says; raises ModelFolderError."""
+    kinds: tuple[type[Model], ...] = (FillMask, TextClassification, QuestionAnswering)
+    task = read_task(find_checkpoint(folder).checkpoint)
+    return next(kind for kind in kinds if kind.task == task).load(folder, settings=settings)
+
+
 class Service:
     """A model and its settings, answering."""
 
-    def __init__(self, model: FillMask, settings: Settings) -> None:
+    def __init__(self, model: Model, settings: Settings) -> None:
         """Put them together; `start` finds them."""
         self.model = model
         self.settings = settings
@@ -44,7 +57,7 @@ class Service:
         """
         start = time.perf_counter()
         settings = Settings.from_env()
-        model = FillMask.load(chosen_folder(root), settings=settings)
+        model = load_model(chosen_folder(root), settings)
         if os.environ.get("WORKER_PRELOAD", "").lower() != "true":  # this process will serve, not fork those that do
             model.engine.warm_up()
         logger.info("serving %s; ready after %.1f s", model.name, time.perf_counter() - start)
@@ -54,14 +67,27 @@ class Service:
         """Answer a request, whatever it is; never raises."""
         headers = {"x-model-name": self.model.name}
         try:
-            request = schema.parse(body, self.settings)
-            parameters = request.parameters
-            filled = self.model.fill(request.texts, request.top_k, parameters.targets, request.row_name)
-            headers["x-windowed-rows"] = str(filled.windowed)
-            return Answer(HTTPStatus.OK, request.answer(filled, self.settings), headers)
+            request = schema.parse(body, self.settings, self.model.task)
+            answer, counted = self._answer(request)
+            return Answer(HTTPStatus.OK, answer, headers | counted)
         except RequestError as exc:
             return Answer(exc.status, exc.body(), headers)
         except Exception:
             logger.exception("a request failed")
             error = {"code": "internal_error", "message": "the model server failed; its log says why"}
             return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": error}, headers)
+
+    def _answer(self, request: schema.Request) -> tuple[Any, dict[str, str]]:
+        """Return the answer in the client's shape, and the header that counts texts longer than the model."""
+        model, asked = self.model, request.parameters
+        if isinstance(model, FillMask):
+            wanted = answers.candidates_wanted(request)
+            filled = model.fill(request.texts, wanted, asked.get("targets"), request.row_name)
+            return answers.filled_answer(request, filled, self.settings), {"x-windowed-rows": str(filled.windowed)}
+        if isinstance(model, TextClassification):
+            pairs = [Pair(*row) for row in request.rows]
+            labels = model.classify(pairs, answers.labels_wanted(request), asked.get("function_to_apply"))
+            return answers.classified_answer(request, labels), {"x-truncated-rows": str(labels.truncated)}
+        questions = [Question(*row) for row in request.rows]
+        found = model.answer(questions, answers.options(request), request.row_name)
+        return answers.found_answer(request, found), {"x-windowed-rows": str(found.windowed)}

@@ -27,10 +27,11 @@ class Settings:
     cache_dir: where compiled graphs go; by default `.compiled` in the model folder, or the user's cache directory
         where the model folder is read-only.
     max_body_bytes, max_rows: a larger request is answered 413.
-    max_masks: [MASK] tokens in one row; max_top_k: candidates a mask; max_targets: targets a request. Over them: 400.
+    max_masks: [MASK] tokens in one row; max_top_k: candidates a mask, labels a text, answers a question; max_targets:
+        targets a request; max_answer_length: tokens of an answer to a question. Over them: 400.
     max_passages: model inputs that a request may grow to, as a long row is windowed and a target of several word
         pieces is scored piece by piece; over it is 413.
-    max_answer_bytes: of candidates with their filled-in texts, about; a larger answer is 413.
+    max_answer_bytes: of candidates with their filled-in texts, of labels or of spans, about; a larger answer is 413.
     batch_tokens: padded tokens (rows x longest row) that go through the model at once; bounds memory, not requests.
     """
 
@@ -42,6 +43,7 @@ class Settings:
     max_masks: int = 64
     max_top_k: int = 1000
     max_targets: int = 100
+    max_answer_length: int = 512
     max_passages: int = 8192
     max_answer_bytes: int = 32 * 1024 * 1024
     batch_tokens: int = 4096

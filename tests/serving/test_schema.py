@@ -9,10 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.answers import candidates_wanted, filled_answer
 from serving.errors import RequestError, TooLarge
 from serving.fill_mask import Candidate, Filled
-from serving.schema import DIALECTS, parse
+from serving.schema import ALL, DIALECTS, Dialect, parse
 from serving.settings import Settings
+from serving.tasks import Task
 
 SETTINGS = Settings()
 A, B = "a [MASK]", "b [MASK] [MASK]"
@@ -26,8 +28,8 @@ def filled(texts: list[str]) -> Filled:
 
 
 def answer(body: dict[str, Any]) -> object:
-    request = parse(json.dumps(body), SETTINGS)
-    return request.answer(filled(request.texts), SETTINGS)
+    request = parse(json.dumps(body), SETTINGS, "fill-mask")
+    return filled_answer(request, filled(request.texts), SETTINGS)
 
 
 PLAIN = ["word", ["word", "word"]]
@@ -64,9 +66,12 @@ def test_each_dialect_is_answered_in_its_own_shape(body: dict[str, Any], expecte
     assert answer(body) == expected
 
 
-@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
-def test_the_example_of_each_dialect_is_one_of_it(dialect: Any) -> None:  # noqa: ANN401
-    assert parse(json.dumps(dialect.example), SETTINGS).dialect is dialect
+EXAMPLES = [(dialect, task) for dialect in DIALECTS for task in dialect.tasks]
+
+
+@pytest.mark.parametrize(("dialect", "task"), EXAMPLES, ids=lambda value: getattr(value, "name", value))
+def test_the_example_of_each_dialect_is_one_of_it(dialect: Dialect, task: Task) -> None:
+    assert parse(json.dumps(dialect.example(task)), SETTINGS, task).dialect is dialect
 
 
 @pytest.mark.parametrize(
@@ -82,7 +87,7 @@ def test_the_example_of_each_dialect_is_one_of_it(dialect: Any) -> None:  # noqa
     ],
 )
 def test_candidates_a_mask_are_what_the_client_asks_or_expects(body: dict[str, Any], top_k: int) -> None:
-    assert parse(json.dumps(body), SETTINGS).top_k == top_k
+    assert candidates_wanted(parse(json.dumps(body), SETTINGS, "fill-mask")) == top_k
 
 
 @pytest.mark.parametrize(
@@ -135,28 +140,29 @@ def test_a_body_that_cannot_be_answered_says_what_was_expected_and_found(
     body: dict[str, Any] | str, code: str, message: str
 ) -> None:
     with pytest.raises(RequestError) as caught:
-        parse(body if isinstance(body, str) else json.dumps(body), SETTINGS)
+        parse(body if isinstance(body, str) else json.dumps(body), SETTINGS, "fill-mask")
     assert (caught.value.code, caught.value.status) == (code, 400)
     assert message in str(caught.value)
 
 
 def test_limits_are_answered_413() -> None:
     with pytest.raises(TooLarge, match="has 3 rows, expected at most 2") as caught:
-        parse(json.dumps({"input_data": [A] * 3}), Settings(max_rows=2))
+        parse(json.dumps({"input_data": [A] * 3}), Settings(max_rows=2), "fill-mask")
     assert caught.value.status == 413
     with pytest.raises(TooLarge, match="the body has 14 bytes, expected at most 13"):
-        parse('"ééééé"  ', Settings(max_body_bytes=13))
+        parse('"ééééé"  ', Settings(max_body_bytes=13), "fill-mask")
 
 
 def test_an_answer_that_would_be_too_long_is_not_made() -> None:
     texts = ["x" * 1000 + "[MASK]"] * 10
     settings = Settings(max_answer_bytes=10_000)
     plain, full = (
-        parse(json.dumps({"input_data": texts} | extra), settings) for extra in ({}, {"params": {"top_k": 1}})
+        parse(json.dumps({"input_data": texts} | extra), settings, "fill-mask")
+        for extra in ({}, {"params": {"top_k": 1}})
     )
-    assert plain.answer(filled(texts), settings) == ["word"] * 10
+    assert filled_answer(plain, filled(texts), settings) == ["word"] * 10
     with pytest.raises(TooLarge, match="the answer would have about 10700 bytes, expected at most 10000"):
-        full.answer(filled(texts), settings)
+        filled_answer(full, filled(texts), settings)
 
 
 def test_no_message_repeats_a_text_of_the_users() -> None:
@@ -167,12 +173,14 @@ def test_no_message_repeats_a_text_of_the_users() -> None:
         {"inputs": {"a": secret}},
     ):
         with pytest.raises(RequestError) as caught:
-            parse(json.dumps(body), SETTINGS)
+            parse(json.dumps(body), SETTINGS, "fill-mask")
         assert secret not in str(caught.value)
 
 
+COLUMNS = ["input_string", "text", "text_pair", "question", "context"]
 KEYS = st.sampled_from(
-    ["columns", "data", "index", "parameters", "params", "top_k", "targets", "input_string", "text", "options"]
+    ["columns", "data", "index", "parameters", "params", "top_k", "targets", "doc_stride", "options"]
+    + COLUMNS
     + [dialect.key for dialect in DIALECTS]
 )
 JSON = st.recursive(
@@ -180,22 +188,28 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5) | KEYS, inner, max_size=4),
     max_leaves=12,
 )
+ROWS = st.dictionaries(st.sampled_from(COLUMNS), JSON, max_size=3)
+BODIES = st.dictionaries(KEYS, JSON | ROWS | st.lists(ROWS, max_size=2), max_size=3)
 
 
-@given(body=JSON | st.dictionaries(KEYS, JSON, max_size=3))
-def test_any_json_gives_an_answer_or_a_request_error(body: object) -> None:
+@given(body=JSON | BODIES, task=st.sampled_from(ALL))
+def test_any_json_gives_an_answer_or_a_request_error(body: object, task: Task) -> None:
     try:
-        request = parse(json.dumps(body), SETTINGS)
+        request = parse(json.dumps(body), SETTINGS, task)
     except RequestError as exc:
         assert 400 <= exc.status < 500
         json.dumps(exc.body())
     else:
-        json.dumps(request.answer(filled(request.texts), SETTINGS), allow_nan=False)
+        assert all(isinstance(text, str) for text in request.texts)
+        if task == "fill-mask":
+            json.dumps(filled_answer(request, filled(request.texts), SETTINGS), allow_nan=False)
+        if task == "question-answering":
+            assert all(isinstance(context, str) for _, context in request.rows)
 
 
-@given(body=st.text())
-def test_any_text_gives_an_answer_or_a_request_error(body: str) -> None:
+@given(body=st.text(), task=st.sampled_from(ALL))
+def test_any_text_gives_an_answer_or_a_request_error(body: str, task: Task) -> None:
     try:
-        parse(body, SETTINGS)
+        parse(body, SETTINGS, task)
     except RequestError as exc:
         assert str(exc)
