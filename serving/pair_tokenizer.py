@@ -45,9 +45,9 @@ class PairTokenizer:
         """Frame a text or a pair, its end cut off where it is longer than the model; tell whether it was.
 
         A pair is cut as transformers' truncation=True cuts it: the longer text down to the shorter one's length, then
-        both alike, the longer keeping the odd token.
+        both alike, the longer keeping the odd token. An empty second text is none, as there.
         """
-        if second is None:
+        if not second:
             room = self.max_length - 2
             return self.frame(first[:room]), len(first) > room
         room = self.max_length - 3

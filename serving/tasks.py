@@ -98,8 +98,8 @@ class Labels:
         if given is None:
             count = config.get("num_labels", 2)
             given = {str(index): f"LABEL_{index}" for index in range(count if type(count) is int else 2)}
-        expected = [str(index) for index in range(len(given))]
-        if not isinstance(given, dict) or not given or sorted(given) != sorted(expected):
+        expected = [str(index) for index in range(len(given))] if isinstance(given, dict) else []
+        if not expected or set(given) != set(expected):
             raise ModelFolderError("config.json: expected id2label to name every label from 0 on, found it does not")
         names = tuple(str(given[index]) for index in expected)
         problem = config.get("problem_type")
