@@ -124,7 +124,11 @@ def check_model(folder: Path, max_length: int) -> Tokenizer:
         fix = f"give {inner}" if (inner / "config.json").is_file() else "give the folder of a saved checkpoint"
         raise PretrainError(f"--model {folder}: expected {', '.join(CHECKPOINT_FILES)}, found {found}; {fix}")
     try:
-        config = BertConfig.from_json(read_config(folder))
+        described = read_config(folder)
+        kind = described.get("model_type", "bert")
+        if kind != "bert":  # a DistilBERT can be served, but what is trained here is a BertForMaskedLM
+            raise PretrainError(f"--model {folder}: config.json: expected model_type 'bert', found {kind!r}")
+        config = BertConfig.from_json(described)
         tokenizer = open_tokenizer(folder / "tokenizer.json", config.vocab_size)
     except ModelFolderError as exc:
         raise PretrainError(f"--model {folder}: {exc}") from exc

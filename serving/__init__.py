@@ -1,9 +1,11 @@
 """The scoring runtime: a Hugging Face checkpoint folder in, answers out, on ONNX Runtime.
 
-    score.py -> service -> schema      the request, in each client's dialect, and the answer in its shape
-                        -> fill_mask   texts to candidates: windows, targets, decoding
-                             -> tokenizer, engine
-                                          engine -> compile -> graph -> checkpoint
+    score.py -> service -> schema      the request, in each client's dialect -> rows, parameters
+                        -> fill_mask, text_classification, question_answering
+                             -> tokenizer, pair_tokenizer   texts to passages
+                             -> engine -> heads             passages to scores, in batches
+                             -> compile -> graph, reference -> checkpoint -> tasks, tensor_names
+                        -> answers     the answer, in the client's shape
 
 Never torch, never a hub, never a pickle.
 """

@@ -142,24 +142,10 @@ class QuestionAnswering:
         if length > longest:
             raise BadRequest("invalid_parameter", f"expected max_seq_len to be at most {longest}, found {length}")
         stride = min(DOC_STRIDE, length // 2) if options.doc_stride is None else options.doc_stride
-        starts: list[range] = []
-        for index, (question, context) in enumerate(zip(questions, contexts, strict=True)):
-            for part, tokens in (("question", question), ("context", context)):
-                if not tokens.ids:
-                    raise BadRequest(f"empty_{part}", f"{row_name(index)} has no word in its {part}", index)
-            room = length - len(question.ids) - 3
-            if room >= len(context.ids):
-                starts.append(range(1))
-                continue
-            if room <= stride:
-                raise BadRequest(
-                    "question_too_long",
-                    f"the question of {row_name(index)} has {len(question.ids)} tokens, which leaves {max(0, room)} of "
-                    f"{length} for the context, expected more than the {stride} of doc_stride; shorten the question",
-                    index,
-                )
-            count = 1 + math.ceil((len(context.ids) - room) / (room - stride))
-            starts.append(range(0, count * (room - stride), room - stride))
+        starts = [
+            _starts(question, context, length, stride, row_name(index), index)
+            for index, (question, context) in enumerate(zip(questions, contexts, strict=True))
+        ]
         check_passages(sum(map(len, starts)), self.settings)
         return [
             [self._window(question, context, first, length) for first in firsts]
@@ -194,6 +180,26 @@ class QuestionAnswering:
         if options.handle_impossible_answer:
             spans.append(Span("", null, 0, 0))
         return sorted(spans, key=lambda span: -span.score)[: options.top_k]
+
+
+def _starts(question: Tokens, context: Tokens, length: int, stride: int, name: str, index: int) -> range:
+    """Return where the windows of a context start: 0 alone where it all fits beside the question."""
+    if not question.ids:
+        raise BadRequest("empty_question", f"{name} has no word in its question", index)
+    if not context.ids:
+        raise BadRequest("empty_context", f"{name} has no word in its context", index)
+    room = length - len(question.ids) - 3
+    if room >= len(context.ids):
+        return range(1)
+    if room <= stride:
+        raise BadRequest(
+            "question_too_long",
+            f"the question of {name} has {len(question.ids)} tokens, which leaves {max(0, room)} of {length} for the "
+            f"context, expected more than the {stride} of doc_stride; shorten the question",
+            index,
+        )
+    count = 1 + math.ceil((len(context.ids) - room) / (room - stride))
+    return range(0, count * (room - stride), room - stride)
 
 
 def _characters(tokens: Tokens, window: Window, start: int, end: int, align_to_words: bool) -> tuple[int, int]:

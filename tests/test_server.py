@@ -53,6 +53,42 @@ def test_hugging_faces_client_is_answered_in_its_own_shape(server: LocalServer) 
     assert {word.token_str for word in asked} == {"metropolis", "capital", "supercity"}
 
 
+def test_hugging_faces_client_classifies_texts(sharp_classifier: Path) -> None:
+    with local_server(sharp_classifier, python=SERVING_PYTHON) as server:
+        client = InferenceClient(model=f"{server.url}/score")
+        found = client.text_classification("The cat sat on the warm mat.")
+        assert {element.label for element in found} == {"bad", "so-so", "good"}
+        assert found[0].score > found[1].score > found[2].score
+        assert sum(element.score for element in found) == pytest.approx(1, abs=1e-5)
+        assert client.text_classification("The cat sat on the warm mat.", top_k=1) == found[:1]
+        raw = client.text_classification("The cat sat on the warm mat.", function_to_apply="none")
+        assert [element.label for element in raw] == [element.label for element in found]
+        assert raw[0].score != found[0].score
+        reply = post(server, {"X": ["The cat sat.", "The red roof " * 30]})
+        assert [set(row) for row in json.loads(reply.body)] == [{"label", "score"}] * 2
+        assert reply.headers["x-truncated-rows"] == "1"
+        assert reply.headers["x-model-name"] == "tiny-bert"
+        wrong = post(server, {"prompt": PARIS})
+        assert (wrong.status, json.loads(wrong.body)["error"]["code"]) == (400, "wrong_task")
+
+
+def test_hugging_faces_client_asks_questions(sharp_reader: Path) -> None:
+    context = "  The cat sat on the warm mat \U0001f33b, and the dog looked at moon number 1234. " * 3
+    with local_server(sharp_reader, python=SERVING_PYTHON) as server:
+        client = InferenceClient(model=f"{server.url}/score")
+        found = client.question_answering("Who sat?", context)
+        assert context[found.start : found.end] == found.answer
+        several = client.question_answering(
+            "Who sat?", context, top_k=3, max_answer_len=2, doc_stride=4, max_seq_len=24, align_to_words=True
+        )
+        assert [context[answer.start : answer.end] for answer in several] == [answer.answer for answer in several]
+        assert len({answer.answer.lower() for answer in several}) == 3
+        reply = post(server, {"inputs": {"question": "Who sat?", "context": context}})
+        assert reply.headers["x-windowed-rows"] == "1"
+        refused = post(server, {"input_data": [PARIS]})
+        assert (refused.status, json.loads(refused.body)["error"]["code"]) == (400, "wrong_task")
+
+
 def test_the_answer_says_which_model_gave_it_and_how_many_rows_were_windowed(server: LocalServer) -> None:
     long = "We walked through the old streets and looked at the houses. " * 60 + PARIS + " It rained." * 200
     reply = post(server, {"input_data": [PARIS, long]})

@@ -57,6 +57,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         r"expected a config\.json, found none that can be read",
     ),
     "not a BERT": (change("model_type", "gpt2"), "expected model_type 'bert', found 'gpt2'"),
+    "a DistilBERT": (change("model_type", "distilbert"), "expected model_type 'bert', found 'distilbert'"),
     "no positions": (
         change("max_position_embeddings", None),
         "expected a positive number as max_position_embeddings, found None",

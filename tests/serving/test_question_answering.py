@@ -236,12 +236,12 @@ def test_a_request_over_a_limit_is_refused_by_name(
 
 
 def test_int8_finds_answers_as_good_as_fp32s(sharp_reader: Path, lines: list[str]) -> None:
-    questions = [("Who sat?", line) for line in lines[:200]]
+    questions = [("Who sat?", line) for line in lines]
     two = Options(top_k=2)
     fp32, int8 = (QuestionAnswering.load(sharp_reader, name).answer(questions, two) for name in ("fp32", "int8"))
-    clear = [(a[0].answer, b[0].answer) for a, b in zip(fp32, int8, strict=True) if a[0].score > 1.5 * a[1].score]
+    clear = [(a[0].answer, b[0].answer) for a, b in zip(fp32, int8, strict=True) if a[0].score > 2 * a[1].score]
     assert len(clear) > 50
-    assert np.mean([a == b for a, b in clear]) >= 0.95
+    assert np.mean([a == b for a, b in clear]) >= 0.97
 
 
 def test_nothing_asked_is_nothing_answered(model: QuestionAnswering) -> None:
