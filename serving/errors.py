@@ -2,12 +2,15 @@
 
 ModelFolderError        the model folder cannot be served; raised while starting, never for a request
 RequestError            a request cannot be answered; one HTTP status a class
-├── BadRequest      400
-└── TooLarge        413
+├── BadRequest          400
+├── TooLarge            413
+├── QueueFull           429, with Retry-After
+└── DeadlineExceeded    504
 """
 
 from __future__ import annotations
 
+import math
 from http import HTTPStatus
 from typing import Any
 
@@ -19,7 +22,8 @@ class ModelFolderError(Exception):
 class RequestError(Exception):
     """A request that cannot be answered, as its client is told.
 
-    `code` is stable and for programs, the message is for people, `index` is the row at fault where there is one.
+    `code` is stable and for programs, the message is for people, `index` is the row at fault where there is
+    one. `headers` go with the answer.
     """
 
     status: HTTPStatus
@@ -29,6 +33,7 @@ class RequestError(Exception):
         super().__init__(message)
         self.code = code
         self.index = index
+        self.headers: dict[str, str] = {}
 
     def body(self) -> dict[str, Any]:
         """Return the JSON body, e.g. {"error": {"code": "missing_mask", "message": "…", "index": 1}}."""
@@ -48,3 +53,24 @@ class TooLarge(RequestError):
     """The request is over a limit; the limits are `serving.settings.Settings`."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+
+
+class QueueFull(RequestError):
+    """As many requests as may wait are waiting; nothing was done for this one."""
+
+    status = HTTPStatus.TOO_MANY_REQUESTS
+
+    def __init__(self, seconds: float) -> None:
+        """Take how long those that wait will need; the client is told whole seconds, at least one."""
+        super().__init__("queue_full", "the queue is full; send the request again after the seconds in Retry-After")
+        self.headers = {"Retry-After": str(max(1, math.ceil(seconds)))}
+
+
+class DeadlineExceeded(RequestError):
+    """The answer would come too late; what was not computed yet is left."""
+
+    status = HTTPStatus.GATEWAY_TIMEOUT
+
+    def __init__(self) -> None:
+        """Say so; how long is a setting of the server's, which its client need not know."""
+        super().__init__("deadline_exceeded", "the answer was not ready in time; send fewer or shorter rows, or later")
