@@ -39,9 +39,10 @@ from types import FrameType
 ROOT = Path(__file__).resolve().parents[1]
 SERVING_PYTHON = ROOT / ".venv/serving/bin/python"
 
-# Requests that one process works on at a time. The batcher sees no more than these and gunicorn holds the rest where
-# neither the queue bound nor a deadline reaches them: so more than the queue bound plus one batch.
-REQUEST_THREADS = 64
+# Requests that one process takes from gunicorn at a time, which holds the rest where neither the queue bound nor a
+# deadline reaches them: so those that may queue (BERT_SERVING_MAX_QUEUE), and as many again for those that are refused,
+# for slow senders and for the health probe.
+REQUEST_THREADS = 256
 
 # The inference server's own port, and gunicorn's own backlog.
 SERVE_PORT = 5001

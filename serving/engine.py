@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
 import onnxruntime as ort
 
+from serving.batcher import Batcher, Bounds, Weight
+from serving.call import current_call
 from serving.heads import Feeds, Head
 from serving.session import open_session
+from serving.settings import Settings
 from serving.tokenizer import Passage
 
 BATCH_MASKS = 512
@@ -24,49 +27,41 @@ Result = TypeVar("Result")
 class Engine(Generic[Result]):
     """A compiled graph, ready to run; safe to share between threads and across a fork."""
 
-    def __init__(self, graph: Path | bytes, head: Head[Result], pad_id: int, threads: int, batch_tokens: int) -> None:
+    def __init__(self, graph: Path | bytes, head: Head[Result], pad_id: int, settings: Settings) -> None:
         """Take the graph; it is opened in each process by the first call, as ONNX Runtime's threads die in a fork."""
         self._graph = graph
         self._head = head
         self._pad_id = pad_id
-        self._threads = threads
-        self._batch_tokens = batch_tokens
-        self._lock = threading.Lock()
+        self._threads = settings.threads
         self._sessions: dict[int, ort.InferenceSession] = {}
+        bounds = Bounds(settings.batch_tokens, settings.batch_rows, BATCH_MASKS)
+        self._batcher = Batcher(self._run_batch, _weigh, bounds, settings.max_queue)
 
     def warm_up(self) -> None:
         """Open the graph now and run it once, so that the first request does not wait for it."""
         self.run([Passage([self._pad_id] * 3, [1])])
 
+    def admitted(self) -> AbstractContextManager[None]:
+        """Hold a place for a request while it is worked on; raises QueueFull where there is none."""
+        return self._batcher.admitted()
+
     def run(self, passages: Sequence[Passage]) -> list[Result]:
-        """Return the head's result for each passage.
+        """Return the head's result for each passage; they share batches with those of other threads (serving.batcher).
 
-        Passages of like length share a batch; a batch has at most `batch_tokens` padded tokens, or one row.
+        Raises DeadlineExceeded where the thread's call (serving.call) has a deadline and it passes.
         """
-        results: dict[int, Result] = {}
-        for batch in self._batches(passages):
-            rows = [passages[index] for index in batch]
-            feeds = self._feeds(rows)
-            with self._lock:  # one at a time: each run uses all threads
-                session = self._open()
-                taken = {graph_input.name: feeds[graph_input.name] for graph_input in session.get_inputs()}
-                outputs = session.run(self._head.outputs, taken)
-            results |= zip(batch, self._head.results(rows, outputs), strict=True)
-        return [results[index] for index in range(len(passages))]
+        call = current_call()
+        outcome = self._batcher.submit(passages, call.deadline)
+        call.queue_seconds += outcome.queue_seconds
+        call.compute_seconds += outcome.compute_seconds
+        call.batch_rows = max(call.batch_rows, outcome.batch_rows)
+        return outcome.results
 
-    def _batches(self, passages: Sequence[Passage]) -> Iterator[list[int]]:
-        batch: list[int] = []
-        masks = 0
-        for index in sorted(range(len(passages)), key=lambda index: len(passages[index].ids)):
-            passage = passages[index]
-            too_long = len(passage.ids) * (len(batch) + 1) > self._batch_tokens
-            if batch and (too_long or masks + len(passage.masks) > BATCH_MASKS):
-                yield batch
-                batch, masks = [], 0
-            batch.append(index)
-            masks += len(passage.masks)
-        if batch:
-            yield batch
+    def _run_batch(self, rows: Sequence[Passage]) -> list[Result]:
+        feeds = self._feeds(rows)
+        session = self._open()
+        taken = {graph_input.name: feeds[graph_input.name] for graph_input in session.get_inputs()}
+        return self._head.results(rows, session.run(self._head.outputs, taken))
 
     def _feeds(self, rows: Sequence[Passage]) -> Feeds:
         """Pad passages into the graph's inputs (serving.graph), and those that a graph may do without."""
@@ -86,3 +81,7 @@ class Engine(Generic[Result]):
         if session is None:
             session = self._sessions[os.getpid()] = open_session(self._graph, self._threads)
         return session
+
+
+def _weigh(passage: Passage) -> Weight:
+    return Weight(len(passage.ids), len(passage.masks))

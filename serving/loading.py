@@ -44,4 +44,4 @@ def open_engine(
     """Return an engine on the checkpoint's graph, compiled now where that was not done yet; raises ModelFolderError."""
     wanted = resolve_precision(precision or settings.precision)
     graph = compiled(opened.parts.checkpoint, wanted, settings.cache_dir)
-    return Engine(graph, head, pad_id, settings.threads, settings.batch_tokens)
+    return Engine(graph, head, pad_id, settings)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.call import tokenizing
 from serving.tokenizer import SPECIAL_TOKENS, Passage, open_tokenizer
 
 
@@ -28,6 +29,7 @@ class PairTokenizer:
         self.pad_id, _, self.cls_id, self.sep_id, _ = map(vocabulary.__getitem__, SPECIAL_TOKENS)
         self.max_length = max_positions
 
+    @tokenizing()
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Encode texts."""
         encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)

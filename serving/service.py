@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from serving import answers, schema
+from serving.call import calling
 from serving.checkpoint import read_task
 from serving.errors import RequestError
 from serving.fill_mask import FillMask
 from serving.model_folder import chosen_folder, find_checkpoint
 from serving.question_answering import Question, QuestionAnswering
+from serving.request_threads import warn_of_few_threads
 from serving.settings import Settings
 from serving.text_classification import Pair, TextClassification
 
@@ -57,6 +59,7 @@ class Service:
         """
         start = time.perf_counter()
         settings = Settings.from_env()
+        warn_of_few_threads(settings.max_queue)
         model = load_model(chosen_folder(root), settings)
         if os.environ.get("WORKER_PRELOAD", "").lower() != "true":  # this process will serve, not fork those that do
             model.engine.warm_up()
@@ -65,17 +68,22 @@ class Service:
 
     def answer(self, body: str) -> Answer:
         """Answer a request, whatever it is; never raises."""
-        headers = {"x-model-name": self.model.name}
+        with calling(self.settings.deadline_ms / 1000) as call:
+            answer = self._answer_or_error(body)
+            answer.headers.update({"x-model-name": self.model.name, **call.headers()})
+        return answer
+
+    def _answer_or_error(self, body: str) -> Answer:
         try:
-            request = schema.parse(body, self.settings, self.model.task)
-            answer, counted = self._answer(request)
-            return Answer(HTTPStatus.OK, answer, headers | counted)
+            with self.model.engine.admitted():
+                answer, counted = self._answer(schema.parse(body, self.settings, self.model.task))
+            return Answer(HTTPStatus.OK, answer, counted)
         except RequestError as exc:
-            return Answer(exc.status, exc.body(), headers)
+            return Answer(exc.status, exc.body(), exc.headers)
         except Exception:
             logger.exception("a request failed")
             error = {"code": "internal_error", "message": "the model server failed; its log says why"}
-            return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": error}, headers)
+            return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": error}, {})
 
     def _answer(self, request: schema.Request) -> tuple[Any, dict[str, str]]:
         """Return the answer in the client's shape, and the header that counts texts longer than the model."""

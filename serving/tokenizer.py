@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
+from serving.call import tokenizing
 from serving.errors import ModelFolderError
 
 
@@ -73,6 +74,7 @@ class MaskTokenizer:
         self.mask_token = "[MASK]"  # noqa: S105 - no password
         self.window = max_positions - 2
 
+    @tokenizing()
     def encode(self, texts: Sequence[str]) -> list[EncodedText]:
         """Encode texts, masks found wherever they stand."""
         encoded = []

@@ -36,7 +36,7 @@ def engine(
     head: Callable[[int], Head[Result]] = MaskLogits,
 ) -> Engine[Result]:
     graph = compiled(folder, precision, cache_dir)
-    return Engine(graph, head(read_config(folder)["vocab_size"]), pad_id=0, threads=2, batch_tokens=4096)
+    return Engine(graph, head(read_config(folder)["vocab_size"]), pad_id=0, settings=Settings(threads=2))
 
 
 def ragged(vocab_size: int, longest: int = 30) -> list[Passage]:

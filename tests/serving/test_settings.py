@@ -34,7 +34,7 @@ def test_settings_are_read_from_the_environment() -> None:
         (
             "BERT_SERVING_MAXROWS",
             "7",
-            "unknown setting BERT_SERVING_MAXROWS; the settings are BERT_SERVING_BATCH_TOKENS, ",
+            "unknown setting BERT_SERVING_MAXROWS; the settings are BERT_SERVING_BATCH_ROWS, BERT_SERVING_BATCH_TOKENS, ",
         ),
     ],
 )

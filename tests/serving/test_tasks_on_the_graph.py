@@ -16,6 +16,7 @@ from serving.checkpoint import Checkpoint
 from serving.compile import compiled
 from serving.engine import Engine
 from serving.heads import ClassificationHead, MaskLogits, SpanHead
+from serving.settings import Settings
 from serving.tokenizer import Passage
 
 TASKS = ("fill-mask", "text-classification", "question-answering")
@@ -31,7 +32,7 @@ def engine(folder: Path, task: str, precision: str = "fp32") -> Engine:
         "text-classification": ClassificationHead(),
         "question-answering": SpanHead(),
     }[task]
-    return Engine(compiled(folder, precision), head, pad_id=0, threads=2, batch_tokens=200)
+    return Engine(compiled(folder, precision), head, pad_id=0, settings=Settings(threads=2, batch_tokens=200))
 
 
 def passages(pairs: bool) -> list[Passage]:
