@@ -18,6 +18,7 @@ def init() -> None:
     # The server configures its own logger only: without this, ours would say nothing below a warning.
     logging.getLogger("serving").setLevel(logging.INFO)
     logging.getLogger("serving").handlers = logging.getLogger("azmlinfsrv").handlers
+    logging.getLogger("serving").propagate = False  # the root logger would say it again
     _service = Service.start(Path(__file__).parent)
 
 
