@@ -76,14 +76,15 @@ class MaskHead(MaskInputs):
 
     def results(self, rows: Sequence[Passage], outputs: Sequence[npt.NDArray[Any]]) -> list[list[Scores]]:
         """Share the masks out among the rows, each with its own number of candidates and targets."""
-        of_masks = iter(zip(*(output.tolist() for output in outputs), strict=True))
-        return [
-            [
-                Scores(tokens[: row.top_k], scores[: row.top_k], target_scores[: len(row.targets)])
-                for _, (tokens, scores, target_scores) in zip(row.masks, of_masks, strict=False)
-            ]
-            for row in rows
-        ]
+        results = []
+        end = 0
+        for row in rows:
+            start, end = end, end + len(row.masks)
+            # Cut first: a neighbor may have asked for a thousand candidates, and making lists of them takes a while.
+            wanted = zip(outputs, (row.top_k, row.top_k, len(row.targets)), strict=True)
+            found = (output[start:end, :count].tolist() for output, count in wanted)
+            results.append([Scores(*mask) for mask in zip(*found, strict=True)])
+        return results
 
 
 class MaskLogits(MaskInputs):
