@@ -1,4 +1,4 @@
-"""Compile a model folder to an ONNX graph, once: the result is kept by the hash of what it was made from.
+"""Compile a model folder for the engine that runs it, once: the result is kept by the hash of what it was made from.
 
     python -m serving.compile MODEL_DIR [--precision int8]
 
@@ -17,53 +17,51 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
-from serving import checkpoint, graph, graph_nodes, reference, tasks, tensor_names
+from serving import checkpoint, reference
+from serving.backend import Backend, Precision, choose
 from serving.cpu import has_int8_products
 from serving.errors import ModelFolderError
-from serving.graph_nodes import Precision
 from serving.heads import MaskLogits
 from serving.model_folder import find_checkpoint
-from serving.session import open_session
-from serving.settings import PRECISIONS
+from serving.native import weights
+from serving.session import Session, open_session
+from serving.settings import ENGINES, PRECISIONS
 from serving.tokenizer import Passage
 
 logger = logging.getLogger("serving.compile")
 
-CODE = tuple(Path(str(module.__file__)) for module in (graph, graph_nodes, checkpoint, tasks, tensor_names))
-"""Part of the hash, so that a graph that older code wrote is not picked up."""
+_MODULES = ("graph", "graph_nodes", "quantize", "checkpoint", "tasks", "tensor_names", "native/weights")
+CODE = tuple(Path(__file__).parent / f"{module}.py" for module in _MODULES)
+"""Part of the hash, so that what older code wrote is not picked up."""
 
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "int8": 0.3}
 """The largest error of the logits, relative to the reference's norm, that a graph may have: rounding in fp32; in int8
 0.02 to 0.1 is usual, and a graph that is wrong is off by about 1."""
 
 
-def resolve_precision(wanted: str) -> Precision:
-    """Turn `auto` into what suits this CPU: int8 where it has the instructions."""
-    if wanted == "auto":
-        return "int8" if has_int8_products() else "fp32"
-    return "int8" if wanted == "int8" else "fp32"
+def compiled(
+    folder: Path, precision: Precision, cache_dir: Path | None = None, backend: Backend = "onnxruntime"
+) -> Path | bytes:
+    """Return what an engine runs of a checkpoint folder, from the cache or made now; its bytes where none can be kept.
 
-
-def compiled(folder: Path, precision: Precision, cache_dir: Path | None = None) -> Path | bytes:
-    """Return the compiled graph of a checkpoint folder, from the cache or made now; its bytes where none can be kept.
-
-    Raises ModelFolderError where the checkpoint cannot be read, or the graph differs from the reference.
+    Raises ModelFolderError where the checkpoint cannot be read, or the result differs from the reference.
     """
     weight_bits = 8 if has_int8_products() else 7
-    name = f"{content_hash(folder, precision, weight_bits)}.onnx"
+    kind = "onnx" if backend == "onnxruntime" else "native.safetensors"
+    name = f"{content_hash(folder, precision, weight_bits)}.{kind}"
     places = [cache_dir] if cache_dir else [folder / ".compiled", *user_cache_dir()]
     found = next((place / name for place in places if (place / name).is_file()), None)
-    return found or _kept(_compile(folder, precision, weight_bits), name, places)
+    return found or _kept(_compile(folder, precision, backend, weight_bits), name, places)
 
 
 def content_hash(folder: Path, precision: Precision, weight_bits: int) -> str:
     """Return a hash of all that a compiled graph depends on: the checkpoint's bytes, this code's version, the options."""
-    digest = hashlib.sha256(f"{ort.__version__} {precision} {weight_bits}".encode())
+    digest = hashlib.sha256(f"{version('onnxruntime')} {precision} {weight_bits}".encode())
     for path in (*CODE, folder / "config.json", checkpoint.weights_file(folder)):
         try:
             with path.open("rb") as file:
@@ -79,19 +77,26 @@ def user_cache_dir() -> list[Path]:
     return [Path(cache) / "bert-serving"] if os.path.isabs(cache) else []
 
 
-def _compile(folder: Path, precision: Precision, weight_bits: int) -> bytes:
+def _compile(folder: Path, precision: Precision, backend: Backend, weight_bits: int) -> bytes:
     with _stage("read"):
         source = checkpoint.Checkpoint.read(folder)
     with _stage("build"):
-        serialized: bytes = graph.build(source, precision, weight_bits).SerializeToString()
+        serialized = weights.pack(source) if backend == "native" else _graph(source, precision, weight_bits)
     with _stage("check"):
         error = relative_error(source, open_session(serialized, threads=0))
     if not error <= TOLERANCE[precision]:  # a NaN is not below it either
         raise ModelFolderError(
-            f"{folder}: the {precision} graph is off the reference by {error:.3g}, expected at most {TOLERANCE[precision]}; "
+            f"{folder}: the {precision} model for {backend} is off the reference by {error:.3g}, expected at most {TOLERANCE[precision]}; "
             + ("serve it in fp32" if precision == "int8" else "are there infinite or NaN weights?")
         )
     logger.info("%.0f MB, relative error %.2g", len(serialized) / 1e6, error)
+    return serialized
+
+
+def _graph(source: checkpoint.Checkpoint, precision: Precision, weight_bits: int) -> bytes:
+    from serving import graph  # onnx takes memory and a part of a second, which a start from the cache does without
+
+    serialized: bytes = graph.build(source, precision, weight_bits).SerializeToString()
     return serialized
 
 
@@ -110,7 +115,7 @@ def _kept(serialized: bytes, name: str, places: list[Path]) -> Path | bytes:
     return serialized
 
 
-def relative_error(source: checkpoint.Checkpoint, session: ort.InferenceSession) -> float:
+def relative_error(source: checkpoint.Checkpoint, session: Session) -> float:
     """Return how far the graph's logits of one random row are from the reference's, relative to the size of logits.
 
     The row's second half is masked, or its second segment. The size is the norm of the reference's logits; a few that
@@ -133,17 +138,16 @@ def relative_error(source: checkpoint.Checkpoint, session: ort.InferenceSession)
     return float(np.linalg.norm(found - expected) / scale)
 
 
-def _logits(source: checkpoint.Checkpoint, session: ort.InferenceSession, passage: Passage) -> checkpoint.Array:
+def _logits(source: checkpoint.Checkpoint, session: Session, passage: Passage) -> checkpoint.Array:
     """Return the logits of one passage, float32, in the shape of the reference's."""
     feeds = {
         "input_ids": np.array([passage.ids]),
         "lengths": np.array([len(passage.ids)], np.int32),
-        "segments": np.array([passage.segments], np.int64),
+        "segments": np.array([passage.segments or [0] * len(passage.ids)], np.int64),
         **MaskLogits(source.config.vocab_size).feeds([passage], len(passage.ids)),
     }
-    names = {graph_input.name for graph_input in session.get_inputs()}
     wanted = {"question-answering": ["start_logits", "end_logits"]}.get(source.task, ["logits"])
-    outputs = session.run(wanted, {name: feed for name, feed in feeds.items() if name in names})
+    outputs = session.run(wanted, feeds)
     joined: checkpoint.Array = np.stack(outputs, axis=-1)[0] if len(outputs) > 1 else outputs[0]
     return joined
 
@@ -184,15 +188,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="auto", help="auto: int8 where this CPU has VNNI or AMX"
     )
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="auto",
+        help="auto: native for int8 where this machine can, else onnxruntime",
+    )
     parser.add_argument("--cache-dir", type=Path, help="where to keep it (MODEL_DIR/.compiled, or the user's cache)")
     args = parser.parse_args(argv)
     progress = _ProgressLine()
     logger.addHandler(progress)
     logger.setLevel(logging.INFO)
     try:
-        precision = resolve_precision(args.precision)
-        sys.stderr.write(f"compile {args.model_dir} to {precision}:")
-        kept = compiled(find_checkpoint(args.model_dir).checkpoint, precision, args.cache_dir)
+        folder = find_checkpoint(args.model_dir).checkpoint
+        config = checkpoint.BertConfig.from_json(checkpoint.read_config(folder))
+        backend, precision = choose(args.precision, args.engine, config)
+        sys.stderr.write(f"compile {args.model_dir} to {precision} for {backend}:")
+        kept = compiled(folder, precision, args.cache_dir, backend)
         if isinstance(kept, bytes):
             raise ModelFolderError("expected a folder that can be written to; name one with --cache-dir")
     except ModelFolderError as exc:

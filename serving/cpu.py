@@ -36,8 +36,13 @@ def has_int8_products(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
     Without it, int8 is slower, and the products' 16-bit intermediate sums saturate unless weights have 7 bits.
     """
+    return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(cpu_flags(cpuinfo))
+
+
+def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """Return the names of what the CPU can do, as Linux lists them; none where it does not."""
     try:
-        flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "").split()
+        line = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
     except OSError:  # not Linux: assume the least
-        return False
-    return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(flags)
+        return frozenset()
+    return frozenset(line.partition(":")[2].split())

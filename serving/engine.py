@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
-import onnxruntime as ort
 
 from serving.batcher import Batcher, Bounds, Weight
 from serving.call import current_call
 from serving.heads import Feeds, Head
-from serving.session import open_session
+from serving.session import Session, open_session
 from serving.settings import Settings
 from serving.tokenizer import Passage
 
@@ -33,7 +32,7 @@ class Engine(Generic[Result]):
         self._head = head
         self._pad_id = pad_id
         self._threads = settings.threads
-        self._sessions: dict[int, ort.InferenceSession] = {}
+        self._sessions: dict[int, Session] = {}
         bounds = Bounds(settings.batch_tokens, settings.batch_rows, BATCH_MASKS)
         self._batcher = Batcher(self._run_batch, _weigh, bounds, settings.max_queue)
 
@@ -58,10 +57,7 @@ class Engine(Generic[Result]):
         return outcome.results
 
     def _run_batch(self, rows: Sequence[Passage]) -> list[Result]:
-        feeds = self._feeds(rows)
-        session = self._open()
-        taken = {graph_input.name: feeds[graph_input.name] for graph_input in session.get_inputs()}
-        return self._head.results(rows, session.run(self._head.outputs, taken))
+        return self._head.results(rows, self._open().run(self._head.outputs, self._feeds(rows)))
 
     def _feeds(self, rows: Sequence[Passage]) -> Feeds:
         """Pad passages into the graph's inputs (serving.graph), and those that a graph may do without."""
@@ -74,7 +70,7 @@ class Engine(Generic[Result]):
         lengths = np.array([len(row.ids) for row in rows], np.int32)
         return {"input_ids": ids, "lengths": lengths, "segments": segments, **self._head.feeds(rows, longest)}
 
-    def _open(self) -> ort.InferenceSession:
+    def _open(self) -> Session:
         # A session of the process that this one was forked from is never used, nor given up: its destructor would
         # wait for threads that do not exist here.
         session = self._sessions.get(os.getpid())

@@ -31,8 +31,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
+from serving.backend import Precision
 from serving.checkpoint import Checkpoint
-from serving.graph_nodes import Nodes, Precision
+from serving.graph_nodes import Nodes
 from serving.tasks import Task
 from serving.tensor_names import DECODER, WORD_EMBEDDINGS
 

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from serving.backend import Precision
 from serving.checkpoint import ACTIVATIONS, Checkpoint
+from serving.quantize import quantize_columns
 from serving.tensor_names import DECODER, WORD_EMBEDDINGS
-
-Precision = Literal["fp32", "int8"]
-
-
-def quantize_columns(
-    weight: npt.NDArray[np.float32], bits: int
-) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Quantize a [rows, columns] weight symmetrically, a scale for each column; weight is about quantized * scale."""
-    limit = 2 ** (bits - 1) - 1
-    scale = np.maximum(np.abs(weight).max(axis=0), np.finfo(np.float32).tiny) / limit
-    return np.rint(weight / scale).astype(np.int8), scale.astype(np.float32)
 
 
 class Nodes:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from serving.backend import choose
 from serving.checkpoint import MODELS, BertConfig, read_config, read_task
-from serving.compile import compiled, resolve_precision
+from serving.compile import compiled
 from serving.engine import Engine
 from serving.errors import ModelFolderError
 from serving.heads import Head
@@ -41,7 +42,7 @@ def open_folder(folder: Path, task: Task) -> OpenFolder:
 def open_engine(
     opened: OpenFolder, head: Head[Result], pad_id: int, precision: str | None, settings: Settings
 ) -> Engine[Result]:
-    """Return an engine on the checkpoint's graph, compiled now where that was not done yet; raises ModelFolderError."""
-    wanted = resolve_precision(precision or settings.precision)
-    graph = compiled(opened.parts.checkpoint, wanted, settings.cache_dir)
-    return Engine(graph, head, pad_id, settings)
+    """Return an engine on the checkpoint, compiled now where that was not done yet; raises ModelFolderError."""
+    choice = choose(precision or settings.precision, settings.engine, opened.config)
+    content = compiled(opened.parts.checkpoint, choice.precision, settings.cache_dir, choice.backend)
+    return Engine(content, head, pad_id, settings)

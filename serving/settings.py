@@ -12,6 +12,7 @@ PREFIX = "BERT_SERVING_"
 """Ours alone: the inference server has a SCORING_TIMEOUT_MS of its own."""
 
 PRECISIONS = ("auto", "fp32", "int8")
+ENGINES = ("auto", "native", "onnxruntime")
 
 
 class SettingsError(ValueError):
@@ -23,6 +24,7 @@ class Settings:
     """What can be set, with its default; a field `max_rows` is read from the variable `BERT_SERVING_MAX_ROWS`.
 
     precision: fp32, int8, or auto: int8 where the CPU has VNNI or AMX instructions.
+    engine: native, which is our own kernels for int8; onnxruntime; or auto: native where they can be used.
     threads: of one inference; 0 takes the CPUs that this process may really use.
     cache_dir: where compiled graphs go; by default `.compiled` in the model folder, or the user's cache directory
         where the model folder is read-only.
@@ -42,6 +44,7 @@ class Settings:
     """
 
     precision: str = "auto"
+    engine: str = "auto"
     threads: int = 0
     cache_dir: Path | None = None
     max_body_bytes: int = 4 * 1024 * 1024
@@ -71,9 +74,10 @@ class Settings:
 
 
 def _parse(name: str, text: str) -> str | int | Path:
-    if name == PREFIX + "PRECISION":
-        if text not in PRECISIONS:
-            raise SettingsError(f"{name}: expected one of {', '.join(PRECISIONS)}, found {text!r}")
+    choices = {PREFIX + "PRECISION": PRECISIONS, PREFIX + "ENGINE": ENGINES}.get(name)
+    if choices:
+        if text not in choices:
+            raise SettingsError(f"{name}: expected one of {', '.join(choices)}, found {text!r}")
         return text
     if name == PREFIX + "CACHE_DIR":
         return Path(text)

@@ -19,7 +19,7 @@ import serving.compile
 from serving.compile import compiled, content_hash, main, resolve_precision
 from serving.errors import ModelFolderError
 from serving.fill_mask import FillMask
-from serving.graph_nodes import quantize_columns
+from serving.quantize import quantize_columns
 
 ROOT = Path(__file__).resolve().parents[2]
 

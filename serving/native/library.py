@@ -1,0 +1,139 @@
+"""Build the kernels with the machine's C compiler, once, and load them.
+
+A library is code, so it is only ever taken from where this user alone writes: beside the source, or the user's cache.
+Never from a model folder.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+from serving.cpu import cpu_flags
+
+logger = logging.getLogger("serving.native")
+
+SOURCE = Path(__file__).parent
+BUILD_SECONDS = 120.0
+
+_FLAGS = "-O3 -std=gnu11 -shared -fPIC -pthread -mfma -mbmi2 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni"
+_VNNI = {"fma", "bmi2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni"}
+
+
+class Target(NamedTuple):
+    """A kind of CPU: what /proc/cpuinfo must list, and the compiler's options for it."""
+
+    name: str
+    needs: frozenset[str]
+    options: tuple[str, ...]
+
+
+TARGETS = (
+    Target(
+        "amx",
+        frozenset(_VNNI | {"amx_tile", "amx_int8", "amx_bf16", "avx512_bf16"}),
+        (*_FLAGS.split(), "-mavx512bf16", "-mamx-tile", "-mamx-int8", "-mamx-bf16"),
+    ),
+    Target("vnni", frozenset(_VNNI), tuple(_FLAGS.split())),
+)
+"""Best first: Intel from Sapphire Rapids (2023) on; Intel from Cascade Lake (2019) and AMD from Zen 4 (2022) on."""
+
+
+class NotAvailable(Exception):  # noqa: N818 - no error: another engine serves
+    """The kernels cannot be used here; the message says why, and what would help."""
+
+
+@functools.cache
+def load() -> ctypes.CDLL:
+    """Return the library for this CPU, building it where that was not done yet; raises NotAvailable."""
+    reasons = []
+    for target in TARGETS:
+        missing = sorted(target.needs - cpu_flags())
+        if missing:
+            reasons.append(f"this CPU has no {missing[0]}")
+            continue
+        try:
+            library = _declare(ctypes.CDLL(str(built(target))))
+        except OSError as exc:
+            reasons.append(f"{target.name} cannot be loaded: {exc}")
+        except NotAvailable as exc:
+            reasons.append(str(exc))
+        else:
+            if library.cpu_ready():
+                return library
+            reasons.append("the system does not let this process use AMX")
+    raise NotAvailable("; ".join(dict.fromkeys(reasons)))
+
+
+def built(target: Target) -> Path:
+    """Return the library of a target, built now if it was not yet; raises NotAvailable."""
+    name = f"{target.name}-{_source_hash(target)}.so"
+    places = [SOURCE / ".built", *_cache_dir()]
+    for place in places:
+        if _is_ours(place / name):
+            return place / name
+    for place in places:
+        try:
+            place.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.TemporaryDirectory(dir=place) as folder:
+                made = Path(folder) / name
+                _compile(target, made)
+                made.replace(place / name)
+        except OSError as exc:
+            logger.info("cannot keep the kernels in %s: %s", place, exc.strerror)
+        else:
+            return place / name
+    raise NotAvailable("there is no folder to keep the kernels in; set XDG_CACHE_HOME to one that can be written to")
+
+
+def _compile(target: Target, to: Path) -> None:
+    compiler = os.environ.get("CC") or next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    if compiler is None:
+        raise NotAvailable("there is no C compiler to build the kernels with; install gcc")
+    logger.info("building the %s kernels with %s, once", target.name, compiler)
+    command = [*shlex.split(compiler), *target.options, "-o", str(to), str(SOURCE / "bert.c"), "-lm"]
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True, timeout=BUILD_SECONDS)
+    except subprocess.CalledProcessError as exc:
+        lines = exc.stderr.strip().splitlines() or ["it said nothing"]
+        raise NotAvailable(f"{compiler} cannot build the {target.name} kernels: {lines[0]}") from exc
+    except (OSError, subprocess.TimeoutExpired) as exc:
+        raise NotAvailable(f"{compiler} cannot be run: {exc}") from exc
+
+
+def _source_hash(target: Target) -> str:
+    digest = hashlib.sha256(" ".join(target.options).encode())
+    for path in sorted([*SOURCE.glob("*.c"), *SOURCE.glob("*.h")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:24]
+
+
+def _cache_dir() -> list[Path]:
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return [Path(cache) / "bert-serving" / "native"] if os.path.isabs(cache) else []
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell whether a file is there, and nobody but this user or root can have written it."""
+    try:
+        status, folder = path.stat(), path.parent.stat()
+    except OSError:
+        return False
+    return all(part.st_uid in (0, os.geteuid()) and not part.st_mode & 0o022 for part in (status, folder))
+
+
+def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
+    pointer = ctypes.c_void_p
+    library.engine_open.argtypes, library.engine_open.restype = [pointer, ctypes.c_int], pointer
+    library.engine_run.argtypes, library.engine_run.restype = [pointer, pointer], ctypes.c_int
+    library.engine_close.argtypes, library.engine_close.restype = [pointer], None
+    return library

@@ -1,0 +1,134 @@
+"""Run batches through the kernels, with the inputs and outputs of the ONNX graphs (serving.graph)."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serving import reference
+from serving.cpu import usable_cpus
+from serving.errors import ModelFolderError
+from serving.native import library
+from serving.native.weights import PANEL, Packed
+
+
+class _Batch(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("rows", "asked", "k")),
+        *(
+            (name, ctypes.c_void_p)
+            for name in ("tokens", "segments", "starts", "selected", "hidden", "scores", "best", "best_scores")
+        ),
+    )
+
+
+class NativeSession:
+    """A packed model and the threads that run it; one call of `run` at a time."""
+
+    def __init__(self, content: Path | bytes, threads: int) -> None:
+        """Open what `weights.pack` made, with so many threads, 0 for all that this process may use.
+
+        Raises ModelFolderError where it cannot be read, or there are no kernels for this machine.
+        """
+        self._packed = Packed(content)
+        try:
+            self._library = library.load()
+        except library.NotAvailable as exc:
+            raise ModelFolderError(f"the model is packed for kernels that cannot be used: {exc}") from exc
+        self._head = self._packed.head()
+        self._process = os.getpid()
+        self._engine = self._library.engine_open(ctypes.byref(self._packed.struct), threads or usable_cpus())
+        if not self._engine:
+            raise MemoryError("expected memory for the engine, found none")
+
+    def __del__(self) -> None:
+        # A fork has none of the threads that closing waits for.
+        if getattr(self, "_engine", None) and os.getpid() == self._process:
+            self._library.engine_close(self._engine)
+
+    def run(self, outputs: Sequence[str], feeds: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
+        """Return the named outputs of a padded batch; the padding is taken out before anything is computed."""
+        lengths = feeds["lengths"]
+        real = np.arange(feeds["input_ids"].shape[1]) < lengths[:, None]
+        starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        tokens = feeds["input_ids"][real].astype(np.int32)
+        segments = feeds["segments"][real].astype(np.int32)
+        self._check(tokens, segments, lengths)
+        if self._packed.task == "fill-mask":
+            found = self._fill_mask(outputs, feeds, tokens, segments, starts)
+        elif self._packed.task == "text-classification":
+            hidden = self._run(tokens, segments, starts, starts[:-1])["hidden"]
+            found = {"logits": reference.head(self._head, hidden)}
+        else:
+            hidden = self._run(tokens, segments, starts, np.arange(len(tokens), dtype=np.int32))["hidden"]
+            padded = np.zeros((2, *real.shape), np.float32)
+            padded[:, real] = reference.head(self._head, hidden).T
+            found = {"start_logits": padded[0], "end_logits": padded[1]}
+        return [found[name] for name in outputs]
+
+    def _check(self, tokens: npt.NDArray[np.int32], segments: npt.NDArray[np.int32], lengths: npt.NDArray[Any]) -> None:
+        """Raise ValueError for what the kernels, which do not look, would read past their tables for."""
+        config = self._packed.config
+        if not config.type_vocab_size:
+            segments[:] = 0
+        limits = {"token id": (tokens, config.vocab_size), "length": (lengths, config.max_positions + 1)}
+        limits["token type"] = (segments, max(1, config.type_vocab_size))
+        for name, (values, limit) in limits.items():
+            if len(values) and not 0 <= values.min() <= values.max() < limit:
+                raise ValueError(f"expected each {name} to be below {limit}, found {values.max()}")
+
+    def _fill_mask(
+        self,
+        outputs: Sequence[str],
+        feeds: dict[str, npt.NDArray[Any]],
+        tokens: npt.NDArray[np.int32],
+        segments: npt.NDArray[np.int32],
+        starts: npt.NDArray[np.int32],
+    ) -> dict[str, npt.NDArray[Any]]:
+        rows, columns = np.divmod(feeds["positions"].reshape(-1)[feeds["selected"]], feeds["input_ids"].shape[1])
+        selected = (starts[rows] + columns).astype(np.int32)
+        # The kernels work through the tokens in their order; a client may have named a row's masks in another.
+        order = np.argsort(selected, kind="stable")
+        k = 0 if list(outputs) == ["logits"] else int(feeds["k"][0])
+        computed = self._run(tokens, segments, starts, selected[order], k)
+        back = np.argsort(order)
+        scores = computed["scores"][back, : self._packed.config.vocab_size]
+        if not k:
+            return {"logits": scores}
+        return {
+            "tokens": computed["best"][back],
+            "scores": computed["best_scores"][back],
+            "target_scores": np.take_along_axis(scores, feeds["targets"], axis=1),
+        }
+
+    def _run(
+        self,
+        tokens: npt.NDArray[np.int32],
+        segments: npt.NDArray[np.int32],
+        starts: npt.NDArray[np.int32],
+        selected: npt.NDArray[np.int32],
+        k: int = 0,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Return the hidden states at the selected tokens; with a fill-mask head the scores and the k best as well."""
+        config, asked = self._packed.config, len(selected)
+        words = -(-config.vocab_size // PANEL) * PANEL if self._packed.task == "fill-mask" else 0
+        taken = {"tokens": tokens, "segments": segments, "starts": starts, "selected": selected}
+        made: dict[str, npt.NDArray[Any]] = {
+            "hidden": np.empty((asked, config.hidden_size), np.float32),
+            "scores": np.empty((asked, words), np.float32),
+            "best": np.empty((asked, k), np.int64),
+            "best_scores": np.empty((asked, k), np.float32),
+        }
+        pointers: dict[str, int | None] = {name: array.ctypes.data for name, array in {**taken, **made}.items()}
+        if not words:
+            pointers["scores"] = None
+        batch = _Batch(rows=len(starts) - 1, asked=asked, k=k, **pointers)
+        if self._library.engine_run(self._engine, ctypes.byref(batch)):
+            raise MemoryError(f"expected memory for a batch of {len(tokens)} tokens, found none")
+        return made
