@@ -1,4 +1,4 @@
-"""Run passages through a compiled graph, in batches of like length."""
+"""Run passages through a compiled model, in batches of like length."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Result = TypeVar("Result")
 
 
 class Engine(Generic[Result]):
-    """A compiled graph, ready to run; safe to share between threads and across a fork."""
+    """A compiled model, ready to run; safe to share between threads and across a fork."""
 
-    def __init__(self, graph: Path | bytes, head: Head[Result], pad_id: int, settings: Settings) -> None:
-        """Take the graph; it is opened in each process by the first call, as ONNX Runtime's threads die in a fork."""
-        self._graph = graph
+    def __init__(self, content: Path | bytes, head: Head[Result], pad_id: int, settings: Settings) -> None:
+        """Take what serving.compile made; each process opens it at its first call, as threads die in a fork."""
+        self._content = content
         self._head = head
         self._pad_id = pad_id
         self._threads = settings.threads
@@ -37,7 +37,7 @@ class Engine(Generic[Result]):
         self._batcher = Batcher(self._run_batch, _weigh, bounds, settings.max_queue)
 
     def warm_up(self) -> None:
-        """Open the graph now and run it once, so that the first request does not wait for it."""
+        """Open the model now and run it once, so that the first request does not wait for it."""
         self.run([Passage([self._pad_id] * 3, [1])])
 
     def admitted(self) -> AbstractContextManager[None]:
@@ -71,11 +71,11 @@ class Engine(Generic[Result]):
         return {"input_ids": ids, "lengths": lengths, "segments": segments, **self._head.feeds(rows, longest)}
 
     def _open(self) -> Session:
-        # A session of the process that this one was forked from is never used, nor given up: its destructor would
-        # wait for threads that do not exist here.
+        # A session of the process that this one was forked from is never used, nor given up: ONNX Runtime's
+        # destructor would wait for threads that do not exist here.
         session = self._sessions.get(os.getpid())
         if session is None:
-            session = self._sessions[os.getpid()] = open_session(self._graph, self._threads)
+            session = self._sessions[os.getpid()] = open_session(self._content, self._threads)
         return session
 
 

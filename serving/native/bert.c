@@ -103,9 +103,10 @@ static uint8_t *lay_out(Engine *engine, uint8_t *memory, int places, int widest,
     engine->asked = take_quantized(&memory, most_asked > batch->asked ? most_asked : batch->asked, hidden);
     engine->part = take_quantized(&memory, widest, hidden);
     engine->wide = take_quantized(&memory, widest, model->inner);
-    engine->parts_size = (size_t)(3 * widest + most_asked) * heads_together(model) * (hidden / model->heads) * sizeof(bf16);
-    engine->parts_size = (engine->parts_size + 63) / 64 * 64;
-    engine->scratch_size = engine->parts_size + (attention_scratch(engine->longest, hidden / model->heads) + 4095) / 4096 * 4096;
+    int size = hidden / model->heads;
+    size_t parts = (size_t)(3 * widest + most_asked) * heads_together(model) * size * sizeof(bf16);
+    engine->parts_size = (parts + 63) / 64 * 64;
+    engine->scratch_size = engine->parts_size + (attention_scratch(engine->longest, size) + 63) / 64 * 64;
     engine->scratch = take(&memory, engine->scratch_size * engine->team.size);
     return memory;
 }
@@ -132,6 +133,7 @@ static int prepare(Engine *engine, const Batch *batch) {
         if (end - start > engine->longest) engine->longest = end - start;
         if (chunk->tokens > widest) widest = chunk->tokens;
         if (chunk->asked > most_asked) most_asked = chunk->asked;
+        if (most_asked > widest) widest = most_asked; /* a token may be selected more than once */
     }
     engine->asked_starts[batch->rows] = next;
     places += chunk ? rounded_up(chunk->tokens, 2 * TILE_ROWS) : 0;

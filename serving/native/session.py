@@ -95,16 +95,15 @@ class NativeSession:
         selected = (starts[rows] + columns).astype(np.int32)
         # The kernels work through the tokens in their order; a client may have named a row's masks in another.
         order = np.argsort(selected, kind="stable")
+        back = np.argsort(order)
         k = 0 if list(outputs) == ["logits"] else int(feeds["k"][0])
         computed = self._run(tokens, segments, starts, selected[order], k)
-        back = np.argsort(order)
-        scores = computed["scores"][back, : self._packed.config.vocab_size]
         if not k:
-            return {"logits": scores}
+            return {"logits": computed["scores"][back, : self._packed.config.vocab_size]}
         return {
             "tokens": computed["best"][back],
             "scores": computed["best_scores"][back],
-            "target_scores": np.take_along_axis(scores, feeds["targets"], axis=1),
+            "target_scores": np.take_along_axis(computed["scores"], feeds["targets"][order], axis=1)[back],
         }
 
     def _run(

@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-enum { SPINS = 4000 }; /* about 50 us of waiting for a phase's last task before the CPU is offered to others */
+enum { SPINS = 1000 }; /* some 50 us of waiting for a phase's last task before the CPU is offered to others */
 
 typedef struct {
     int size; /* threads, the caller's among them */

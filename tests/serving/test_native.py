@@ -51,10 +51,10 @@ def config(**changes: object) -> BertConfig:
 
 
 def rows() -> list[Passage]:
-    """Rows of different lengths, with masks at either end, in no order, and one mask asked for twice."""
+    """Rows of different lengths, with masks at either end, in no order, and one asked for more often than there are tokens."""
     draw = np.random.default_rng(3).integers
     lengths = (32, 3, 12, 17, 7, 31, 1, 16)
-    masks = ([5, 1], [1], [0, 11], [4, 5, 6], [6], [30, 30, 0], [0], [15])
+    masks = ([5, 1], [1], [0, 11], [4, 5, 6], [6], [30, 30, 0], [0] * 40, [15])
     return [
         Passage(draw(5, VOCABULARY, n).tolist(), m, targets=[7, 8], top_k=3)
         for n, m in zip(lengths, masks, strict=True)
