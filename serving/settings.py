@@ -39,8 +39,8 @@ class Settings:
         are up to a third faster than 4096.
     max_queue: requests that wait or are worked on at the same time, in each process; one more is answered 429. The
         server needs more request threads than these (serving.request_threads).
-    deadline_ms: from the start of a request to its answer; a later one is 504. Below the 5000 ms after which a managed
-        endpoint gives up by default.
+    deadline_ms: from the start of a request to its answer, as its client counts; a later one is 504. Below the 5000 ms
+        after which a managed endpoint gives up by default.
     """
 
     precision: str = "auto"

@@ -100,7 +100,7 @@ def test_a_missed_deadline_is_504_and_what_is_left_is_not_computed() -> None:
         # The thousand rows take seconds; the next request waits for the one batch that was running.
         after, wait = post(server, PARIS)
     assert (late.status, code(late)) == (504, "deadline_exceeded")
-    assert 0.3 <= seconds < 1.5
+    assert 0.2 < seconds < 1.5
     assert (after.status, after.body) == (200, b'["capital"]')
     assert wait < 0.3
 
