@@ -30,6 +30,7 @@ lint: .venv/dev/.installed  ## Check style, formatting and types
 	@.venv/dev/bin/python -m ruff check .
 	@.venv/dev/bin/python -m ruff format --check .
 	@.venv/dev/bin/python -m mypy
+	@.venv/dev/bin/clang-format --dry-run --Werror serving/native/*.[ch]
 
 # A CPU build of torch calls itself 2.13.0+cpu, which other machines cannot find; 2.13.0 fits every build.
 lock: .venv/dev/.installed  ## Pin the newest packages that pyproject.toml allows, for both environments

@@ -10,7 +10,7 @@ enum { PAIRS = 2, CHUNK = 32 }; /* numbers of 16 bits in a lane, and in a tile's
 /* One head's part of a row of tokens: `size` numbers a token, `stride` numbers from one token to the next. */
 typedef struct {
     const bf16 *queries, *keys, *values;
-    bf16 *context;
+    bf16* context;
     int asked, tokens; /* how many queries; how many keys and values */
     int query_stride, stride, context_stride, size;
 } Head;
@@ -24,7 +24,7 @@ static size_t attention_scratch(int tokens, int size) {
 }
 
 /* weights[i] = 2^(scores[i] * factor - the largest) for i < tokens, 0 up to `end`; return their sum. */
-static inline float soften(const float *scores, int tokens, int end, float factor, bf16 *weights) {
+static inline float soften(const float* scores, int tokens, int end, float factor, bf16* weights) {
     int whole = tokens / LANES * LANES;
     __mmask16 rest = first(tokens - whole);
     __m512 largest = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps(), factors = _mm512_set1_ps(factor);
@@ -67,13 +67,13 @@ static inline void transpose(__m512i r[16]) {
     }
 }
 
-static inline __m512i load_chunk(const bf16 *from, int count) {
+static inline __m512i load_chunk(const bf16* from, int count) {
     __mmask32 real = count >= CHUNK ? 0xffffffffu : (1u << count) - 1;
     return _mm512_maskz_loadu_epi16(real, from);
 }
 
 /* Keys -> tiles of 16 pairs of numbers x 16 keys: by 16 keys, by 32 numbers. */
-static void pack_keys(const Head *head, int width, bf16 *to) {
+static void pack_keys(const Head* head, int width, bf16* to) {
     for (int key = 0; key < head->tokens; key += LANES)
         for (int at = 0; at < width; at += CHUNK, to += TILE / 2) {
             __m512i rows[16];
@@ -87,16 +87,15 @@ static void pack_keys(const Head *head, int width, bf16 *to) {
 }
 
 /* Values -> tiles of 16 pairs of tokens x 16 numbers: by 32 tokens, by 16 numbers. */
-static void pack_values(const Head *head, int width, bf16 *to) {
+static void pack_values(const Head* head, int width, bf16* to) {
     for (int token = 0; token < head->tokens; token += CHUNK)
         for (int at = 0; at < width; at += LANES, to += TILE / 2)
             for (int pair = 0; pair < TILE_ROWS; pair++) {
                 int even = token + PAIRS * pair, count = head->size > at ? head->size - at : 0;
-                const bf16 *from = head->values + (size_t)even * head->stride + at;
+                const bf16* from = head->values + (size_t)even * head->stride + at;
                 __mmask16 real = first(count);
-                __m512i low = even < head->tokens
-                                  ? _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(real, from))
-                                  : _mm512_setzero_si512();
+                __m512i low = even < head->tokens ? _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(real, from))
+                                                  : _mm512_setzero_si512();
                 __m512i high = even + 1 < head->tokens
                                    ? _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(real, from + head->stride))
                                    : _mm512_setzero_si512();
@@ -104,23 +103,24 @@ static void pack_values(const Head *head, int width, bf16 *to) {
             }
 }
 
-static void attend(const Head *head, uint8_t *scratch) {
+static void attend(const Head* head, uint8_t* scratch) {
     int width = rounded_up(head->size, CHUNK), keys = rounded_up(head->tokens, CHUNK);
     float factor = LOG2_E / __builtin_sqrtf((float)head->size); /* log2(e): the softmax takes powers of 2 */
-    bf16 *packed_keys = (bf16 *)scratch, *packed_values = packed_keys + (size_t)keys * width;
-    float *scores = (float *)(packed_values + (size_t)keys * width), sums[TILE_ROWS];
-    bf16 *weights = (bf16 *)(scores + (size_t)TILE_ROWS * keys);
-    bf16 *query = weights + (size_t)TILE_ROWS * keys;
-    float *context = (float *)(query + (size_t)TILE_ROWS * width);
+    bf16 *packed_keys = (bf16*)scratch, *packed_values = packed_keys + (size_t)keys * width;
+    float *scores = (float*)(packed_values + (size_t)keys * width), sums[TILE_ROWS];
+    bf16* weights = (bf16*)(scores + (size_t)TILE_ROWS * keys);
+    bf16* query = weights + (size_t)TILE_ROWS * keys;
+    float* context = (float*)(query + (size_t)TILE_ROWS * width);
     pack_keys(head, width, packed_keys);
     pack_values(head, width, packed_values);
     for (int row = 0; row < head->asked; row += TILE_ROWS) {
         int rows = head->asked - row < TILE_ROWS ? head->asked - row : TILE_ROWS;
         for (int i = 0; i < rows; i++)
             for (int at = 0; at < width; at += CHUNK)
-                _mm512_store_si512(query + i * width + at,
-                                   load_chunk(head->queries + (size_t)(row + i) * head->query_stride + at, head->size - at));
-        const bf16 *tile = packed_keys;
+                _mm512_store_si512(
+                    query + i * width + at,
+                    load_chunk(head->queries + (size_t)(row + i) * head->query_stride + at, head->size - at));
+        const bf16* tile = packed_keys;
         for (int key = 0; key < head->tokens; key += LANES) {
             _tile_zero(0);
             for (int at = 0; at < width; at += CHUNK, tile += TILE / 2) {
@@ -156,7 +156,7 @@ static void attend(const Head *head, uint8_t *scratch) {
 
 enum { TOGETHER = 4 }; /* queries that share a load of the keys or values */
 
-static inline void widen(const bf16 *from, int count, float *to, size_t stride) {
+static inline void widen(const bf16* from, int count, float* to, size_t stride) {
     for (int i = 0; i < count; i++) {
         uint32_t bits = (uint32_t)from[i] << 16;
         memcpy(to + i * stride, &bits, sizeof bits);
@@ -164,8 +164,8 @@ static inline void widen(const bf16 *from, int count, float *to, size_t stride) 
 }
 
 /* out[query][at] = sum of left[query][i] * right[i][at], for some queries; `columns` and strides multiples of 16. */
-static inline void multiply_fp32(const float *left, int inner, int left_stride, const float *right, int columns,
-                                 float *out, int out_stride) {
+static inline void multiply_fp32(const float* left, int inner, int left_stride, const float* right, int columns,
+                                 float* out, int out_stride) {
     for (int at = 0; at < columns; at += LANES) {
         __m512 sums[TOGETHER];
         for (int query = 0; query < TOGETHER; query++) sums[query] = _mm512_setzero_ps();
@@ -178,13 +178,13 @@ static inline void multiply_fp32(const float *left, int inner, int left_stride, 
     }
 }
 
-static void attend(const Head *head, uint8_t *scratch) {
+static void attend(const Head* head, uint8_t* scratch) {
     int width = rounded_up(head->size, LANES), keys = rounded_up(head->tokens, LANES);
     float factor = LOG2_E / __builtin_sqrtf((float)head->size);
-    float *by_key = (float *)scratch, *values = by_key + (size_t)keys * head->size;
+    float *by_key = (float*)scratch, *values = by_key + (size_t)keys * head->size;
     float *queries = values + (size_t)head->tokens * width, *scores = queries + TOGETHER * width;
     float *context = scores + (size_t)TOGETHER * keys, sums[TOGETHER];
-    bf16 *weights = (bf16 *)(context + TOGETHER * width);
+    bf16* weights = (bf16*)(context + TOGETHER * width);
     memset(by_key, 0, (size_t)keys * head->size * sizeof *by_key);
     memset(values, 0, (size_t)head->tokens * width * sizeof *values);
     for (int token = 0; token < head->tokens; token++) {

@@ -14,16 +14,16 @@ enum { PANEL = 32 }; /* columns of a weight that lie together */
    a tile has 16 rows of 4 inputs x 16 columns. `inputs` is a multiple of 64 (the weights of inputs past the real ones
    are 0), `outputs` of 32. */
 typedef struct {
-    const int8_t *weights;
-    const int32_t *offsets; /* 128 x the sum of each column: what the activations' zero point of 128 adds */
+    const int8_t* weights;
+    const int32_t* offsets; /* 128 x the sum of each column: what the activations' zero point of 128 adds */
     const float *scales, *bias;
     int32_t inputs, outputs;
 } Dense;
 
 /* Quantized rows: tiles, and the scale of each row. */
 typedef struct {
-    uint8_t *tiles;
-    float *scales;
+    uint8_t* tiles;
+    float* scales;
 } Quantized;
 
 /* What becomes of a product's rows: stored in 16 bits, activated and stored in 16 bits, or stored as they are. */
@@ -31,9 +31,9 @@ typedef enum { PLAIN, ACTIVATED, EXACT } Finish;
 
 typedef struct {
     Finish finish;
-    void *to;          /* bf16, or float for EXACT */
+    void* to;          /* bf16, or float for EXACT */
     int stride;        /* numbers from one row of `to` to the next */
-    const float *gate; /* ACTIVATED: GATE_TERMS terms and the limit */
+    const float* gate; /* ACTIVATED: GATE_TERMS terms and the limit */
 } Output;
 
 enum { BLOCK = 2 * TILE_ROWS }; /* rows that are multiplied at a time */
@@ -47,14 +47,14 @@ typedef struct {
     __m512 scales[2], bias[2], gate[GATE_TERMS], limit;
     Output output;
     const int32_t (*sums)[PANEL];
-    const float *row_scales;
+    const float* row_scales;
     size_t place; /* of the next row's first number in the output */
     int done, rows;
-    const int8_t *soon;
+    const int8_t* soon;
     int lines; /* to fetch for every two tiles of weights */
 } Meanwhile;
 
-static INLINE Meanwhile of_panel(const Dense *dense, int panel, int ahead, int rows, Output output) {
+static INLINE Meanwhile of_panel(const Dense* dense, int panel, int ahead, int rows, Output output) {
     Meanwhile while_;
     for (int i = 0; i < 2; i++) {
         int at = panel * PANEL + i * LANES;
@@ -74,8 +74,8 @@ static INLINE Meanwhile of_panel(const Dense *dense, int panel, int ahead, int r
     return while_;
 }
 
-static INLINE void finish_rows(Meanwhile *while_, int most) {
-    const Output *output = &while_->output;
+static INLINE void finish_rows(Meanwhile* while_, int most) {
+    const Output* output = &while_->output;
     for (; most && while_->done < while_->rows; most--, while_->done++, while_->place += output->stride) {
         __m512 row_scale = _mm512_set1_ps(while_->row_scales[while_->done]);
         for (int i = 0; i < 2; i++) {
@@ -84,17 +84,17 @@ static INLINE void finish_rows(Meanwhile *while_, int most) {
             __m512 exact = _mm512_cvtepi32_ps(_mm512_sub_epi32(sum, while_->offsets[i]));
             __m512 value = _mm512_fmadd_ps(exact, _mm512_mul_ps(while_->scales[i], row_scale), while_->bias[i]);
             if (output->finish == EXACT)
-                _mm512_storeu_ps((float *)output->to + place, value);
+                _mm512_storeu_ps((float*)output->to + place, value);
             else if (output->finish == ACTIVATED)
-                store_bf16((bf16 *)output->to + place, gated(value, while_->gate, while_->limit));
+                store_bf16((bf16*)output->to + place, gated(value, while_->gate, while_->limit));
             else
-                store_bf16((bf16 *)output->to + place, value);
+                store_bf16((bf16*)output->to + place, value);
         }
     }
 }
 
-static INLINE void fetch(Meanwhile *while_) {
-    for (int i = 0; i < while_->lines; i++, while_->soon += 64) _mm_prefetch((const char *)while_->soon, _MM_HINT_T1);
+static INLINE void fetch(Meanwhile* while_) {
+    for (int i = 0; i < while_->lines; i++, while_->soon += 64) _mm_prefetch((const char*)while_->soon, _MM_HINT_T1);
 }
 
 #ifdef __AMX_INT8__
@@ -119,8 +119,8 @@ static void tiles_open(void) {
 static void tiles_close(void) { _tile_release(); }
 
 /* out = 16 or 32 rows (`lower` may be NULL) x one panel. */
-static INLINE void multiply(const uint8_t *upper, const uint8_t *lower, int inputs, const int8_t *weights, Sums out,
-                            Meanwhile *meanwhile) {
+static INLINE void multiply(const uint8_t* upper, const uint8_t* lower, int inputs, const int8_t* weights, Sums out,
+                            Meanwhile* meanwhile) {
     int steps = inputs / TILE_BYTES, rows_a_step = (BLOCK + steps - 1) / steps;
     _tile_zero(0);
     _tile_zero(1);
@@ -154,7 +154,7 @@ static void tiles_close(void) {}
 
 enum { VNNI_ROWS = 8 }; /* x 2 vectors of columns: 16 sums, which leaves registers for the weights */
 
-static INLINE void multiply_few(const uint8_t *rows, int inputs, const int8_t *weights, int32_t (*out)[PANEL]) {
+static INLINE void multiply_few(const uint8_t* rows, int inputs, const int8_t* weights, int32_t (*out)[PANEL]) {
     __m512i left[VNNI_ROWS], right[VNNI_ROWS];
     for (int row = 0; row < VNNI_ROWS; row++) left[row] = right[row] = _mm512_setzero_si512();
     for (int i = 0; i < inputs / TILE_BYTES; i++, rows += TILE, weights += 2 * TILE)
@@ -176,8 +176,8 @@ static INLINE void multiply_few(const uint8_t *rows, int inputs, const int8_t *w
 }
 
 /* out = 16 or 32 rows (`lower` may be NULL) x one panel. The vector units are what multiplies: nothing is for free. */
-static INLINE void multiply(const uint8_t *upper, const uint8_t *lower, int inputs, const int8_t *weights, Sums out,
-                            Meanwhile *meanwhile) {
+static INLINE void multiply(const uint8_t* upper, const uint8_t* lower, int inputs, const int8_t* weights, Sums out,
+                            Meanwhile* meanwhile) {
     (void)meanwhile;
     for (int row = 0; row < TILE_ROWS; row += VNNI_ROWS) {
         multiply_few(upper + row * TILE_BYTES, inputs, weights, out + row);
@@ -188,13 +188,13 @@ static INLINE void multiply(const uint8_t *upper, const uint8_t *lower, int inpu
 #endif
 
 /* Write a panel's columns of rows x dense. The panel `ahead` of it is the one to be fetched meanwhile. */
-static INLINE void product(const Dense *dense, Quantized rows, int count, int panel, int ahead, Output output) {
+static INLINE void product(const Dense* dense, Quantized rows, int count, int panel, int ahead, Output output) {
     _Alignas(64) Sums sums[2];
-    const int8_t *weights = dense->weights + (size_t)panel * PANEL * dense->inputs;
+    const int8_t* weights = dense->weights + (size_t)panel * PANEL * dense->inputs;
     Meanwhile meanwhile = of_panel(dense, panel, ahead, count, output);
     for (int row = 0, block = 0; row < count; row += BLOCK, block ^= 1) {
-        const uint8_t *upper = rows.tiles + (size_t)row * dense->inputs;
-        const uint8_t *lower = row + TILE_ROWS < count ? upper + (size_t)TILE_ROWS * dense->inputs : NULL;
+        const uint8_t* upper = rows.tiles + (size_t)row * dense->inputs;
+        const uint8_t* lower = row + TILE_ROWS < count ? upper + (size_t)TILE_ROWS * dense->inputs : NULL;
         multiply(upper, lower, dense->inputs, weights, sums[block], &meanwhile);
         finish_rows(&meanwhile, BLOCK);
         meanwhile.sums = (const int32_t (*)[PANEL])sums[block];

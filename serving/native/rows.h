@@ -13,8 +13,8 @@ enum { LANES = 16, TILE_ROWS = 16, TILE_BYTES = 64, TILE = TILE_ROWS * TILE_BYTE
 
 typedef uint16_t bf16;
 
-static inline __m512 load_bf16(const bf16 *from) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)from)), 16));
+static inline __m512 load_bf16(const bf16* from) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const void*)from)), 16));
 }
 
 static inline __m256i to_bf16(__m512 values) { /* to the nearest, ties to even */
@@ -28,28 +28,28 @@ static inline __m256i to_bf16(__m512 values) { /* to the nearest, ties to even *
 #endif
 }
 
-static inline void store_bf16(bf16 *to, __m512 values) { _mm256_storeu_si256((void *)to, to_bf16(values)); }
+static inline void store_bf16(bf16* to, __m512 values) { _mm256_storeu_si256((void*)to, to_bf16(values)); }
 
 /* A quantized matrix lies in tiles of 16 rows x 64 bytes, the tiles of 16 rows side by side; `columns` is a multiple of
    64. Return where a row's first tile has its bytes of that row; the next tile's are TILE further. */
-static inline uint8_t *tiled_row(uint8_t *matrix, int columns, int row) {
+static inline uint8_t* tiled_row(uint8_t* matrix, int columns, int row) {
     return matrix + (size_t)(row / TILE_ROWS) * TILE_ROWS * columns + row % TILE_ROWS * TILE_BYTES;
 }
 
-static inline uint8_t *tiled(uint8_t *row, int column) {
+static inline uint8_t* tiled(uint8_t* row, int column) {
     return row + column / TILE_BYTES * TILE + column % TILE_BYTES;
 }
 
 static inline float scale_of(__m512 largest) { return _mm512_reduce_max_ps(largest) / 127 + 1e-30f; }
 
-static inline void store_quantized(uint8_t *row, int column, __m512 values, __m512 inverse) {
+static inline void store_quantized(uint8_t* row, int column, __m512 values, __m512 inverse) {
     __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(values, inverse));
     __m512i shifted = _mm512_add_epi32(rounded, _mm512_set1_epi32(128));
-    _mm_storeu_si128((void *)tiled(row, column), _mm512_cvtepi32_epi8(shifted));
+    _mm_storeu_si128((void*)tiled(row, column), _mm512_cvtepi32_epi8(shifted));
 }
 
 /* Quantize a row to uint8 around 128 and return its scale. */
-static inline float quantize_bf16(const bf16 *from, int length, uint8_t *to) {
+static inline float quantize_bf16(const bf16* from, int length, uint8_t* to) {
     __m512 largest = _mm512_setzero_ps();
     for (int i = 0; i < length; i += LANES) largest = _mm512_max_ps(largest, _mm512_abs_ps(load_bf16(from + i)));
     float scale = scale_of(largest);
@@ -58,12 +58,12 @@ static inline float quantize_bf16(const bf16 *from, int length, uint8_t *to) {
     return scale;
 }
 
-static inline void quantize_to(const float *from, int length, float scale, uint8_t *to) {
+static inline void quantize_to(const float* from, int length, float scale, uint8_t* to) {
     __m512 inverse = _mm512_set1_ps(1 / scale);
     for (int i = 0; i < length; i += LANES) store_quantized(to, i, _mm512_loadu_ps(from + i), inverse);
 }
 
-static inline float quantize_fp32(const float *from, int length, uint8_t *to) {
+static inline float quantize_fp32(const float* from, int length, uint8_t* to) {
     __m512 largest = _mm512_setzero_ps();
     for (int i = 0; i < length; i += LANES) largest = _mm512_max_ps(largest, _mm512_abs_ps(_mm512_loadu_ps(from + i)));
     float scale = scale_of(largest);
@@ -71,9 +71,10 @@ static inline float quantize_fp32(const float *from, int length, uint8_t *to) {
     return scale;
 }
 
-/* row + added (if any) -> row, normalized to mean 0 and variance 1, then weight and bias; and quantized. Return its scale. */
-static inline float add_normalize_quantize(float *row, const bf16 *added, int length, const float *weight,
-                                           const float *bias, float epsilon, uint8_t *to) {
+/* row + added (if any) -> row, normalized to mean 0 and variance 1, then weight and bias; and quantized. Return its
+ * scale. */
+static inline float add_normalize_quantize(float* row, const bf16* added, int length, const float* weight,
+                                           const float* bias, float epsilon, uint8_t* to) {
     __m512 sums = _mm512_setzero_ps(), squares = _mm512_setzero_ps(), largest = _mm512_setzero_ps();
     for (int i = 0; i < length; i += LANES) {
         __m512 sum = _mm512_loadu_ps(row + i);
@@ -99,7 +100,8 @@ static inline float add_normalize_quantize(float *row, const bf16 *added, int le
 
 enum { GATE_TERMS = 5 };
 
-/* x * gate(x), where gate(x) = 1/2 + y * (terms[0] + terms[1] y^2 + ...), y = x cut to +-limit. GELU is of this form. */
+/* x * gate(x), where gate(x) = 1/2 + y * (terms[0] + terms[1] y^2 + ...), y = x cut to +-limit. GELU is of this form.
+ */
 static inline __m512 gated(__m512 x, const __m512 terms[GATE_TERMS], __m512 limit) {
     __m512 y = _mm512_max_ps(_mm512_min_ps(x, limit), _mm512_sub_ps(_mm512_setzero_ps(), limit));
     __m512 square = _mm512_mul_ps(y, y), sum = terms[GATE_TERMS - 1];
@@ -124,7 +126,7 @@ static inline __mmask16 first(int count) { return (__mmask16)(count >= LANES ? 0
 #define LOG2_E 1.44269504f
 
 /* Turn a row of logits into probabilities; its length is a multiple of 16. */
-static inline void softmax(float *row, int length) {
+static inline void softmax(float* row, int length) {
     __m512 largest = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps(), log2_e = _mm512_set1_ps(LOG2_E);
     for (int i = 0; i < length; i += LANES) largest = _mm512_max_ps(largest, _mm512_loadu_ps(row + i));
     largest = _mm512_mul_ps(_mm512_set1_ps(_mm512_reduce_max_ps(largest)), log2_e);
@@ -134,12 +136,11 @@ static inline void softmax(float *row, int length) {
         sum = _mm512_add_ps(sum, value);
     }
     __m512 inverse = _mm512_set1_ps(1 / _mm512_reduce_add_ps(sum));
-    for (int i = 0; i < length; i += LANES)
-        _mm512_storeu_ps(row + i, _mm512_mul_ps(_mm512_loadu_ps(row + i), inverse));
+    for (int i = 0; i < length; i += LANES) _mm512_storeu_ps(row + i, _mm512_mul_ps(_mm512_loadu_ps(row + i), inverse));
 }
 
 /* The k largest of a row, best first, of equal ones the first; length is a multiple of 16 and at least k. */
-static inline void best_of(const float *row, int length, int k, int64_t *tokens, float *scores) {
+static inline void best_of(const float* row, int length, int k, int64_t* tokens, float* scores) {
     int found = 0;
     for (int i = 0; i < length; i += LANES) {
         __m512 least = _mm512_set1_ps(found < k ? -INFINITY : scores[k - 1]);

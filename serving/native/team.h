@@ -19,21 +19,21 @@ enum { SPINS = 1000 }; /* some 50 us of waiting for a phase's last task before t
 
 typedef struct {
     int size; /* threads, the caller's among them */
-    pthread_t *threads;
+    pthread_t* threads;
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    void (*function)(void *argument, int member);
-    void *argument; /* of the job; NULL between jobs */
+    void (*function)(void* argument, int member);
+    void* argument; /* of the job; NULL between jobs */
     uint64_t job;   /* how many there were */
     int inside;     /* threads that are in the job */
     int closing;
-    int named; /* threads that have taken their number */
+    int named;                            /* threads that have taken their number */
     _Alignas(64) _Atomic uint64_t ticket; /* phase << 32 | next task */
     _Alignas(64) _Atomic uint32_t done;   /* tasks of the phase */
 } Team;
 
 /* Return the next task of a phase of `count`, or -1 where none is left. */
-static inline int team_take(Team *team, uint32_t phase, uint32_t count) {
+static inline int team_take(Team* team, uint32_t phase, uint32_t count) {
     uint64_t ticket = atomic_load_explicit(&team->ticket, memory_order_acquire);
     while ((uint32_t)(ticket >> 32) == phase && (uint32_t)ticket < count)
         if (atomic_compare_exchange_weak_explicit(&team->ticket, &ticket, ticket + 1, memory_order_acq_rel,
@@ -43,14 +43,14 @@ static inline int team_take(Team *team, uint32_t phase, uint32_t count) {
 }
 
 /* Say that a task is done; the last one opens the next phase. */
-static inline void team_finish(Team *team, uint32_t phase, uint32_t count) {
+static inline void team_finish(Team* team, uint32_t phase, uint32_t count) {
     if (atomic_fetch_add_explicit(&team->done, 1, memory_order_acq_rel) + 1 == count) {
         atomic_store_explicit(&team->done, 0, memory_order_relaxed);
         atomic_store_explicit(&team->ticket, (uint64_t)(phase + 1) << 32, memory_order_release);
     }
 }
 
-static inline void team_wait(Team *team, uint32_t phase) {
+static inline void team_wait(Team* team, uint32_t phase) {
     for (int spins = 0; (uint32_t)(atomic_load_explicit(&team->ticket, memory_order_acquire) >> 32) == phase; spins++)
         if (spins < SPINS)
             _mm_pause();
@@ -60,21 +60,21 @@ static inline void team_wait(Team *team, uint32_t phase) {
 
 /* Run the statement after it for each task of a phase, then wait for the phase's end. `phase` is the caller's own count
    of phases; all members of the team must see the same phases with the same counts. */
-#define FOR_EACH_TASK(team, phase, count, task, body)                                              \
-    do {                                                                                           \
-        uint32_t count_ = (uint32_t)(count);                                                       \
-        if (count_) {                                                                              \
-            for (int task; (task = team_take(team, phase, count_)) >= 0;) {                        \
-                body;                                                                              \
-                team_finish(team, phase, count_);                                                  \
-            }                                                                                      \
-            team_wait(team, phase);                                                                \
-            phase++;                                                                               \
-        }                                                                                          \
+#define FOR_EACH_TASK(team, phase, count, task, body)                       \
+    do {                                                                    \
+        uint32_t count_ = (uint32_t)(count);                                \
+        if (count_) {                                                       \
+            for (int task; (task = team_take(team, phase, count_)) >= 0;) { \
+                body;                                                       \
+                team_finish(team, phase, count_);                           \
+            }                                                               \
+            team_wait(team, phase);                                         \
+            phase++;                                                        \
+        }                                                                   \
     } while (0)
 
-static void *team_member(void *argument) {
-    Team *team = argument;
+static void* team_member(void* argument) {
+    Team* team = argument;
     pthread_mutex_lock(&team->lock);
     int member = ++team->named;
     for (uint64_t seen = 0;;) {
@@ -82,7 +82,7 @@ static void *team_member(void *argument) {
         if (team->closing) break;
         seen = team->job;
         team->inside++;
-        void *job = team->argument;
+        void* job = team->argument;
         pthread_mutex_unlock(&team->lock);
         team->function(job, member);
         pthread_mutex_lock(&team->lock);
@@ -93,7 +93,7 @@ static void *team_member(void *argument) {
 }
 
 /* Run the function on all threads, this one as member 0. */
-static void team_run(Team *team, void *argument) {
+static void team_run(Team* team, void* argument) {
     pthread_mutex_lock(&team->lock);
     team->argument = argument;
     team->job++;
@@ -108,7 +108,7 @@ static void team_run(Team *team, void *argument) {
     pthread_mutex_unlock(&team->lock);
 }
 
-static void team_close(Team *team) {
+static void team_close(Team* team) {
     pthread_mutex_lock(&team->lock);
     team->closing = 1;
     pthread_cond_broadcast(&team->changed);
@@ -120,7 +120,7 @@ static void team_close(Team *team) {
 }
 
 /* Start a team of `size`; where the system gives fewer threads, it is smaller. Return 0, or -1 without memory. */
-static int team_open(Team *team, int size, void (*function)(void *, int)) {
+static int team_open(Team* team, int size, void (*function)(void*, int)) {
     team->size = 1;
     team->function = function;
     team->threads = calloc((size_t)size, sizeof *team->threads);
