@@ -1,5 +1,9 @@
 """Build the kernels with the machine's C compiler, once, and load them.
 
+    python -m serving.native.library
+
+builds those of every kind of CPU ahead of time, for an image whose machines have no compiler.
+
 A library is code, so it is only ever taken from where this user alone writes: beside the source, or the user's cache.
 Never from a model folder.
 """
@@ -14,6 +18,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -137,3 +142,18 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
     library.engine_run.argtypes, library.engine_run.restype = [pointer, pointer], ctypes.c_int
     library.engine_close.argtypes, library.engine_close.restype = [pointer], None
     return library
+
+
+def main() -> int:
+    """Build the kernels of every target and print where they are; exit status 1 and one line where that fails."""
+    try:
+        for target in TARGETS:
+            sys.stdout.write(f"{built(target)}\n")
+    except NotAvailable as exc:
+        sys.stderr.write(f"kernels: {exc}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -229,6 +229,18 @@ def copied_source(folder: Path) -> Path:
     return copy
 
 
+def test_the_command_builds_for_every_kind_of_cpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(library, "SOURCE", copied_source(tmp_path))
+    assert library.main() == 0
+    assert [Path(line).name[:4] for line in capsys.readouterr().out.splitlines()] == ["amx-", "vnni"]
+    assert len(list((tmp_path / "native" / ".built").iterdir())) == 2
+    (tmp_path / "native" / "bert.c").write_text("#error\n", encoding="utf-8")
+    assert library.main() == 1
+    assert "cannot build the amx kernels" in capsys.readouterr().err
+
+
 def test_a_compiler_that_fails_is_quoted(
     target: library.Target, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
