@@ -8,7 +8,7 @@ Who goes next: requests take turns. The one at the head of the queue is always i
 each of those behind it with one, then again from the head, until the batch is full; those in it with rows left queue up
 at the end. So nobody waits for more batches than there were requests before it, however many rows those have.
 
-What goes together: rows of like length. A batch costs about as much as its padded tokens (rows x longest row) and
+What goes together: rows of like length, where they are padded to the longest. A batch costs about as much as its padded tokens (rows x longest row) and
 BATCH_COST more, so a row is taken along while the padding of the batch stays below BATCH_COST and an eighth of its
 tokens; a request whose next row would break that, or a bound, waits for a later batch.
 
@@ -48,11 +48,15 @@ class Weight(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """What a batch may hold: padded tokens (rows x longest row), rows, work. One row alone may be over them."""
+    """What a batch may hold: padded tokens (rows x longest row), rows, work. One row alone may be over them.
+
+    Where what runs the batch takes rows as long as they are, without `padding`, rows of any length go together.
+    """
 
     tokens: int
     rows: int
     work: int
+    padding: bool = True
 
 
 class Outcome(NamedTuple, Generic[Result]):
@@ -96,7 +100,7 @@ class _Load:
         """Add a row if it is the first, or stays in the bounds with little padding; tell whether it was added."""
         rows, tokens, work = self.rows + 1, self.tokens + weight.tokens, self.work + weight.work
         longest = max(self.longest, weight.tokens)
-        padded = rows * longest
+        padded = rows * longest if bounds.padding else tokens
         fits = rows <= bounds.rows and padded <= bounds.tokens and work <= bounds.work
         if self.rows and not (fits and padded - tokens <= BATCH_COST + tokens / 8):
             return False

@@ -13,7 +13,7 @@ import numpy as np
 from serving.batcher import Batcher, Bounds, Weight
 from serving.call import current_call
 from serving.heads import Feeds, Head
-from serving.session import Session, open_session
+from serving.session import Session, open_session, pads_rows
 from serving.settings import Settings
 from serving.tokenizer import Passage
 
@@ -33,7 +33,7 @@ class Engine(Generic[Result]):
         self._pad_id = pad_id
         self._threads = settings.threads
         self._sessions: dict[int, Session] = {}
-        bounds = Bounds(settings.batch_tokens, settings.batch_rows, BATCH_MASKS)
+        bounds = Bounds(settings.batch_tokens, settings.batch_rows, BATCH_MASKS, pads_rows(content))
         self._batcher = Batcher(self._run_batch, _weigh, bounds, settings.max_queue)
 
     def warm_up(self) -> None:

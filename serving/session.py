@@ -27,9 +27,12 @@ def open_session(content: Path | bytes, threads: int) -> Session:
 
     Raises ModelFolderError where it cannot be read or run.
     """
-    if is_packed(_start(content)):
-        return NativeSession(content, threads)
-    return _OnnxRuntimeSession(content, threads)
+    return _OnnxRuntimeSession(content, threads) if pads_rows(content) else NativeSession(content, threads)
+
+
+def pads_rows(content: Path | bytes) -> bool:
+    """Tell whether a compiled model computes the padding of a batch too, as ONNX graphs do; raises ModelFolderError."""
+    return not is_packed(_start(content))
 
 
 def _start(content: Path | bytes) -> bytes:

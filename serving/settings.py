@@ -34,7 +34,7 @@ class Settings:
     max_passages: model inputs that a request may grow to, as a long row is windowed and a target of several word
         pieces is scored piece by piece; over it is 413.
     max_answer_bytes: of candidates with their filled-in texts, of labels or of spans, about; a larger answer is 413.
-    batch_tokens: padded tokens (rows x longest row) that go through the model at once, of one request or several;
+    batch_tokens: tokens, padded (rows x longest row) where the engine pads, that go through the model at once, of one request or several;
         batch_rows: rows. They bound how long others wait, not requests; and 1024 tokens that stay in the CPU's cache
         are up to a third faster than 4096.
     max_queue: requests that wait or are worked on at the same time, in each process; one more is answered 429. The

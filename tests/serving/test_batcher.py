@@ -126,6 +126,13 @@ def test_rows_of_like_length_go_together_and_the_head_of_the_queue_goes_first() 
     assert [[len(row) for row in batch] for batch in model.batches] == [[12] * 8, [300] * 8]
 
 
+def test_rows_of_any_length_go_together_where_none_is_padded() -> None:
+    model = Model(Bounds(4096, 64, 100, padding=False))
+    lengths = [12, 300] * 8
+    model.queued([["x" * length] for length in lengths])
+    assert [sorted(map(len, batch)) for batch in model.batches] == [sorted(lengths)]
+
+
 def test_few_tokens_go_together_whatever_their_lengths() -> None:
     model = Model()
     model.queued([["x" * length] for length in (5, 12, 20)])
