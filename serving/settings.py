@@ -34,9 +34,9 @@ class Settings:
     max_passages: model inputs that a request may grow to, as a long row is windowed and a target of several word
         pieces is scored piece by piece; over it is 413.
     max_answer_bytes: of candidates with their filled-in texts, of labels or of spans, about; a larger answer is 413.
-    batch_tokens: tokens, padded (rows x longest row) where the engine pads, that go through the model at once, of one request or several;
-        batch_rows: rows. They bound how long others wait, not requests; and 1024 tokens that stay in the CPU's cache
-        are up to a third faster than 4096.
+    batch_tokens: tokens that go through the model at once, of one request or several, with the padding (rows x longest
+        row) where the engine pads; batch_rows: rows. They bound how long others wait, not requests; and 1024 tokens
+        that stay in the CPU's cache are up to a third faster than 4096.
     max_queue: requests that wait or are worked on at the same time, in each process; one more is answered 429. The
         server needs more request threads than these (serving.request_threads).
     deadline_ms: from the start of a request to its answer, as its client counts; a later one is 504. Below the 5000 ms
