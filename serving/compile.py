@@ -86,7 +86,8 @@ def _compile(folder: Path, precision: Precision, backend: Backend, weight_bits: 
         error = relative_error(source, open_session(serialized, threads=0))
     if not error <= TOLERANCE[precision]:  # a NaN is not below it either
         raise ModelFolderError(
-            f"{folder}: the {precision} model for {backend} is off the reference by {error:.3g}, expected at most {TOLERANCE[precision]}; "
+            f"{folder}: the {precision} model for {backend} is off the reference by {error:.3g}, "
+            f"expected at most {TOLERANCE[precision]}; "
             + ("serve it in fp32" if precision == "int8" else "are there infinite or NaN weights?")
         )
     logger.info("%.0f MB, relative error %.2g", len(serialized) / 1e6, error)
