@@ -135,7 +135,9 @@ class FillMask:
         split = [target for target in targets if len(target.pieces) > 1]
         spelled = iter(self._spell(encoded, split))
         ids = [target.pieces[0] for target in whole]
-        scores = self._run([self.tokenizer.passages(text.ids, text.masks, ids) for text in encoded])
+        nothing = [[Scores([], [], [])] * len(text.masks) for text in encoded]
+        plain = [self.tokenizer.passages(text.ids, text.masks, ids) for text in encoded] if whole else []
+        scores = self._run(plain) if plain else nothing
 
         def scored(mask: Scores) -> list[Word]:
             found = [Word(t.word, t.pieces[0], score) for t, score in zip(whole, mask.target_scores, strict=True)]

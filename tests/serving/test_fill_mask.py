@@ -53,6 +53,16 @@ def test_a_target_in_the_vocabulary_has_its_probability_among_all_words(model: F
     assert found[0].score >= found[1].score >= found[2].score
 
 
+def test_targets_of_several_pieces_alone_cost_no_more_than_their_pieces(
+    model: FillMask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, batches = model.engine.run, []
+    monkeypatch.setattr(model.engine, "run", lambda passages: batches.append(len(passages)) or run(passages))
+    pieces = len(model.tokenizer.pieces("catroof"))
+    assert len(model.fill(["The [MASK] sat.", "A [MASK] [MASK]."], targets=["catroof"])) == 2
+    assert batches == [3 * pieces]
+
+
 def test_a_target_of_several_pieces_is_scored_piece_by_piece(model: FillMask, sharp_checkpoint: Path) -> None:
     tokenizer = Tokenizer.from_file(str(sharp_checkpoint / "tokenizer.json"))
     pieces = tokenizer.encode("catroof", add_special_tokens=False).ids
