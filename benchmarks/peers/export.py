@@ -1,0 +1,87 @@
+"""Export a checkpoint of transformers to ONNX, with either head: what ONNX Runtime and OpenVINO start from."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import cast
+
+import torch
+from transformers import BertForMaskedLM
+
+from benchmarks.peers import Job
+
+OPSET = 20
+"""The first with Gelu as one operator."""
+
+
+class MaskedHead(torch.nn.Module):
+    """BERT whose head runs on the masked positions only, and says the best token and its probability."""
+
+    def __init__(self, model: BertForMaskedLM) -> None:
+        """Wrap a model."""
+        super().__init__()
+        self.model = model
+
+    def hidden(self, ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
+        """Return the encoder's output, [rows, tokens, hidden].
+
+        The positions are made from the input's shape: without them an export through TorchScript has a fixed length.
+        """
+        positions = torch.ones_like(ids).cumsum(1) - 1
+        segments = torch.zeros_like(ids)
+        output = self.model.bert(ids, attention_mask=real, position_ids=positions, token_type_ids=segments)
+        return cast(torch.Tensor, output.last_hidden_state)
+
+    def forward(self, ids: torch.Tensor, real: torch.Tensor, positions: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the best token of each masked position, and its probability."""
+        masked = self.hidden(ids, real).flatten(0, 1)[positions]
+        scores, tokens = self.model.cls(masked).softmax(-1).max(-1)
+        return tokens, scores
+
+
+class FullHead(MaskedHead):
+    """BERT as transformers runs it: the whole vocabulary is scored at every position."""
+
+    def forward(self, ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        """Return the scores, [rows, tokens, vocabulary]."""
+        return self.model.cls(self.hidden(ids, real))
+
+
+def onnx_file(job: Job, head: str) -> Path:
+    """Return the exported model with the `masked` or `full` head, exporting it on the first call.
+
+    The TorchScript exporter with eager attention, as that graph is the one whose attention ONNX Runtime's transformer
+    optimizer recognizes; its own newer exporter's is not.
+    """
+    path = job.cache / f"onnx-{head}" / "model.onnx"
+    if path.is_file():
+        return path
+    model = BertForMaskedLM.from_pretrained(job.model, attn_implementation="eager", dtype=torch.float32)
+    wrapped = (MaskedHead if head == "masked" else FullHead)(model).eval()
+    ids = torch.tensor([[5, 6, 7, 8], [5, 6, 0, 0]])
+    inputs = {"input_ids": ids, "attention_mask": (ids > 0).long(), "positions": torch.tensor([1, 5])}
+    outputs = ["tokens", "scores"]
+    axes = {"input_ids": {0: "rows", 1: "tokens"}, "attention_mask": {0: "rows", 1: "tokens"}}
+    if head == "full":
+        del inputs["positions"]
+        outputs = ["logits"]
+        axes |= {"logits": {0: "rows", 1: "tokens"}}
+    else:
+        axes |= {name: {0: "masks"} for name in ("positions", "tokens", "scores")}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            wrapped,
+            tuple(inputs.values()),
+            str(partial),
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=list(inputs),
+            output_names=outputs,
+            dynamic_axes=axes,
+        )
+    partial.replace(path)
+    return path

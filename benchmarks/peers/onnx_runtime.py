@@ -1,0 +1,81 @@
+"""ONNX Runtime on transformers' model, exported: fp32 as it is, int8 by its transformer optimizer and quantizer."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import onnx
+import onnxruntime as ort
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.transformers.optimizer import optimize_model
+from transformers import AutoConfig
+
+from benchmarks.inputs import Batch
+from benchmarks.peers import Answers, Job
+from benchmarks.peers.export import onnx_file
+from benchmarks.peers.padding import best_of_logits, feeds
+
+
+class OnnxRuntime:
+    """fp32: the plain export, which measured faster than the optimizer's graph. int8: dynamic, per channel."""
+
+    def __init__(self, precision: str, head: str) -> None:
+        """Take the settings; `prepare` loads the model."""
+        self._precision = precision
+        self._head = head
+
+    def prepare(self, job: Job) -> None:
+        """Export and quantize, once, and open the session."""
+        plain = onnx_file(job, self._head)
+        path = plain if self._precision == "fp32" else quantized(plain, job)
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = job.threads
+        options.log_severity_level = 3
+        self._session = ort.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+
+    def run(self, batch: Batch) -> Answers:
+        """Answer the token ids."""
+        inputs = feeds(batch)
+        if self._head == "masked":
+            tokens, scores = self._session.run(None, inputs)
+            return tokens.tolist(), scores.tolist()
+        positions = inputs.pop("positions")
+        return best_of_logits(self._session.run(None, inputs)[0], positions)
+
+
+def quantized(plain: Path, job: Job) -> Path:
+    """Return the model in dynamic int8, made on the first call: attention and layer norms fused, then quantized."""
+    path = plain.with_name("int8.onnx")
+    if path.is_file():
+        return path
+    logging.getLogger("onnxruntime").setLevel(logging.ERROR)
+    config = AutoConfig.from_pretrained(job.model)
+    fused = optimize_model(
+        str(plain), "bert", num_heads=config.num_attention_heads, hidden_size=config.hidden_size, opt_level=0
+    )
+    optimized = plain.with_name("optimized.onnx")
+    fused.save_model_to_file(str(optimized))
+    onnx.save(untied(onnx.load(optimized)), optimized)
+    partial = path.with_suffix(".partial")
+    # After the fusion, some types can no longer be inferred: they are float.
+    extra = {"DefaultTensorType": onnx.TensorProto.FLOAT}
+    quantize_dynamic(optimized, partial, weight_type=QuantType.QInt8, per_channel=True, extra_options=extra)
+    partial.replace(path)
+    optimized.unlink()
+    return path
+
+
+def untied(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Give the decoder a copy of the word embeddings: the quantizer transposes a Gemm's weight in place."""
+    gathered = {name for node in model.graph.node if node.op_type == "Gather" for name in node.input}
+    weights = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Gemm" and node.input[1] in gathered:
+            copy = onnx.TensorProto()
+            copy.CopyFrom(weights[node.input[1]])
+            copy.name = f"{node.input[1]}.untied"
+            model.graph.initializer.append(copy)
+            node.input[1] = copy.name
+    del model.graph.value_info[:]  # shapes from before, which the quantizer would hold against the new ones
+    return model
