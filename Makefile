@@ -1,5 +1,6 @@
 # Everything a person or CI runs here. Two environments stand behind it, .venv/serving (what the serving image has)
-# and .venv/dev (tests, training, the Azure SDK), because no single one can hold both; see pyproject.toml.
+# and .venv/dev (tests, training, the Azure SDK), because no single one can hold both, and two more behind the
+# benchmark; see pyproject.toml.
 # Each target sets up the one it needs, and again only after its pins have changed.
 
 .DEFAULT_GOAL := help
@@ -9,10 +10,12 @@ PYTHON ?= python3.11 python3.12 python3
 # Given to `make score` and `make serve`: a model folder, and the port for `make serve`.
 MODEL ?=
 PORT ?=
+# Given to `make bench`: its options, as in ARGS="--quick --only http".
+ARGS ?=
 
 server = .venv/serving/bin/python -m registry.local_server
 
-.PHONY: help score serve test lint lock
+.PHONY: help score serve test lint bench lock
 
 help:  ## Say what there is to run
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -32,9 +35,21 @@ lint: .venv/dev/.installed  ## Check style, formatting and types
 	@.venv/dev/bin/python -m mypy
 	@.venv/dev/bin/clang-format --dry-run --Werror serving/native/*.[ch]
 
+bench: .venv/serving/.installed .venv/bench/.installed .venv/bench-azureml/.installed .venv/wrk/.installed  ## Time it beside the alternatives (ARGS="--help")
+	@.venv/bench/bin/python -m benchmarks $(ARGS)
+
+# The load generator, from Debian's packages and without installing them: nothing here needs root. Where that cannot be
+# done, the benchmark uses its own and says so.
+.venv/wrk/.installed:
+	@mkdir -p .venv/wrk && cd .venv/wrk && \
+	{ command -v wrk || { apt-get download wrk libluajit-5.1-2 libluajit-5.1-common && \
+		for package in *.deb; do dpkg -x "$$package" . || exit 1; done; }; } > apt.log 2>&1 || \
+	echo "no wrk here (.venv/wrk/apt.log says why): the benchmark will use its own load generator" >&2; \
+	touch .installed
+
 # A CPU build of torch calls itself 2.13.0+cpu, which other machines cannot find; 2.13.0 fits every build.
-lock: .venv/dev/.installed  ## Pin the newest packages that pyproject.toml allows, for both environments
-	@for set in serving dev; do \
+lock: .venv/dev/.installed  ## Pin the newest packages that pyproject.toml allows, for all environments
+	@for set in serving dev bench bench-azureml; do \
 		CUSTOM_COMPILE_COMMAND="make lock" .venv/dev/bin/python -m piptools compile --quiet --upgrade \
 			--strip-extras --unsafe-package pip --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 			--no-emit-options --extra $$set --output-file environment/$$set/requirements.txt pyproject.toml && \

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.ceiling import needs
 from benchmarks.crew import Member, WorkerError, hired
 from benchmarks.inputs import Batch, encode, points, sentences
 from benchmarks.peers import OURS, OURS_FP32, OURS_TEXT, SYSTEMS
@@ -73,11 +74,13 @@ def measure(
         "model": model.name,
         "config": json.loads((model / "config.json").read_text(encoding="utf-8")),
         "shapes": {name: {"rows": len(b.ids), "tokens": b.tokens} for name, b in batches.items()},
+        "needs": {},
         "versions": {},
         "problems": {},
         "points": {},
         "agreement": {},
     }
+    report["needs"] = {name: needs(report["config"], batch) for name, batch in batches.items()}
     with contextlib.ExitStack() as stack:
         crew: dict[str, Member] = {}
         for name in plan.systems:

@@ -37,9 +37,9 @@ class Batch:
         """Return what `Batch(**...)` takes."""
         return asdict(self)
 
-    def part(self, start: int, stop: int) -> Batch:
+    def chosen(self, rows: Sequence[int]) -> Batch:
         """Return some of its rows."""
-        return Batch(self.texts[start:stop], self.ids[start:stop], self.masks[start:stop])
+        return Batch(*([values[row] for row in rows] for values in (self.texts, self.ids, self.masks)))
 
 
 def point_name(rows: int, tokens: int) -> str:

@@ -254,16 +254,24 @@ def score(model: Path | None, request: Path) -> None:
     sys.stdout.write(json.dumps(json.loads(answer), ensure_ascii=False) + "\n")
 
 
-def serve(model: Path | None, request: Path, port: int) -> None:
+def serve(
+    model: Path | None,
+    request: Path,
+    port: int,
+    python: Path | None = None,
+    entry_script: Path = ROOT / "score.py",
+) -> None:
     """Keep the server running until it is interrupted; say how to send it the request file's content.
+
+    `python` and `entry_script` are local_server's.
 
     Raises:
         LocalServerError: the server did not start, or stopped by itself.
         OSError: the request file cannot be read.
     """
     sample = json.dumps(json.loads(request.read_bytes()), ensure_ascii=False)
-    _progress("starting the inference server on score.py")
-    with local_server(model, port=port) as server:
+    _progress(f"starting the inference server on {entry_script.name}")
+    with local_server(model, port=port, python=python, entry_script=entry_script) as server:
         sys.stdout.write(
             f"Serving at {server.url}/score, on this machine only. Its log is {server.log}. Try, in another terminal:\n"
             f"curl -sS -H 'Content-Type: application/json' -d {shlex.quote(sample)} {server.url}/score\n"
@@ -293,6 +301,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, help="the model folder; default: AZUREML_MODEL_DIR, else score.py's rule")
     parser.add_argument("--request", type=Path, default=ROOT / "sample_input.json", help="a file with a request body")
     parser.add_argument("--port", type=int, default=SERVE_PORT, help="where `serve` listens; 0 takes a free port")
+    parser.add_argument(
+        "--python", type=Path, help="the interpreter that `serve` starts; default: that of .venv/serving"
+    )
+    parser.add_argument("--entry-script", type=Path, default=ROOT / "score.py", help="what `serve` serves")
     options = parser.parse_args(arguments)
     # A stop by another program, or a closed terminal, is as orderly as Ctrl-C. Under nohup a hang-up stays ignored.
     for number in (signal.SIGTERM, signal.SIGHUP):
@@ -302,7 +314,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.action == "score":
             score(options.model, options.request)
         else:
-            serve(options.model, options.request, options.port)
+            serve(options.model, options.request, options.port, options.python, options.entry_script)
     except (LocalServerError, OSError, ValueError) as exc:
         sys.stderr.write(f"{exc}\n")
         return 1

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 SERVING_PYTHON = ROOT / ".venv/serving/bin/python"
 ENGINE = {"numpy", "onnx", "onnxruntime", "safetensors", "tokenizers"}
-SETS = ("serving", "dev")
+SETS = ("serving", "dev", "bench", "bench-azureml")
 
 # Who may import whom; what imports a package is on the left.
 ALLOWED = {
@@ -93,6 +93,15 @@ def test_both_environments_have_the_same_engine() -> None:
     serving, dev = pinned("serving"), pinned("dev")
     assert {name: serving[name] for name in ENGINE} == {name: dev[name] for name in ENGINE}
     assert [str(declared("serving")[name]) for name in ENGINE] == [str(declared("dev")[name]) for name in ENGINE]
+
+
+def test_peers_are_timed_at_the_versions_that_the_engine_has() -> None:
+    serving, bench = pinned("serving"), pinned("bench")
+    shared = ENGINE & set(bench)
+    assert "onnxruntime" in shared
+    assert {name: bench[name] for name in shared} == {name: serving[name] for name in shared}
+    server = "azureml-inference-server-http"
+    assert pinned("bench-azureml")[server] == serving[server]
 
 
 def test_server_and_training_packages_are_kept_apart() -> None:

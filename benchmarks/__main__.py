@@ -1,0 +1,171 @@
+"""Time the engine beside what a user would pick instead, in one run.
+
+    python -m benchmarks [--quick] [--only in-process http overload accuracy startup]
+
+writes results.json, results.md and results.png to benchmarks/results/, after each part, so that what was measured is
+kept where a later part fails. `make bench` sets up the environments first. Progress goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks import accuracy, in_process, over_http, plot, report
+from benchmarks.checkpoint import random_base
+from benchmarks.crew import ROOT, hired
+from benchmarks.inputs import GRID
+from benchmarks.machine import describe
+from benchmarks.peers import SYSTEMS
+from benchmarks.servers import AZUREML, LITSERVE, MLFLOW, NO_OP, OURS
+from serving.cpu import usable_cpus
+
+PARTS = ("in-process", "http", "overload", "accuracy", "startup")
+MODELS = ("base", "embedded")
+EMBEDDED = ROOT / "model/embedded"
+
+
+class Run:
+    """The parts in their order, with what each adds to the report."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        """Take the command line."""
+        self.args = args
+        self.threads = args.threads or usable_cpus()
+        self.start = time.monotonic()
+        self.results: Path = args.output
+        self.report: dict[str, Any] = {"machine": describe(self.threads), "skipped": {}}
+        self.base = random_base(args.cache, EMBEDDED)
+
+    def say(self, text: str) -> None:
+        """Tell what is being done, with the time since the start."""
+        sys.stderr.write(f"[{time.monotonic() - self.start:5.0f} s] {text}\n")
+        sys.stderr.flush()
+
+    def made(self, model: Path) -> Path:
+        """Return where what is made from a model is kept."""
+        return Path(self.args.cache) / f"made-{model.name}"
+
+    def all(self) -> int:
+        """Run the parts that are asked for; returns the exit status, 1 where one failed."""
+        parts: dict[str, Callable[[], None]] = {
+            "in-process": self.in_process,
+            "http": self.http,
+            "overload": self.overload,
+            "accuracy": self.accuracy,
+            "startup": self.startup,
+        }
+        failed = False
+        for name in self.args.only:
+            try:
+                parts[name]()
+            except Exception as exc:  # whatever it is, the other parts' figures are kept and it is reported
+                failed = True
+                self.report["skipped"][name] = f"{type(exc).__name__}: {exc}"
+                self.say(f"{name} failed: {exc}")
+            self.write()
+        sys.stdout.write((self.results / "results.md").read_text(encoding="utf-8"))
+        self.say(f"written to {self.results}")
+        return int(failed)
+
+    def in_process(self) -> None:
+        """Measure the hardware's ceiling and the grid."""
+        self.say("hardware ceiling")
+        with hired("ceiling", "bench", self.threads, Path(self.args.cache) / "logs") as member:
+            self.report["ceiling"] = member.ask("ceiling", threads=self.threads)
+        quick = self.args.quick
+        grid = GRID[:1] if quick else GRID
+        found = self.report["in_process"] = {}
+        for name in self.args.models:
+            model = self.base if name == "base" else EMBEDDED
+            plan = in_process.Plan(1 if quick else 5, 0.05 if quick else 0.15, grid, self.args.systems)
+            cache = self.made(model)
+            found[model.name] = in_process.measure(model, cache, self.threads, plan, cache / "logs", self.say)
+            self.write()
+
+    def http(self) -> None:
+        """Load the servers."""
+        seconds = 1.0 if self.args.quick else 6.0
+        cache = self.made(self.base)
+        self.report["http"] = over_http.measure(self.base, cache, self.threads, seconds, self.args.servers, self.say)
+
+    def overload(self) -> None:
+        """Send ours more than it can take; what it can sustain is the most that the loaded servers' part measured."""
+        ours = self.report.get("http", {}).get("servers", {}).get(OURS, {})
+        most = max((ours[key]["requests_per_second"] for key in ours if key.isdigit()), default=None)
+        seconds = 5.0 if self.args.quick else 60.0
+        self.report["overload"] = over_http.overload(
+            self.base, self.made(self.base), self.threads, seconds, most, self.say
+        )
+
+    def accuracy(self) -> None:
+        """Score the cloze file, of the embedded model: a random one knows no word."""
+        data: Path = self.args.cloze
+        if not data.is_file():
+            self.report["skipped"]["accuracy"] = f"no cloze file at {data.name}; name one with --cloze FILE"
+            return
+        self.report["accuracy"] = accuracy.measure(
+            EMBEDDED, data, self.made(EMBEDDED), self.threads, () if self.args.quick else accuracy.PEERS, self.say
+        )
+
+    def startup(self) -> None:
+        """Start ours and the no-op server in turn."""
+        times = 1 if self.args.quick else 3
+        self.report["startup"] = over_http.start_up(
+            self.base, self.made(self.base), self.threads, times, (OURS, NO_OP), self.say
+        )
+
+    def write(self) -> None:
+        """Write what there is."""
+        self.results.mkdir(parents=True, exist_ok=True)
+        content = json.dumps(self.report, indent=1)
+        (self.results / "results.json").write_text(content + "\n", encoding="utf-8")
+        (self.results / "results.md").write_text(report.render(self.report), encoding="utf-8")
+        plot.draw(self.report, self.results / "results.png")
+
+
+def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__, formatter_class=formatter)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bert-benchmarks"
+    loaded = (OURS, NO_OP, AZUREML, MLFLOW, LITSERVE)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--quick", action="store_true", help="a smoke test: little of everything, figures of no worth")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="for in-process (both)")
+    parser.add_argument(
+        "--systems",
+        nargs="+",
+        choices=SYSTEMS,
+        default=list(SYSTEMS),
+        metavar="SYSTEM",
+        help="for in-process: some of " + ", ".join(map(repr, SYSTEMS)),
+    )
+    parser.add_argument(
+        "--servers",
+        nargs="+",
+        choices=loaded,
+        default=loaded,
+        metavar="SERVER",
+        help="for http: some of " + ", ".join(map(repr, loaded)),
+    )
+    parser.add_argument("--threads", type=int, default=0, help="of every system (the CPUs that this process may use)")
+    parser.add_argument("--cloze", type=Path, default=accuracy.DATA, help="JSON lines with input_string and title")
+    parser.add_argument("--cache", type=Path, default=cache, help="where exported models are kept, 6 GB (%(default)s)")
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results"), help="where the results go")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line."""
+    return Run(parsed(argv)).all()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""The servers that are loaded over HTTP, each started on loopback as its users start it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.crew import ROOT, environment_of, interpreter
+
+SERVED = Path(__file__).with_name("served")
+START_SECONDS = 120.0
+STOP_SECONDS = 5.0
+OURS = "ours"
+NO_OP = "no-op score.py"
+AZUREML = "azureml-inference-server-http + pipeline"
+MLFLOW = "MLflow + pipeline"
+LITSERVE = "LitServe + pipeline"
+
+
+class ServerError(RuntimeError):
+    """A server did not start; the message has the end of its log."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """How a server is started; {port} in a command is replaced. `key` is where its requests have the texts."""
+
+    name: str
+    command: Sequence[str]
+    path: str
+    key: str = "input_data"
+    env: Mapping[str, str] = field(default_factory=dict)
+
+    def body(self, text: str) -> str:
+        """Return the request for one text."""
+        return json.dumps({self.key: [text]})
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that answers: its URL, its process, and the seconds from its start to its first answer."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    first_answer_seconds: float
+
+    def resident_mb(self) -> float:
+        """Return the resident memory of the largest process below the one that was started: the one that serves."""
+        import psutil
+
+        tree = psutil.Process(self.process.pid).children(recursive=True)
+        sizes = []
+        for process in tree:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                sizes.append(process.memory_info().rss)
+        return max(sizes, default=0) / 1e6
+
+
+def servers(model: Path, cache: Path, threads: int) -> dict[str, Server]:
+    """Return the servers of a model folder by name."""
+    env = {"AZUREML_MODEL_DIR": str(model), "BENCHMARK_THREADS": str(threads), "MLFLOW_DISABLE_TELEMETRY": "true"}
+    env |= {"BERT_SERVING_CACHE_DIR": str(cache / "ours")}
+    local = [str(interpreter("serving")), "-m", "registry.local_server", "serve", "--port", "{port}"]
+    bench = str(interpreter("bench"))
+    # As shipped: without threads, gunicorn's workers are of the kind that take one request at a time.
+    as_shipped = {**env, "GUNICORN_CMD_ARGS": "--threads 1 --worker-class sync"}
+    azureml = ["--python", str(interpreter("bench-azureml")), "--entry-script", str(SERVED / "pipeline/score.py")]
+    mlflow = [str(Path(bench).parent / "mlflow"), "models", "serve", "--model-uri", str(cache / "mlflow")]
+    mlflow += ["--host", "127.0.0.1", "--port", "{port}", "--env-manager", "local"]
+    # MLflow starts `uvicorn` by that name.
+    mlflow_env = {**env, "PATH": f"{Path(bench).parent}:{os.environ.get('PATH', '')}"}
+    found = [
+        Server(OURS, local, "/score", env=env),
+        Server(NO_OP, [*local, "--entry-script", str(SERVED / "no_op/score.py")], "/score", env=env),
+        Server(AZUREML, [*local, *azureml], "/score", env=as_shipped),
+        Server(MLFLOW, [bench, *mlflow], "/invocations", "inputs", env=mlflow_env),
+        Server(LITSERVE, [bench, str(SERVED / "litserve_app.py"), "{port}"], "/predict", env=env),
+    ]
+    return {server.name: server for server in found}
+
+
+def save_for_mlflow(model: Path, cache: Path, threads: int, log: Path) -> None:
+    """Save a checkpoint as MLflow's own model, on the first call; raises ServerError where that fails."""
+    folder, partial = cache / "mlflow", cache / "mlflow.partial"
+    if folder.is_dir():
+        return
+    shutil.rmtree(partial, ignore_errors=True)
+    command = [str(interpreter("bench")), str(SERVED / "mlflow_model.py"), str(model), str(partial)]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        done = subprocess.run(command, env=environment_of(threads), stdout=output, stderr=output, check=False)
+    if done.returncode:
+        raise ServerError(f"could not save the model for MLflow: {_end(log)}")
+    partial.rename(folder)
+
+
+@contextlib.contextmanager
+def running(server: Server, text: str, threads: int, log: Path) -> Iterator[Running]:
+    """Start a server, wait for its first answer to `text`, and stop it with the block; raises ServerError."""
+    port = _free_port()
+    command = [part.format(port=port) if part == "{port}" else part for part in server.command]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    start = time.perf_counter()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env=environment_of(threads, server.env),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        _first_answer(process, port, server, text, log)
+        yield Running(f"http://127.0.0.1:{port}{server.path}", process, time.perf_counter() - start)
+    finally:
+        _stop(process)
+
+
+def _first_answer(process: subprocess.Popen[bytes], port: int, server: Server, text: str, log: Path) -> None:
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise ServerError(f"{server.name} stopped with status {process.returncode}: {_end(log)}")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=END_OF_PATIENCE)
+        try:
+            connection.request("POST", server.path, server.body(text), {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException):
+            time.sleep(0.02)
+            continue
+        finally:
+            connection.close()
+        if answer.status == http.HTTPStatus.OK:
+            return
+        if answer.status != http.HTTPStatus.SERVICE_UNAVAILABLE:
+            raise ServerError(f"{server.name}: expected status 200, found {answer.status}: {content[:300]!r}")
+        time.sleep(0.02)
+    raise ServerError(f"{server.name}: expected an answer within {START_SECONDS:g} s, found none: {_end(log)}")
+
+
+END_OF_PATIENCE = 30.0
+"""Seconds for one try: a server that loads its model leaves the connection waiting."""
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt a server, then end all that it started: a server of a server has a session of its own."""
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        below = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+        for child in below:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _end(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().split("\n")
+    return " | ".join(lines[-3:]) + f" (all of it: {log})"
