@@ -91,7 +91,7 @@ class Run:
 
     def http(self) -> None:
         """Load the servers."""
-        seconds = 1.0 if self.args.quick else 6.0
+        seconds = 1.0 if self.args.quick else 8.0
         cache = self.made(self.base)
         self.report["http"] = over_http.measure(self.base, cache, self.threads, seconds, self.args.servers, self.say)
 

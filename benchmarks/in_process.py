@@ -22,6 +22,11 @@ from benchmarks.peers import OURS, OURS_FP32, OURS_TEXT, SYSTEMS
 SLOW = 0.15
 """Seconds of a call from which a turn goes without a warm-up: it would double the time, and cold caches cost less."""
 
+VERY_SLOW = 0.5
+"""Seconds of a call from which, as for the full heads, a few rounds have to do: they take most of the time."""
+
+FEW_ROUNDS = 3
+
 TIE = 1e-3
 """Two tokens whose probabilities differ by less than this share are equally good, and rounding may swap them."""
 
@@ -86,54 +91,75 @@ def measure(
         for name in plan.systems:
             say(f"{model.name}: preparing {name}")
             try:
-                member = stack.enter_context(hired(name, SYSTEMS[name].environment, threads, logs))
-                ready = member.ask("prepare", system=name, model=str(model), cache=str(cache), threads=threads)
-                report["versions"] |= ready["versions"]
-                crew[name] = member
+                crew[name] = _ready(name, model, cache, threads, logs, stack, report)
             except WorkerError as exc:
                 report["problems"][name] = str(exc)
                 say(f"{name} is left out: {exc}")
-        _check(crew, batches, report)
+        same: dict[str, list[float]] = {}
         for point, batch in batches.items():
             say(f"{model.name}: {point}")
+            _check(crew, point, batch, report, same)
             report["points"][point] = _time_point(crew, batch, plan, report)
+        rows = sum(len(batch.ids) for batch in batches.values())
+        report["agreement"] = {name: sum(found) / rows for name, found in same.items() if name in crew}
         if OURS_TEXT in crew:
             report["points"][SENTENCE] = {OURS_TEXT: _time_sentences(crew[OURS_TEXT], tokenizer, plan)}
     return report
 
 
-def _check(crew: dict[str, Member], batches: Mapping[str, Batch], report: dict[str, Any]) -> None:
-    """Compare every system's answers with ours in fp32; systems that fail leave the crew."""
+def _ready(
+    name: str, model: Path, cache: Path, threads: int, logs: Path, stack: contextlib.ExitStack, report: dict[str, Any]
+) -> Member:
+    """Start a worker and let it load its system.
+
+    At the first time another worker makes what is kept: an export leaves gigabytes behind in the process that did it.
+    """
+    job = {"system": name, "model": str(model), "cache": str(cache), "threads": threads}
+    made = cache / f"made {name}"
+    if not made.exists():
+        with hired(name, SYSTEMS[name].environment, threads, logs) as maker:
+            maker.ask("prepare", **job)
+        made.touch()
+    member = stack.enter_context(hired(name, SYSTEMS[name].environment, threads, logs))
+    report["versions"] |= member.ask("prepare", **job)["versions"]
+    return member
+
+
+def _check(
+    crew: dict[str, Member], point: str, batch: Batch, report: dict[str, Any], same: dict[str, list[float]]
+) -> None:
+    """Compare every system's answers with ours in fp32 and count equal tokens; systems that fail leave the crew."""
     if OURS_FP32 not in crew:
         return
-    expected = {point: crew[OURS_FP32].ask("answer", batch=batch.to_json()) for point, batch in batches.items()}
+    expected = crew[OURS_FP32].ask("answer", batch=batch.to_json())
     for name, member in list(crew.items()):
         try:
-            found = {point: member.ask("answer", batch=batch.to_json()) for point, batch in batches.items()}
+            found = member.ask("answer", batch=batch.to_json())
         except WorkerError as exc:
-            report["problems"][name] = str(exc)
+            report["problems"][name] = f"at {point}: {exc}"
             del crew[name]
             continue
-        wrong = [point for point in batches if not same_answers(expected[point], found[point])]
-        if wrong and SYSTEMS[name].precision == "fp32":
-            point = wrong[0]
+        if SYSTEMS[name].precision == "fp32" and not same_answers(expected, found):
             raise Disagreement(
                 f"{name} at {point} on {report['model']}: expected {OURS_FP32}'s tokens "
-                f"{expected[point]['tokens'][:8]}, found {found[point]['tokens'][:8]}"
+                f"{expected['tokens'][:8]}, found {found['tokens'][:8]}"
             )
-        together = [{k: [v for p in batches for v in side[p][k]] for k in ("tokens",)} for side in (expected, found)]
-        report["agreement"][name] = agreement(*together)
+        same.setdefault(name, []).append(agreement(expected, found) * len(batch.ids))
 
 
 def _time_point(crew: dict[str, Member], batch: Batch, plan: Plan, report: dict[str, Any]) -> dict[str, Any]:
     calls: dict[str, list[list[float]]] = {name: [] for name in crew}
     for _ in range(plan.rounds):
         for name, member in list(crew.items()):
-            warm_up = not calls[name] or statistics.median(calls[name][-1]) < SLOW
+            last = statistics.median(calls[name][-1]) if calls[name] else 0.0
+            if len(calls[name]) >= FEW_ROUNDS and (last >= VERY_SLOW or "full head" in name):
+                continue
+            # The first call of all was the one whose answer was checked.
+            warm_up = bool(calls[name]) and last < SLOW
             try:
                 answer = member.ask("time", batch=batch.to_json(), seconds=plan.seconds, warm_up=warm_up)
             except WorkerError as exc:
-                report["problems"][name] = str(exc)
+                report["problems"][name] = f"while it was timed: {exc}"
                 del crew[name]
                 continue
             calls[name].append(answer["seconds"])

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def measure(
         say(f"over HTTP: {name}")
         try:
             report["servers"][name] = _loaded(name, model, cache, threads, seconds, report)
-        except (ServerError, WorkerError, LoadError) as exc:
+        except (ServerError, WorkerError, LoadError, OSError, HTTPException) as exc:
             report["problems"][name] = str(exc)
             say(f"{name} is left out: {exc}")
     return report
@@ -47,8 +48,10 @@ def _loaded(
     bodies = _bodies(cache, name, [server.body(text) for text in sentences()])
     found: dict[str, Any] = {}
     with running(server, sentences()[0], threads, cache / f"logs/{_slug(name)}.log") as up:
-        closed_loop.load(up.url, bodies, max(CONNECTIONS), WARM_UP_SECONDS)
+        closed_loop.load(up.url, bodies, min(CONNECTIONS), WARM_UP_SECONDS)
         for connections in CONNECTIONS:
+            # What the load before left in the server's queue, it works off before it takes this request.
+            server.ask(up.port, sentences()[0])
             found[str(connections)] = closed_loop.load(up.url, bodies, connections, seconds)
         found["resident_mb"] = up.resident_mb()
         found["first_answer_seconds"] = up.first_answer_seconds

@@ -19,6 +19,9 @@ from benchmarks.crew import ROOT, environment_of, interpreter
 
 SERVED = Path(__file__).with_name("served")
 START_SECONDS = 120.0
+TRY_SECONDS = 30.0
+"""Of one request while a server starts: one that loads its model leaves the connection waiting."""
+
 STOP_SECONDS = 5.0
 OURS = "ours"
 NO_OP = "no-op score.py"
@@ -45,12 +48,23 @@ class Server:
         """Return the request for one text."""
         return json.dumps({self.key: [text]})
 
+    def ask(self, port: int, text: str, timeout: float = 60.0) -> tuple[int, bytes]:
+        """Send one request; returns the status and the answer. Raises OSError or HTTPException where none comes."""
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        try:
+            connection.request("POST", self.path, self.body(text), {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
+
 
 @dataclass(frozen=True)
 class Running:
-    """A server that answers: its URL, its process, and the seconds from its start to its first answer."""
+    """A server that answers: its URL and port, its process, and the seconds from its start to its first answer."""
 
     url: str
+    port: int
     process: subprocess.Popen[bytes]
     first_answer_seconds: float
 
@@ -123,7 +137,7 @@ def running(server: Server, text: str, threads: int, log: Path) -> Iterator[Runn
         )
     try:
         _first_answer(process, port, server, text, log)
-        yield Running(f"http://127.0.0.1:{port}{server.path}", process, time.perf_counter() - start)
+        yield Running(f"http://127.0.0.1:{port}{server.path}", port, process, time.perf_counter() - start)
     finally:
         _stop(process)
 
@@ -133,26 +147,17 @@ def _first_answer(process: subprocess.Popen[bytes], port: int, server: Server, t
     while time.monotonic() < end:
         if process.poll() is not None:
             raise ServerError(f"{server.name} stopped with status {process.returncode}: {_end(log)}")
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=END_OF_PATIENCE)
         try:
-            connection.request("POST", server.path, server.body(text), {"Content-Type": "application/json"})
-            answer = connection.getresponse()
-            content = answer.read()
+            status, content = server.ask(port, text, TRY_SECONDS)
         except (OSError, http.client.HTTPException):
             time.sleep(0.02)
             continue
-        finally:
-            connection.close()
-        if answer.status == http.HTTPStatus.OK:
+        if status == http.HTTPStatus.OK:
             return
-        if answer.status != http.HTTPStatus.SERVICE_UNAVAILABLE:
-            raise ServerError(f"{server.name}: expected status 200, found {answer.status}: {content[:300]!r}")
+        if status != http.HTTPStatus.SERVICE_UNAVAILABLE:
+            raise ServerError(f"{server.name}: expected status 200, found {status}: {content[:300]!r}")
         time.sleep(0.02)
     raise ServerError(f"{server.name}: expected an answer within {START_SECONDS:g} s, found none: {_end(log)}")
-
-
-END_OF_PATIENCE = 30.0
-"""Seconds for one try: a server that loads its model leaves the connection waiting."""
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

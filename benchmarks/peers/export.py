@@ -1,4 +1,4 @@
-"""Export a checkpoint of transformers to ONNX, with either head: what ONNX Runtime and OpenVINO start from."""
+"""Transformers' model with either head, and its export to ONNX: what ONNX Runtime and OpenVINO start from."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import cast
 
 import torch
 from transformers import BertForMaskedLM
-
-from benchmarks.peers import Job
 
 OPSET = 20
 """The first with Gelu as one operator."""
@@ -48,16 +46,13 @@ class FullHead(MaskedHead):
         return self.model.cls(self.hidden(ids, real))
 
 
-def onnx_file(job: Job, head: str) -> Path:
-    """Return the exported model with the `masked` or `full` head, exporting it on the first call.
+def export(folder: Path, head: str, path: Path) -> None:
+    """Export a checkpoint with the `masked` or `full` head.
 
     The TorchScript exporter with eager attention, as that graph is the one whose attention ONNX Runtime's transformer
-    optimizer recognizes; its own newer exporter's is not.
+    optimizer recognizes; the newer exporter's is not.
     """
-    path = job.cache / f"onnx-{head}" / "model.onnx"
-    if path.is_file():
-        return path
-    model = BertForMaskedLM.from_pretrained(job.model, attn_implementation="eager", dtype=torch.float32)
+    model = BertForMaskedLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
     wrapped = (MaskedHead if head == "masked" else FullHead)(model).eval()
     ids = torch.tensor([[5, 6, 7, 8], [5, 6, 0, 0]])
     inputs = {"input_ids": ids, "attention_mask": (ids > 0).long(), "positions": torch.tensor([1, 5])}
@@ -84,4 +79,3 @@ def onnx_file(job: Job, head: str) -> Path:
             dynamic_axes=axes,
         )
     partial.replace(path)
-    return path

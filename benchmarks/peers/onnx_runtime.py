@@ -7,13 +7,9 @@ from pathlib import Path
 
 import onnx
 import onnxruntime as ort
-from onnxruntime.quantization import QuantType, quantize_dynamic
-from onnxruntime.transformers.optimizer import optimize_model
-from transformers import AutoConfig
 
 from benchmarks.inputs import Batch
 from benchmarks.peers import Answers, Job
-from benchmarks.peers.export import onnx_file
 from benchmarks.peers.padding import best_of_logits, feeds
 
 
@@ -27,8 +23,7 @@ class OnnxRuntime:
 
     def prepare(self, job: Job) -> None:
         """Export and quantize, once, and open the session."""
-        plain = onnx_file(job, self._head)
-        path = plain if self._precision == "fp32" else quantized(plain, job)
+        path = (exported if self._precision == "fp32" else quantized)(job, self._head)
         options = ort.SessionOptions()
         options.intra_op_num_threads = job.threads
         options.log_severity_level = 3
@@ -44,11 +39,26 @@ class OnnxRuntime:
         return best_of_logits(self._session.run(None, inputs)[0], positions)
 
 
-def quantized(plain: Path, job: Job) -> Path:
+def exported(job: Job, head: str) -> Path:
+    """Return the model as it was exported, on the first call; torch is loaded for that only."""
+    path = job.cache / f"onnx-{head}" / "model.onnx"
+    if not path.is_file():
+        from benchmarks.peers.export import export
+
+        export(job.model, head, path)
+    return path
+
+
+def quantized(job: Job, head: str) -> Path:
     """Return the model in dynamic int8, made on the first call: attention and layer norms fused, then quantized."""
-    path = plain.with_name("int8.onnx")
+    path = job.cache / f"onnx-{head}" / "int8.onnx"
     if path.is_file():
         return path
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.transformers.optimizer import optimize_model
+    from transformers import AutoConfig
+
+    plain = exported(job, head)
     logging.getLogger("onnxruntime").setLevel(logging.ERROR)
     config = AutoConfig.from_pretrained(job.model)
     fused = optimize_model(
