@@ -84,10 +84,9 @@ class Run:
         found = self.report["in_process"] = {}
         for name in self.args.models:
             model = self.base if name == "base" else EMBEDDED
-            plan = in_process.Plan(1 if quick else 5, 0.05 if quick else 0.15, grid, self.args.systems)
-            cache = self.made(model)
-            found[model.name] = in_process.measure(model, cache, self.threads, plan, cache / "logs", self.say)
-            self.write()
+            plan = in_process.Plan(1 if quick else 5, 0.05 if quick else 0.15, grid, self.args.systems, not quick)
+            measured = found.setdefault(model.name, {})
+            in_process.measure(model, self.made(model), self.threads, plan, self.say, measured)
 
     def http(self) -> None:
         """Load the servers."""

@@ -16,16 +16,16 @@ from typing import Any
 
 from benchmarks.ceiling import needs
 from benchmarks.crew import Member, WorkerError, hired
-from benchmarks.inputs import Batch, encode, points, sentences
+from benchmarks.inputs import RAGGED, Batch, encode, points, sentences
 from benchmarks.peers import OURS, OURS_FP32, OURS_TEXT, SYSTEMS
 
 SLOW = 0.15
 """Seconds of a call from which a turn goes without a warm-up: it would double the time, and cold caches cost less."""
 
-VERY_SLOW = 0.5
+VERY_SLOW = 0.3
 """Seconds of a call from which, as for the full heads, a few rounds have to do: they take most of the time."""
 
-FEW_ROUNDS = 3
+FEW_ROUNDS = 2
 
 TIE = 1e-3
 """Two tokens whose probabilities differ by less than this share are equally good, and rounding may swap them."""
@@ -36,12 +36,13 @@ SENTENCE = "one sentence"
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured: rounds a point, and the least seconds of a turn."""
+    """How much is measured: rounds a point, the least seconds of a turn, the grid, with the ragged batch or not."""
 
     rounds: int
     seconds: float
     grid: Sequence[tuple[int, int]]
     systems: Sequence[str]
+    ragged: bool = True
 
 
 class Disagreement(RuntimeError):
@@ -65,9 +66,9 @@ def agreement(expected: dict[str, Any], found: dict[str, Any]) -> float:
 
 
 def measure(
-    model: Path, cache: Path, threads: int, plan: Plan, logs: Path, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """Return the figures of a model folder: `points` by name and system, `problems` by system, versions.
+    model: Path, cache: Path, threads: int, plan: Plan, say: Callable[[str], None], report: dict[str, Any]
+) -> None:
+    """Fill the report of a model folder, point by point: `points` by name and system, `problems` by system, versions.
 
     Raises Disagreement where a system in fp32 answers otherwise than ours in fp32.
     """
@@ -75,23 +76,22 @@ def measure(
 
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     batches = points(tokenizer, plan.grid)
-    report: dict[str, Any] = {
+    if not plan.ragged:
+        del batches[RAGGED]
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    report |= {
         "model": model.name,
-        "config": json.loads((model / "config.json").read_text(encoding="utf-8")),
+        "config": config,
         "shapes": {name: {"rows": len(b.ids), "tokens": b.tokens} for name, b in batches.items()},
-        "needs": {},
-        "versions": {},
-        "problems": {},
-        "points": {},
-        "agreement": {},
+        "needs": {name: needs(config, batch) for name, batch in batches.items()},
+        **{part: {} for part in ("versions", "problems", "points", "agreement")},
     }
-    report["needs"] = {name: needs(report["config"], batch) for name, batch in batches.items()}
     with contextlib.ExitStack() as stack:
         crew: dict[str, Member] = {}
         for name in plan.systems:
             say(f"{model.name}: preparing {name}")
             try:
-                crew[name] = _ready(name, model, cache, threads, logs, stack, report)
+                crew[name] = _ready(name, model, cache, threads, stack, report)
             except WorkerError as exc:
                 report["problems"][name] = str(exc)
                 say(f"{name} is left out: {exc}")
@@ -100,15 +100,14 @@ def measure(
             say(f"{model.name}: {point}")
             _check(crew, point, batch, report, same)
             report["points"][point] = _time_point(crew, batch, plan, report)
-        rows = sum(len(batch.ids) for batch in batches.values())
-        report["agreement"] = {name: sum(found) / rows for name, found in same.items() if name in crew}
+            rows = sum(len(batches[done].ids) for done in report["points"])
+            report["agreement"] = {name: sum(found) / rows for name, found in same.items() if name in crew}
         if OURS_TEXT in crew:
             report["points"][SENTENCE] = {OURS_TEXT: _time_sentences(crew[OURS_TEXT], tokenizer, plan)}
-    return report
 
 
 def _ready(
-    name: str, model: Path, cache: Path, threads: int, logs: Path, stack: contextlib.ExitStack, report: dict[str, Any]
+    name: str, model: Path, cache: Path, threads: int, stack: contextlib.ExitStack, report: dict[str, Any]
 ) -> Member:
     """Start a worker and let it load its system.
 
@@ -117,10 +116,10 @@ def _ready(
     job = {"system": name, "model": str(model), "cache": str(cache), "threads": threads}
     made = cache / f"made {name}"
     if not made.exists():
-        with hired(name, SYSTEMS[name].environment, threads, logs) as maker:
+        with hired(name, SYSTEMS[name].environment, threads, cache / "logs") as maker:
             maker.ask("prepare", **job)
         made.touch()
-    member = stack.enter_context(hired(name, SYSTEMS[name].environment, threads, logs))
+    member = stack.enter_context(hired(name, SYSTEMS[name].environment, threads, cache / "logs"))
     report["versions"] |= member.ask("prepare", **job)["versions"]
     return member
 

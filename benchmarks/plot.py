@@ -17,7 +17,7 @@ def draw(report: Mapping[str, Any], path: Path) -> bool:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    measured = list(report.get("in_process", {}).values())
+    measured = [found for found in report.get("in_process", {}).values() if found]
     panels = len(measured) + ("http" in report)
     if not panels:
         return False

@@ -51,7 +51,7 @@ def render(report: Mapping[str, Any]) -> str:
     if "int8_tops" in ceiling:
         lines += ["", f"Hardware ceiling: {ceiling['int8_tops']:.2f} int8 TOPS ({ceiling['int8_by']}), "]
         lines[-1] += f"{ceiling['read_gbs']:.1f} GB/s read from memory ({ceiling['read_by']})."
-    for measured in report.get("in_process", {}).values():
+    for measured in filter(None, report.get("in_process", {}).values()):
         lines += ["", *_in_process(measured, ceiling)]
     for part, write in (
         ("http", _http),
