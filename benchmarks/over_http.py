@@ -81,8 +81,7 @@ def overload(
             raise LoadError(f"benchmarks.load ended with status {done.returncode}: {done.stderr.strip()[-300:]}")
         memory = {"before": before, "after": up.resident_mb(), **watch.summary()}
     report = json.loads(done.stdout)
-    deadline = getattr(Settings(), "deadline_ms", None)
-    return {"offered_per_second": rate, "deadline_ms": deadline, "memory_mb": memory, **report}
+    return {"offered_per_second": rate, "deadline_ms": Settings().deadline_ms, "memory_mb": memory, **report}
 
 
 class MemoryWatch:

@@ -25,7 +25,7 @@ class Ours:
 
     def _run_ids(self, batch: Batch) -> Answers:
         passages = [Passage(ids, [mask]) for ids, mask in zip(batch.ids, batch.masks, strict=True)]
-        best = [mask for (mask,) in self._model.engine.run(passages, top_k=1)]
+        best = [mask for (mask,) in self._model.engine.run(passages)]
         return [mask.tokens[0] for mask in best], [mask.scores[0] for mask in best]
 
     def _run_texts(self, batch: Batch) -> Answers:
