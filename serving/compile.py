@@ -17,13 +17,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
 
 from serving import checkpoint, reference
-from serving.backend import Backend, Precision, choose
+from serving.backend import Backend, Choice, Precision, choose
 from serving.cpu import has_int8_products
 from serving.errors import ModelFolderError
 from serving.heads import MaskLogits
@@ -39,7 +39,7 @@ _MODULES = ("graph", "graph_nodes", "quantize", "checkpoint", "tasks", "tensor_n
 CODE = tuple(Path(__file__).parent / f"{module}.py" for module in _MODULES)
 """Part of the hash, so that what older code wrote is not picked up."""
 
-TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "int8": 0.3}
+TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "fp16": 0.02, "int8": 0.3}
 """The largest error of the logits, relative to the reference's norm, that a graph may have: rounding in fp32; in int8
 0.02 to 0.1 is usual, and a graph that is wrong is off by about 1."""
 
@@ -51,7 +51,7 @@ def compiled(
 
     Raises ModelFolderError where the checkpoint cannot be read, or the result differs from the reference.
     """
-    weight_bits = 8 if has_int8_products() else 7
+    weight_bits = 7 if precision == "int8" and not has_int8_products() else 8
     kind = "onnx" if backend == "onnxruntime" else "native.safetensors"
     name = f"{content_hash(folder, precision, weight_bits)}.{kind}"
     places = [cache_dir] if cache_dir else [folder / ".compiled", *user_cache_dir()]
@@ -61,7 +61,7 @@ def compiled(
 
 def content_hash(folder: Path, precision: Precision, weight_bits: int) -> str:
     """Return a hash of all that a compiled graph depends on: the checkpoint's bytes, this code's version, the options."""
-    digest = hashlib.sha256(f"{version('onnxruntime')} {precision} {weight_bits}".encode())
+    digest = hashlib.sha256(f"{_onnxruntime_version()} {precision} {weight_bits}".encode())
     for path in (*CODE, folder / "config.json", checkpoint.weights_file(folder)):
         try:
             with path.open("rb") as file:
@@ -69,6 +69,13 @@ def content_hash(folder: Path, precision: Precision, weight_bits: int) -> str:
         except OSError as exc:
             raise ModelFolderError(f"{path}: expected a file that can be read ({exc.strerror})") from exc
     return f"{precision}-{digest.hexdigest()[:24]}"
+
+
+def _onnxruntime_version() -> str:
+    try:
+        return version("onnxruntime")
+    except PackageNotFoundError:  # the same module, of the same version, from the package for GPUs
+        return version("onnxruntime-gpu")
 
 
 def user_cache_dir() -> list[Path]:
@@ -82,13 +89,13 @@ def _compile(folder: Path, precision: Precision, backend: Backend, weight_bits: 
         source = checkpoint.Checkpoint.read(folder)
     with _stage("build"):
         serialized = weights.pack(source) if backend == "native" else _graph(source, precision, weight_bits)
-    with _stage("check"):
+    with _stage("check"):  # on the CPU also what is for a GPU: an image is built where there is none
         error = relative_error(source, open_session(serialized, threads=0))
     if not error <= TOLERANCE[precision]:  # a NaN is not below it either
         raise ModelFolderError(
             f"{folder}: the {precision} model for {backend} is off the reference by {error:.3g}, "
             f"expected at most {TOLERANCE[precision]}; "
-            + ("serve it in fp32" if precision == "int8" else "are there infinite or NaN weights?")
+            + ("serve it in fp32" if precision != "fp32" else "are there infinite or NaN weights?")
         )
     logger.info("%.0f MB, relative error %.2g", len(serialized) / 1e6, error)
     return serialized
@@ -187,7 +194,10 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m serving.compile", description=__doc__.split("\n", 1)[0])
     parser.add_argument("model_dir", type=Path, help="folder with config.json, model.safetensors and tokenizer.json")
     parser.add_argument(
-        "--precision", choices=PRECISIONS, default="auto", help="auto: int8 where this CPU has VNNI or AMX"
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="fp16: for a GPU, which need not be here; auto: fp16 where it is, else int8 where this CPU has VNNI or AMX",
     )
     parser.add_argument(
         "--engine",
@@ -203,9 +213,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         folder = find_checkpoint(args.model_dir).checkpoint
         config = checkpoint.BertConfig.from_json(checkpoint.read_config(folder))
-        backend, precision = choose(args.precision, args.engine, config)
-        sys.stderr.write(f"compile {args.model_dir} to {precision} for {backend}:")
-        kept = compiled(folder, precision, args.cache_dir, backend)
+        # An image for GPUs is built where there is none: fp16 is then what was meant all the same.
+        asked = Choice("onnxruntime", "fp16", "cuda") if args.precision == "fp16" else None
+        choice = asked or choose(args.precision, args.engine, config)
+        sys.stderr.write(f"compile {args.model_dir} to {choice.precision} for {choice.backend}:")
+        kept = compiled(folder, choice.precision, args.cache_dir, choice.backend)
         if isinstance(kept, bytes):
             raise ModelFolderError("expected a folder that can be written to; name one with --cache-dir")
     except ModelFolderError as exc:

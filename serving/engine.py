@@ -10,6 +10,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
+from serving.backend import Device
 from serving.batcher import Batcher, Bounds, Weight
 from serving.call import current_call
 from serving.heads import Feeds, Head
@@ -26,12 +27,15 @@ Result = TypeVar("Result")
 class Engine(Generic[Result]):
     """A compiled model, ready to run; safe to share between threads and across a fork."""
 
-    def __init__(self, content: Path | bytes, head: Head[Result], pad_id: int, settings: Settings) -> None:
+    def __init__(
+        self, content: Path | bytes, head: Head[Result], pad_id: int, settings: Settings, device: Device = "cpu"
+    ) -> None:
         """Take what serving.compile made; each process opens it at its first call, as threads die in a fork."""
         self._content = content
         self._head = head
         self._pad_id = pad_id
         self._threads = settings.threads
+        self._device = device
         self._sessions: dict[int, Session] = {}
         bounds = Bounds(settings.batch_tokens, settings.batch_rows, BATCH_MASKS, pads_rows(content))
         self._batcher = Batcher(self._run_batch, _weigh, bounds, settings.max_queue)
@@ -75,7 +79,7 @@ class Engine(Generic[Result]):
         # destructor would wait for threads that do not exist here.
         session = self._sessions.get(os.getpid())
         if session is None:
-            session = self._sessions[os.getpid()] = open_session(self._content, self._threads)
+            session = self._sessions[os.getpid()] = open_session(self._content, self._threads, self._device)
         return session
 
 

@@ -19,7 +19,8 @@ Text classification -> `logits` float [B, labels]. Question answering -> `start_
 
 Padding is never looked at (a padded token's own output is arbitrary). The last layer computes keys and values for all
 tokens, and all else only for the masked ones, and the vocabulary is scored for these; or for each row's [CLS] where it
-is to be classified. The heads of the other two tasks are so small that they are left in fp32.
+is to be classified. The heads of the other two tasks are so small that they are left in fp32, and so is what is computed
+from logits. Every operator but those of int8 has a kernel for GPUs too, in fp16 and fp32.
 
 Operators are chosen by what ONNX Runtime runs fastest on a CPU: Add + LayerNormalization rather than the fused
 SkipLayerNormalization, and Gelu rather than BiasGelu; one product for query, key and value.
@@ -100,13 +101,13 @@ class _Graph(Nodes):
         if types is None or not self.has_segments:
             # One segment only, so its embedding is part of the position's.
             table = table if types is None else table + types[0]
-            positions = self.op("Slice", self.array("embeddings.position_and_type", table), zero, count, axis)
+            positions = self.op("Slice", self.real("embeddings.position_and_type", table), zero, count, axis)
         else:
             # A row for each type at each position: one look-up for both.
             table = (table[:, None] + types).reshape(-1, self.config.hidden_size)
             firsts = self.constant("first_type_of_position", list(range(0, len(table), len(types))))
             places = self.op("Add", "segments", self.op("Slice", firsts, zero, count, axis))
-            positions = self.op("Gather", self.array("embeddings.position_and_type", table), places)
+            positions = self.op("Gather", self.real("embeddings.position_and_type", table), places)
         embedded = self.flat(self.op("Add", words, positions))
         return self.layer_norm("embeddings.LayerNorm", embedded)
 

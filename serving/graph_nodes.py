@@ -1,4 +1,8 @@
-"""The nodes and weights of an ONNX graph in the making: layers by their names, in fp32 or int8."""
+"""The nodes and weights of an ONNX graph in the making: layers by their names, in fp32, fp16 or int8.
+
+In fp16, weights and activations are float16; operators sum them up in fp32 (ONNX Runtime's do, on a GPU). What is
+computed from logits, and small heads, is in fp32.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from serving.backend import Precision
 from serving.checkpoint import ACTIVATIONS, Checkpoint
@@ -37,9 +41,13 @@ class Nodes:
         return self.product(f"{joined}.weight", f"{joined}.bias", data)
 
     def product(self, weight: str, bias: str, data: str, output: str = "") -> str:
-        """Return data [N, in] x weight [out, in] transposed + bias [out]."""
-        if self.precision == "fp32":
-            return self.op("Gemm", data, self.weight(weight), self.weight(bias), output=output, transB=1)
+        """Return data [N, in] x weight [out, in] transposed + bias [out]; an `output` of the graph's is float32."""
+        if self.precision != "int8":
+            half = self.precision == "fp16" and output
+            name = self.op(
+                "Gemm", data, self.weight(weight), self.weight(bias), output="" if half else output, transB=1
+            )
+            return self.op("Cast", name, to=TensorProto.FLOAT, output=output) if half else name
         quantized, scale = quantize_columns(self.weights[weight].T, self.weight_bits)
         quantized_name = self.array(f"{weight}.int8", np.ascontiguousarray(quantized))
         scale_name = self.array(f"{weight}.scale", scale)
@@ -64,8 +72,10 @@ class Nodes:
         return quantized, self.array("128", np.array(128, np.uint8)), scale
 
     def exact(self, name: str, data: str, output: str = "") -> str:
-        """Apply a linear layer in fp32 whatever the precision: for one so small that int8 would save nothing."""
-        weight, bias = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
+        """Apply a linear layer in fp32 whatever the precision: for one so small that less would save nothing."""
+        if self.precision == "fp16":
+            data = self.op("Cast", data, to=TensorProto.FLOAT)
+        weight, bias = (self.array(f"{name}.{part}", self.weights[f"{name}.{part}"]) for part in ("weight", "bias"))
         return self.op("Gemm", data, weight, bias, output=output, transB=1)
 
     def layer_norm(self, name: str, data: str) -> str:
@@ -81,7 +91,12 @@ class Nodes:
         """Keep a weight of the checkpoint's, once."""
         if name == DECODER and self.weights[DECODER] is self.weights[WORD_EMBEDDINGS]:
             name = WORD_EMBEDDINGS  # tied: stored once
-        return self.array(name, self.weights[name])
+        return self.real(name, self.weights[name])
+
+    def real(self, name: str, values: npt.NDArray[np.float32]) -> str:
+        """Keep real numbers that meet activations: in float16 for fp16, where one too large becomes infinite."""
+        with np.errstate(over="ignore"):  # serving.compile checks the graph's results, and says so
+            return self.array(name, values.astype(np.float16) if self.precision == "fp16" else values)
 
     def constant(self, name: str, values: list[int]) -> str:
         """Keep whole numbers, as shapes and axes are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,8 @@ from serving.heads import Head
 from serving.model_folder import ModelFolder, find_checkpoint
 from serving.settings import Settings
 from serving.tasks import Task
+
+logger = logging.getLogger("serving.loading")
 
 Result = TypeVar("Result")
 
@@ -43,6 +46,7 @@ def open_engine(
     opened: OpenFolder, head: Head[Result], pad_id: int, precision: str | None, settings: Settings
 ) -> Engine[Result]:
     """Return an engine on the checkpoint, compiled now where that was not done yet; raises ModelFolderError."""
-    choice = choose(precision or settings.precision, settings.engine, opened.config)
+    choice = choose(precision or settings.precision, settings.engine, opened.config, settings.device)
+    logger.info("%s runs it in %s on %s", choice.backend, choice.precision, choice.device)
     content = compiled(opened.parts.checkpoint, choice.precision, settings.cache_dir, choice.backend)
-    return Engine(content, head, pad_id, settings)
+    return Engine(content, head, pad_id, settings, choice.device)

@@ -11,7 +11,8 @@ from typing import Any, Self
 PREFIX = "BERT_SERVING_"
 """Ours alone: the inference server has a SCORING_TIMEOUT_MS of its own."""
 
-PRECISIONS = ("auto", "fp32", "int8")
+PRECISIONS = ("auto", "fp32", "fp16", "int8")
+DEVICES = ("auto", "cpu", "cuda")
 ENGINES = ("auto", "native", "onnxruntime")
 
 
@@ -23,7 +24,9 @@ class SettingsError(ValueError):
 class Settings:
     """What can be set, with its default; a field `max_rows` is read from the variable `BERT_SERVING_MAX_ROWS`.
 
-    precision: fp32, int8, or auto: int8 where the CPU has VNNI or AMX instructions.
+    device: cpu; cuda, an NVIDIA GPU; or auto: the GPU where there is one that ONNX Runtime can use. Where none can be
+        used, the CPU serves and a warning says why.
+    precision: fp32, int8, fp16 (on a GPU), or auto: fp16 on a GPU, else int8 where the CPU has VNNI or AMX instructions.
     engine: native, which is our own kernels for int8; onnxruntime; or auto: native where they can be used.
     threads: of one inference; 0 takes the CPUs that this process may really use.
     cache_dir: where compiled graphs go; by default `.compiled` in the model folder, or the user's cache directory
@@ -43,6 +46,7 @@ class Settings:
         after which a managed endpoint gives up by default.
     """
 
+    device: str = "auto"
     precision: str = "auto"
     engine: str = "auto"
     threads: int = 0
@@ -74,7 +78,7 @@ class Settings:
 
 
 def _parse(name: str, text: str) -> str | int | Path:
-    choices = {PREFIX + "PRECISION": PRECISIONS, PREFIX + "ENGINE": ENGINES}.get(name)
+    choices = {PREFIX + "DEVICE": DEVICES, PREFIX + "PRECISION": PRECISIONS, PREFIX + "ENGINE": ENGINES}.get(name)
     if choices:
         if text not in choices:
             raise SettingsError(f"{name}: expected one of {', '.join(choices)}, found {text!r}")
