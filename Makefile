@@ -1,6 +1,6 @@
 # Everything a person or CI runs here. Two environments stand behind it, .venv/serving (what the serving image has)
 # and .venv/dev (tests, training, the Azure SDK), because no single one can hold both, and two more behind the
-# benchmark; see pyproject.toml.
+# benchmark; see pyproject.toml. Another, .venv/serving-gpu, is there for those who have a GPU.
 # Each target sets up the one it needs, and again only after its pins have changed.
 
 .DEFAULT_GOAL := help
@@ -12,18 +12,21 @@ MODEL ?=
 PORT ?=
 # Given to `make bench`: its options, as in ARGS="--quick --only http".
 ARGS ?=
+# GPU=1 serves from the environment for GPUs.
+GPU ?=
 
-server = .venv/serving/bin/python -m registry.local_server
+serving = serving$(if $(GPU),-gpu)
+server = .venv/$(serving)/bin/python -m registry.local_server
 
 .PHONY: help score serve test lint bench lock
 
 help:  ## Say what there is to run
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
-score: .venv/serving/.installed  ## Answer sample_input.json once, through the inference server (MODEL=FOLDER)
+score: .venv/$(serving)/.installed  ## Answer sample_input.json once, through the inference server (MODEL=FOLDER)
 	@$(server) score $(if $(MODEL),--model '$(MODEL)')
 
-serve: .venv/serving/.installed  ## Keep the inference server running on this machine (MODEL=FOLDER PORT=5001)
+serve: .venv/$(serving)/.installed  ## Keep the inference server running on this machine (MODEL=FOLDER PORT=5001 GPU=1)
 	@$(server) serve $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port '$(PORT)')
 
 test: .venv/serving/.installed .venv/dev/.installed  ## Run every test
@@ -48,11 +51,12 @@ bench: .venv/serving/.installed .venv/bench/.installed .venv/bench-azureml/.inst
 	touch .installed
 
 # A CPU build of torch calls itself 2.13.0+cpu, which other machines cannot find; 2.13.0 fits every build.
-lock: .venv/dev/.installed  ## Pin the newest packages that pyproject.toml allows, for all environments
-	@for set in serving dev bench bench-azureml; do \
+lock: .venv/dev/.installed  ## Pin the newest packages that pyproject.toml allows, for each environment
+	@for set in serving serving-gpu dev bench bench-azureml; do \
+		same=; [ $$set != serving-gpu ] || same="--constraint environment/serving/requirements.txt"; \
 		CUSTOM_COMPILE_COMMAND="make lock" .venv/dev/bin/python -m piptools compile --quiet --upgrade \
 			--strip-extras --unsafe-package pip --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
-			--no-emit-options --extra $$set --output-file environment/$$set/requirements.txt pyproject.toml && \
+			--no-emit-options $$same --extra $$set --output-file environment/$$set/requirements.txt pyproject.toml && \
 		sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' environment/$$set/requirements.txt || exit 1; \
 	done
 

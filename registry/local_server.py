@@ -122,7 +122,7 @@ def local_server(
 
     Args:
         model: the model folder; without it AZUREML_MODEL_DIR decides, and without that score.py's own rule.
-        python: the interpreter of the environment to serve from; .venv/serving where there is one, else this one.
+        python: the interpreter of the environment to serve from; this one where it has the server, else .venv/serving's.
         env: settings that are added to the environment of this process.
         port: the port on 127.0.0.1; 0 takes a free one.
         entry_script: the scoring script; its folder becomes the root of the app.
@@ -134,7 +134,7 @@ def local_server(
     Raises:
         LocalServerError: something it needs is missing, the port is taken, or it did not become healthy.
     """
-    python = python or (SERVING_PYTHON if SERVING_PYTHON.exists() else Path(sys.executable))
+    python = python or _serving_python()
     command = _command(python, entry_script)
     environment = _environment(os.environ | dict(env or {}), model, entry_script.parent)
     with _listen(port) as listener:
@@ -147,6 +147,11 @@ def local_server(
         server.log.unlink(missing_ok=True)
     finally:
         _stop(server.process)
+
+
+def _serving_python() -> Path:
+    this = Path(sys.executable)
+    return this if (this.parent / "azmlinfsrv").is_file() or not SERVING_PYTHON.exists() else SERVING_PYTHON
 
 
 def _command(python: Path, entry_script: Path) -> list[str]:

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 SERVING_PYTHON = ROOT / ".venv/serving/bin/python"
 ENGINE = {"numpy", "onnx", "onnxruntime", "safetensors", "tokenizers"}
-SETS = ("serving", "dev", "bench", "bench-azureml")
+SETS = ("serving", "serving-gpu", "dev", "bench", "bench-azureml")
 
 # Who may import whom; what imports a package is on the left.
 ALLOWED = {
@@ -102,6 +102,17 @@ def test_peers_are_timed_at_the_versions_that_the_engine_has() -> None:
     assert {name: bench[name] for name in shared} == {name: serving[name] for name in shared}
     server = "azureml-inference-server-http"
     assert pinned("bench-azureml")[server] == serving[server]
+
+
+def test_the_environment_for_gpus_is_the_serving_one_but_for_onnx_runtime() -> None:
+    gpu = {name: str(requirement) for name, requirement in declared("serving-gpu").items()}
+    cpu = {name: str(requirement) for name, requirement in declared("serving").items()}
+    assert gpu.pop("onnxruntime-gpu") == cpu.pop("onnxruntime").replace("runtime", "runtime-gpu[cuda,cudnn]")
+    assert gpu == cpu
+    serving, pins = pinned("serving"), pinned("serving-gpu")
+    assert pins.pop("onnxruntime-gpu") == serving.pop("onnxruntime")  # one module: never both
+    assert {name: pin for name, pin in pins.items() if not name.startswith("nvidia-")} == serving
+    assert {"nvidia-cublas", "nvidia-cudnn-cu13", "nvidia-cuda-runtime", "nvidia-curand"} <= set(pins)
 
 
 def test_server_and_training_packages_are_kept_apart() -> None:

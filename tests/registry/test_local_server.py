@@ -124,6 +124,19 @@ def test_listens_on_loopback_only(server: LocalServer) -> None:
         socket.create_connection(("127.0.0.2", port_of(server)), timeout=5)
 
 
+def test_the_server_is_that_of_this_environment_where_it_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("with", "without"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "with" / "azmlinfsrv").touch()
+    found = []
+    for folder in ("with", "without"):
+        monkeypatch.setattr(sys, "executable", str(tmp_path / folder / "python"))
+        found.append(module._serving_python())
+    assert found == [tmp_path / "with" / "python", module.SERVING_PYTHON]
+
+
 def test_a_proxy_of_the_environment_is_not_asked(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert server.post(b"{}").status == 200

@@ -26,7 +26,12 @@ def test_settings_are_read_from_the_environment() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("BERT_SERVING_PRECISION", "int4", "BERT_SERVING_PRECISION: expected one of auto, fp32, int8, found 'int4'"),
+        (
+            "BERT_SERVING_PRECISION",
+            "int4",
+            "BERT_SERVING_PRECISION: expected one of auto, fp32, fp16, int8, found 'int4'",
+        ),
+        ("BERT_SERVING_DEVICE", "gpu", "BERT_SERVING_DEVICE: expected one of auto, cpu, cuda, found 'gpu'"),
         ("BERT_SERVING_MAX_ROWS", "0", "BERT_SERVING_MAX_ROWS: expected a whole number of at least 1, found '0'"),
         ("BERT_SERVING_MAX_ROWS", "-1", "found '-1'"),
         ("BERT_SERVING_MAX_ROWS", "²", "found '²'"),

@@ -99,6 +99,20 @@ def test_fp32_logits_equal_transformers_on_ragged_rows(
         np.testing.assert_allclose(reference.head(source, hidden[wanted]), theirs, atol=1e-4)
 
 
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_fp16_logits_are_within_1_percent_of_transformers_in_fp32(
+    make_checkpoint: Callable[..., Path], architecture: str, task: str
+) -> None:
+    # On the CPU, which rounds weights and activations to fp16 as the graph says, and computes between in fp32.
+    folder = make_checkpoint(architecture=architecture, task=task, initializer_range=0.2)
+    rows = passages(pairs=architecture == "bert" and task != "fill-mask")
+    expected = oracle(folder, task, rows)
+    for ours, theirs in zip(engine(folder, task, "fp16").run(rows), expected, strict=True):
+        assert stacked(ours).dtype == np.float32
+        assert 0 < np.linalg.norm(stacked(ours) - theirs) < 0.01 * np.linalg.norm(theirs)
+
+
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
