@@ -237,8 +237,8 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def score(model: Path | None, request: Path) -> None:
-    """Send a request file once and write the answer to standard output as one line; progress goes to stderr.
+def score(starting: contextlib.AbstractContextManager[LocalServer], request: Path) -> None:
+    """Start a server, send a request file once and write the answer to standard output as one line; progress goes to stderr.
 
     Raises:
         LocalServerError: the server did not start, or answered with anything but 200.
@@ -246,8 +246,7 @@ def score(model: Path | None, request: Path) -> None:
     """
     body = request.read_bytes()
     started = time.monotonic()
-    _progress("starting the inference server on score.py")
-    with local_server(model) as server:
+    with starting as server:
         _progress(f"healthy after {time.monotonic() - started:.1f} s; sending {request.name}")
         reply = server.post(body)
         answer = reply.body.decode("utf-8", errors="replace")
@@ -259,24 +258,15 @@ def score(model: Path | None, request: Path) -> None:
     sys.stdout.write(json.dumps(json.loads(answer), ensure_ascii=False) + "\n")
 
 
-def serve(
-    model: Path | None,
-    request: Path,
-    port: int,
-    python: Path | None = None,
-    entry_script: Path = ROOT / "score.py",
-) -> None:
-    """Keep the server running until it is interrupted; say how to send it the request file's content.
-
-    `python` and `entry_script` are local_server's.
+def serve(starting: contextlib.AbstractContextManager[LocalServer], request: Path) -> None:
+    """Start a server and keep it running until it is interrupted; say how to send it the request file's content.
 
     Raises:
         LocalServerError: the server did not start, or stopped by itself.
         OSError: the request file cannot be read.
     """
     sample = json.dumps(json.loads(request.read_bytes()), ensure_ascii=False)
-    _progress(f"starting the inference server on {entry_script.name}")
-    with local_server(model, port=port, python=python, entry_script=entry_script) as server:
+    with starting as server:
         sys.stdout.write(
             f"Serving at {server.url}/score, on this machine only. Its log is {server.log}. Try, in another terminal:\n"
             f"curl -sS -H 'Content-Type: application/json' -d {shlex.quote(sample)} {server.url}/score\n"
@@ -307,19 +297,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--request", type=Path, default=ROOT / "sample_input.json", help="a file with a request body")
     parser.add_argument("--port", type=int, default=SERVE_PORT, help="where `serve` listens; 0 takes a free port")
     parser.add_argument(
-        "--python", type=Path, help="the interpreter that `serve` starts; default: that of .venv/serving"
+        "--python", type=Path, help="the interpreter to serve from; default: this one, else that of .venv/serving"
     )
-    parser.add_argument("--entry-script", type=Path, default=ROOT / "score.py", help="what `serve` serves")
+    parser.add_argument("--entry-script", type=Path, default=ROOT / "score.py", help="the script to serve")
     options = parser.parse_args(arguments)
     # A stop by another program, or a closed terminal, is as orderly as Ctrl-C. Under nohup a hang-up stays ignored.
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupt)
     try:
-        if options.action == "score":
-            score(options.model, options.request)
-        else:
-            serve(options.model, options.request, options.port, options.python, options.entry_script)
+        port = options.port if options.action == "serve" else 0
+        starting = local_server(options.model, python=options.python, port=port, entry_script=options.entry_script)
+        _progress(f"starting the inference server on {options.entry_script.name}")
+        (serve if options.action == "serve" else score)(starting, options.request)
     except (LocalServerError, OSError, ValueError) as exc:
         sys.stderr.write(f"{exc}\n")
         return 1

@@ -76,19 +76,10 @@ def group_is_gone(group: int) -> bool:
 
 def run_command(*arguments: str, script: str = "") -> subprocess.Popen[str]:
     """Start the command as `make` does, with the scoring script of a test in the place of ours."""
-    start = (
-        "import sys; from pathlib import Path; from registry import local_server as m\n"
-        "def with_script(*a, **k): return original(*a, entry_script=Path(sys.argv[1]), **k)\n"
-        "original, m.local_server = m.local_server, with_script\n"
-        "sys.exit(m.main(sys.argv[2:]))"
-    )
-    return subprocess.Popen(
-        [sys.executable, "-c", start, script, *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    command = [sys.executable, "-m", "registry.local_server", *arguments]
+    if script:
+        command += ["--entry-script", script]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def test_answers_with_the_model_folder_and_settings_it_was_given(server: LocalServer, folder: Path) -> None:
