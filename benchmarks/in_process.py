@@ -17,6 +17,7 @@ from typing import Any
 from benchmarks.ceiling import needs
 from benchmarks.crew import Member, WorkerError, hired
 from benchmarks.inputs import RAGGED, Batch, encode, points, sentences
+from benchmarks.machine import OtherWork
 from benchmarks.peers import OURS, OURS_FP32, OURS_TEXT, SYSTEMS
 
 SLOW = 0.15
@@ -84,7 +85,7 @@ def measure(
         "config": config,
         "shapes": {name: {"rows": len(b.ids), "tokens": b.tokens} for name, b in batches.items()},
         "needs": {name: needs(config, batch) for name, batch in batches.items()},
-        **{part: {} for part in ("versions", "problems", "points", "agreement")},
+        **{part: {} for part in ("versions", "problems", "points", "agreement", "other_work")},
     }
     with contextlib.ExitStack() as stack:
         crew: dict[str, Member] = {}
@@ -99,7 +100,9 @@ def measure(
         for point, batch in batches.items():
             say(f"{model.name}: {point}")
             _check(crew, point, batch, report, same)
+            others = OtherWork()
             report["points"][point] = _time_point(crew, batch, plan, report)
+            report["other_work"][point] = others.share()
             rows = sum(len(batches[done].ids) for done in report["points"])
             report["agreement"] = {name: sum(found) / rows for name, found in same.items() if name in crew}
         if OURS_TEXT in crew:

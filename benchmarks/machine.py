@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -36,6 +37,34 @@ def describe(threads: int, cpuinfo: Path = Path("/proc/cpuinfo")) -> dict[str, A
         "commit": commit.stdout.strip() or "unknown",
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }
+
+
+class OtherWork:
+    """How much of the CPU went to processes that are not the benchmark's: their work makes its figures worthless."""
+
+    def __init__(self) -> None:
+        """Start counting."""
+        self._start = self._counted()
+
+    def share(self) -> float:
+        """Return the share of the CPU's time since the start, from 0 to 1, that others used; 0 where it is not known."""
+        passed, busy, own = (now - then for now, then in zip(self._counted(), self._start, strict=True))
+        return min(1.0, max(0.0, busy - own) / passed) if passed else 0.0
+
+    def _counted(self) -> tuple[float, float, float]:
+        """Return seconds of all CPUs: in all, busy, and those of this process and all below it."""
+        import psutil
+
+        times = psutil.cpu_times()
+        idle = times.idle + getattr(times, "iowait", 0.0)
+        own = 0.0
+        me = psutil.Process()
+        for process in (me, *me.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                used = process.cpu_times()
+                own += used.user + used.system + used.children_user + used.children_system
+        whole = sum(times) - times.guest - times.guest_nice
+        return whole, whole - idle, own
 
 
 def _version(package: str) -> str | None:

@@ -17,6 +17,7 @@ from benchmarks import closed_loop
 from benchmarks.closed_loop import LoadError
 from benchmarks.crew import ROOT, WorkerError
 from benchmarks.inputs import sentences
+from benchmarks.machine import OtherWork
 from benchmarks.servers import MLFLOW, OURS, Running, ServerError, running, save_for_mlflow, servers
 from serving.settings import Settings
 
@@ -52,7 +53,9 @@ def _loaded(
         for connections in CONNECTIONS:
             # What the load before left in the server's queue, it works off before it takes this request.
             server.ask(up.port, sentences()[0])
-            found[str(connections)] = closed_loop.load(up.url, bodies, connections, seconds)
+            others = OtherWork()
+            loaded = closed_loop.load(up.url, bodies, connections, seconds)
+            found[str(connections)] = {**loaded, "other_work": others.share()}
         found["resident_mb"] = up.resident_mb()
         found["first_answer_seconds"] = up.first_answer_seconds
     return found

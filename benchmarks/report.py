@@ -13,6 +13,9 @@ from benchmarks.servers import OURS as OUR_SERVER
 
 Rows = Sequence[Sequence[str]]
 
+DISTURBING = 0.03
+"""Share of the CPU's time that others may have used without a remark."""
+
 
 def table(header: Sequence[str], rows: Rows) -> list[str]:
     """Return a Markdown table whose columns line up, numbers to the right.
@@ -91,6 +94,7 @@ def _in_process(measured: Mapping[str, Any], ceiling: Mapping[str, Any]) -> Iter
         yield ""
         yield f"One real sentence a call, ours from text: {number(measured['points'][SENTENCE][OURS_TEXT]['ms'])} ms."
     yield from _problems(measured)
+    yield from _disturbed(measured["other_work"])
     shares = ", ".join(f"{name} {share:.0%}" for name, share in measured["agreement"].items())
     yield f"Rows with the same best token as ours in fp32: {shares}."
 
@@ -137,6 +141,7 @@ def _http(measured: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[st
             f"plus the no-op server's ({in_process[OURS_TEXT]['ms']:.2f} + {servers[NO_OP]['1']['p50']:.2f} ms)."
         )
     yield from _problems(measured)
+    yield from _disturbed({f"{n} at {c}": found[str(c)]["other_work"] for n, found in servers.items() for c in columns})
 
 
 def _loaded(found: Mapping[str, float]) -> str:
@@ -175,6 +180,13 @@ def _start_up(measured: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[str
     if OUR_SERVER in measured and NO_OP in measured:
         difference = measured[OUR_SERVER]["median_seconds"] - measured[NO_OP]["median_seconds"]
         yield from ("", f"ours takes {difference:+.2f} s more than the no-op server.")
+
+
+def _disturbed(shares: Mapping[str, float]) -> Iterator[str]:
+    """Say where the machine did something else meanwhile."""
+    found = [f"{name} ({share:.0%})" for name, share in shares.items() if share > DISTURBING]
+    if found:
+        yield f"Not to be trusted, as other processes used the CPU meanwhile: {', '.join(found)}."
 
 
 def _problems(measured: Mapping[str, Any]) -> Iterator[str]:

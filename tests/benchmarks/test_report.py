@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from benchmarks import ceiling, in_process, plot, report, worker
 from benchmarks.__main__ import parsed
 from benchmarks.crew import WorkerError, interpreter
 from benchmarks.inputs import Batch
+from benchmarks.machine import OtherWork
 from benchmarks.peers import OURS, OURS_TEXT, SYSTEMS
 from benchmarks.servers import AZUREML, LITSERVE, NO_OP
 from benchmarks.servers import OURS as OUR_SERVER
@@ -29,7 +31,15 @@ def timed(ms: float) -> dict[str, float]:
 
 @pytest.fixture
 def results() -> dict[str, Any]:
-    load = {"requests_per_second": 100.0, "failed": 0, "p50": 5.0, "p90": 6.0, "p99": 7.0, "p100": 9.0}
+    load = {
+        "requests_per_second": 100.0,
+        "failed": 0,
+        "p50": 5.0,
+        "p90": 6.0,
+        "p99": 7.0,
+        "p100": 9.0,
+        "other_work": 0.0,
+    }
     servers = {
         name: {**{c: {**load, "requests_per_second": rate} for c in ("1", "8", "32", "64")}, "resident_mb": 300.0}
         for name, rate in ((OUR_SERVER, 400.0), (NO_OP, 900.0), (AZUREML, 20.0), (LITSERVE, 40.0))
@@ -46,6 +56,7 @@ def results() -> dict[str, Any]:
         "needs": {"1x12": {"operations": 2_000_000_000, "bytes": 107_000_000}},
         "problems": {"ONNX Runtime int8": "WorkerError: no"},
         "agreement": {OURS: 1.0},
+        "other_work": {"1x12": 0.25},
     }
     machine = {"cpu": "A CPU", "instructions": ["amx_int8"], "threads": 2, "system": "Linux", "commit": "abc"}
     return {
@@ -76,6 +87,7 @@ def test_the_report_names_every_figure(results: dict[str, Any]) -> None:
     assert "4.00 int8 TOPS" in text and "89%" in text  # 107 MB at 30 GB/s is 3.57 ms of 4.0
     assert "Left out: ONNX Runtime int8: WorkerError: no" in text
     assert "Not measured: accuracy: no file" in text
+    assert text.count("Not to be trusted, as other processes used the CPU meanwhile: 1x12 (25%).") == 1
 
 
 def test_every_table_row_has_as_many_cells(results: dict[str, Any]) -> None:
@@ -148,6 +160,18 @@ def test_a_worker_answers_times_and_survives_an_error(monkeypatch: pytest.Monkey
     assert first == {"tokens": [7], "scores": [1.0]}
     assert "error" in second
     assert len(third["seconds"]) == 1
+
+
+def test_work_of_others_is_told_from_the_benchmarks_own() -> None:
+    others = OtherWork()
+    end = time.monotonic() + 0.5
+    command = f"import time; end = time.monotonic() + {1.0}\nwhile time.monotonic() < end: pass"
+    with subprocess.Popen([sys.executable, "-c", command]):
+        while time.monotonic() < end:
+            pass
+    own = others._counted()[2] - others._start[2]
+    assert own > 0.9  # of this process and its child
+    assert 0 <= others.share() <= 1
 
 
 def test_an_environment_that_is_not_there_is_said() -> None:
