@@ -12,7 +12,28 @@ from __future__ import annotations
 
 import math
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Literal, get_args
+
+BadCode = Literal[
+    "invalid_json",
+    "unknown_request",
+    "ambiguous_request",
+    "unknown_key",
+    "invalid_rows",
+    "not_text",
+    "wrong_task",
+    "missing_mask",
+    "too_many_masks",
+    "empty_question",
+    "empty_context",
+    "question_too_long",
+    "unknown_parameter",
+    "invalid_parameter",
+    "unknown_target",
+]
+LargeCode = Literal["body_too_large", "too_many_rows", "too_much_work", "answer_too_large"]
+INTERNAL_ERROR = {"error": {"code": "internal_error", "message": "the model server failed; its log says why"}}
+"""The body of status 500: a fault of ours, which is no RequestError."""
 
 
 class ModelFolderError(Exception):
@@ -22,11 +43,12 @@ class ModelFolderError(Exception):
 class RequestError(Exception):
     """A request that cannot be answered, as its client is told.
 
-    `code` is stable and for programs, the message is for people, `index` is the row at fault where there is
-    one. `headers` go with the answer.
+    `code` is stable and for programs, and one of the class's `codes`; the message is for people, `index` is the row at
+    fault where there is one. `headers` go with the answer.
     """
 
     status: HTTPStatus
+    codes: tuple[str, ...]
 
     def __init__(self, code: str, message: str, index: int | None = None) -> None:
         """Keep what the client will read."""
@@ -47,18 +69,29 @@ class BadRequest(RequestError):
     """The request is not one that this model answers."""
 
     status = HTTPStatus.BAD_REQUEST
+    codes = get_args(BadCode)
+
+    def __init__(self, code: BadCode, message: str, index: int | None = None) -> None:
+        """Take a code that is documented."""
+        super().__init__(code, message, index)
 
 
 class TooLarge(RequestError):
     """The request is over a limit; the limits are `serving.settings.Settings`."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    codes = get_args(LargeCode)
+
+    def __init__(self, code: LargeCode, message: str) -> None:
+        """Take a code that is documented."""
+        super().__init__(code, message)
 
 
 class QueueFull(RequestError):
     """As many requests as may wait are waiting; nothing was done for this one."""
 
     status = HTTPStatus.TOO_MANY_REQUESTS
+    codes = ("queue_full",)
 
     def __init__(self, seconds: float) -> None:
         """Take how long those that wait will need; the client is told whole seconds, at least one."""
@@ -70,6 +103,7 @@ class DeadlineExceeded(RequestError):
     """The answer would come too late; what was not computed yet is left."""
 
     status = HTTPStatus.GATEWAY_TIMEOUT
+    codes = ("deadline_exceeded",)
 
     def __init__(self) -> None:
         """Say so; how long is a setting of the server's, which its client need not know."""

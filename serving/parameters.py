@@ -2,73 +2,141 @@
 
     check({"top_k": 3}, "fill-mask", settings) -> {"top_k": 3}
 
-PARAMETERS is the contract: what each is called, and what may stand there.
+PARAMETERS is the contract: what each is called, what may stand there, and what it does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from serving.errors import BadRequest
 from serving.rows import Json, kind_of, listed
 from serving.settings import Settings
 from serving.tasks import Task
 
-Check = Callable[[str, Json, Settings], Json]
+
+class Kind(Protocol):
+    """What may stand in a parameter: `check` returns it or raises BadRequest, `schema` says it in JSON Schema."""
+
+    def check(self, name: str, value: Json, settings: Settings) -> Json: ...  # noqa: D102
+    def schema(self, settings: Settings) -> dict[str, Json]: ...  # noqa: D102
 
 
-def _whole(least: int, most: Callable[[Settings], int]) -> Check:
-    """Return a check for a whole number."""
+@dataclass(frozen=True)
+class Whole:
+    """A whole number from `least` to `most`, or to the setting of that name."""
 
-    def check(name: str, value: Json, settings: Settings) -> int:
-        if type(value) is not int or not least <= value <= most(settings):
+    least: int
+    most: int | str
+
+    def check(self, name: str, value: Json, settings: Settings) -> int:
+        """Return a whole number in the range."""
+        most = self._limit(settings)
+        if type(value) is not int or not self.least <= value <= most:
             found = value if type(value) is int else kind_of(value)
-            raise BadRequest("invalid_parameter", f"expected {name} from {least} to {most(settings)}, found {found}")
+            raise BadRequest("invalid_parameter", f"expected {name} from {self.least} to {most}, found {found}")
         return value
 
-    return check
+    def schema(self, settings: Settings) -> dict[str, Json]:
+        """Return e.g. {"type": "integer", "minimum": 1, "maximum": 1000}."""
+        return {"type": "integer", "minimum": self.least, "maximum": self._limit(settings)}
+
+    def _limit(self, settings: Settings) -> int:
+        return int(getattr(settings, self.most)) if isinstance(self.most, str) else self.most
 
 
-def _flag(name: str, value: Json, _: Settings) -> bool:
-    if not isinstance(value, bool):
-        raise BadRequest("invalid_parameter", f"expected {name} to be true or false, found {kind_of(value)}")
-    return value
+class Flag:
+    """True or false."""
+
+    def check(self, name: str, value: Json, _: Settings) -> bool:
+        """Return one of them."""
+        if not isinstance(value, bool):
+            raise BadRequest("invalid_parameter", f"expected {name} to be true or false, found {kind_of(value)}")
+        return value
+
+    def schema(self, _: Settings) -> dict[str, Json]:
+        """Return {"type": "boolean"}."""
+        return {"type": "boolean"}
 
 
-def _function(name: str, value: Json, _: Settings) -> str:
-    if value not in ("softmax", "sigmoid", "none"):
-        raise BadRequest("invalid_parameter", f"expected {name} to be softmax, sigmoid or none, found {kind_of(value)}")
-    return str(value)
+@dataclass(frozen=True)
+class Choice:
+    """One of several words."""
+
+    words: tuple[str, ...]
+
+    def check(self, name: str, value: Json, _: Settings) -> str:
+        """Return one of them."""
+        if value not in self.words:
+            expected = f"{', '.join(self.words[:-1])} or {self.words[-1]}"
+            raise BadRequest("invalid_parameter", f"expected {name} to be {expected}, found {kind_of(value)}")
+        return str(value)
+
+    def schema(self, _: Settings) -> dict[str, Json]:
+        """Return e.g. {"type": "string", "enum": ["softmax", "none"]}."""
+        return {"type": "string", "enum": list(self.words)}
 
 
-def _targets(name: str, value: Json, settings: Settings) -> list[str]:
-    words = [value] if isinstance(value, str) else value
-    limit = settings.max_targets
-    if not isinstance(words, list) or not words or len(words) > limit:
-        found = f"{len(words)} of them" if isinstance(words, list) else kind_of(words)
-        raise BadRequest("invalid_parameter", f"expected {name} to be 1 to {limit} words, found {found}")
-    for word in words:
-        if not isinstance(word, str) or not word.strip() or not is_unicode(word):
-            raise BadRequest("invalid_parameter", f"expected each of {name} to be a word, found {kind_of(word)}")
-    return words
+class Targets:
+    """Words: a list of them, or one alone."""
+
+    def check(self, name: str, value: Json, settings: Settings) -> list[str]:
+        """Return a list of them."""
+        words = [value] if isinstance(value, str) else value
+        limit = settings.max_targets
+        if not isinstance(words, list) or not words or len(words) > limit:
+            found = f"{len(words)} of them" if isinstance(words, list) else kind_of(words)
+            raise BadRequest("invalid_parameter", f"expected {name} to be 1 to {limit} words, found {found}")
+        for word in words:
+            if not isinstance(word, str) or not word.strip() or not is_unicode(word):
+                raise BadRequest("invalid_parameter", f"expected each of {name} to be a word, found {kind_of(word)}")
+        return words
+
+    def schema(self, settings: Settings) -> dict[str, Json]:
+        """Return what both forms have in common: a text is not empty, a list has so many of them."""
+        word = {"type": "string", "minLength": 1}
+        return {
+            "type": ["array", "string"],
+            "minItems": 1,
+            "maxItems": settings.max_targets,
+            "minLength": 1,
+            "items": word,
+        }
 
 
-_TOP_K = _whole(1, lambda settings: settings.max_top_k)
-_ANSWER_LENGTH = _whole(1, lambda settings: settings.max_answer_length)
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter: what may stand there, and what it does, for the published description."""
+
+    kind: Kind
+    about: str
+
+
+_ANSWER_LENGTH = Whole(1, "max_answer_length")
 _WINDOW = 2**16
 
-PARAMETERS: dict[Task, dict[str, Check]] = {
-    "fill-mask": {"top_k": _TOP_K, "targets": _targets},
-    "text-classification": {"top_k": _TOP_K, "function_to_apply": _function},
+PARAMETERS: dict[Task, dict[str, Parameter]] = {
+    "fill-mask": {
+        "top_k": Parameter(Whole(1, "max_top_k"), "Candidates a mask, best first."),
+        "targets": Parameter(Targets(), "Words to score, among all the words of the vocabulary, instead of the best."),
+    },
+    "text-classification": {
+        "top_k": Parameter(Whole(1, "max_top_k"), "Labels a text, best first; null for all."),
+        "function_to_apply": Parameter(
+            Choice(("softmax", "sigmoid", "none")), "From logits to scores; by default as the model's config.json says."
+        ),
+    },
     "question-answering": {
-        "top_k": _TOP_K,
-        "max_answer_length": _ANSWER_LENGTH,
-        "max_answer_len": _ANSWER_LENGTH,
-        "doc_stride": _whole(0, lambda _: _WINDOW),
-        "max_seq_len": _whole(8, lambda _: _WINDOW),
-        "align_to_words": _flag,
-        "handle_impossible_answer": _flag,
+        "top_k": Parameter(Whole(1, "max_top_k"), "Answers a question, best first."),
+        "max_answer_length": Parameter(_ANSWER_LENGTH, "Tokens of the longest answer; by default 15."),
+        "max_answer_len": Parameter(_ANSWER_LENGTH, "Hugging Face's name for max_answer_length."),
+        "doc_stride": Parameter(Whole(0, _WINDOW), "Tokens that two windows of a long context share; by default 128."),
+        "max_seq_len": Parameter(
+            Whole(8, _WINDOW), "Tokens of a window with its question, at most what the model reads; by default 384."
+        ),
+        "align_to_words": Parameter(Flag(), "Answers begin and end where words do; by default true."),
+        "handle_impossible_answer": Parameter(Flag(), "The empty answer is one too; by default false."),
     },
 }
 """What the windows of question answering may be is up to the model, and is checked there."""
@@ -96,7 +164,7 @@ def check(values: Json, task: Task, settings: Settings) -> dict[str, Any]:
         ours: str = ALIASES.get(name) or name
         if ours in checked:
             raise BadRequest("invalid_parameter", f"expected {ours} once, found it under two names")
-        checked[ours] = None if value is None else known[name](name, value, settings)
+        checked[ours] = None if value is None else known[name].kind.check(name, value, settings)
     return checked
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from serving.errors import BadRequest
+from serving.errors import BadCode, BadRequest
 from serving.tasks import Task
 
 Json: TypeAlias = Any
@@ -98,7 +98,7 @@ def is_record(data: Mapping[str, Json], fields: Fields) -> bool:
 
 
 def _records(data: list[dict[str, Json]], name: str, fields: Fields) -> list[Row]:
-    text, pair = _columns(list(data[0]), name, fields)
+    text, pair = _columns(list(dict.fromkeys(column for row in data for column in row)), name, fields)
     return [(row.get(text), None if pair is None else row.get(pair)) for row in data]
 
 
@@ -106,7 +106,7 @@ def _check_record(row: Json, name: str, fields: Fields, index: int | None = None
     """Raise BadRequest for what is no object, where the task needs one."""
     if isinstance(row, dict):
         return
-    code = "wrong_task" if isinstance(row, str) else "invalid_rows"
+    code: BadCode = "wrong_task" if isinstance(row, str) else "invalid_rows"
     expected = f"expected {name} to be {fields.called(dict)}, as this model's task is {fields.task}"
     raise BadRequest(code, f"{expected}, found {kind_of(row)}", index)
 

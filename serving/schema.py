@@ -56,7 +56,7 @@ def _in_frame(row: Json) -> Json:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one kind of client writes a request and reads the answer.
+    """How one kind of `client` writes a request and reads the answer.
 
     `key`, with a value of one of `types`, recognizes it and `read` takes the rows from that value. A client to whom
     `full` answers come gets, without asking, five candidates a mask or all labels; others the best alone. An answer is
@@ -65,6 +65,7 @@ class Dialect:
     """
 
     name: str
+    client: str
     key: str
     types: tuple[type, ...]
     read: Callable[[Json, str, Fields], list[Row]]
@@ -84,12 +85,20 @@ class Dialect:
 
 
 DIALECTS = (
-    # Azure ML, as on the model card
-    Dialect("azureml", "input_data", (list, dict), table, _in_list),
-    # huggingface_hub.InferenceClient and Hugging Face's endpoints
-    Dialect("hugging-face", "inputs", (str,), one_row, _itself, full=True, tasks=("fill-mask", "text-classification")),
+    Dialect("azureml", "Azure ML, as on the model card", "input_data", (list, dict), table, _in_list),
+    Dialect(
+        "hugging-face",
+        "huggingface_hub.InferenceClient and Hugging Face's endpoints",
+        "inputs",
+        (str,),
+        one_row,
+        _itself,
+        full=True,
+        tasks=("fill-mask", "text-classification"),
+    ),
     Dialect(
         "hugging-face-record",
+        "huggingface_hub.InferenceClient and Hugging Face's endpoints",
         "inputs",
         (dict,),
         one_row,
@@ -97,17 +106,30 @@ DIALECTS = (
         full=True,
         tasks=("text-classification", "question-answering"),
     ),
-    Dialect("hugging-face-list", "inputs", (list,), list_of_rows, _in_list, full=True),
-    # the notebooks of azureml-examples
-    Dialect("azureml-examples", "inputs", (dict,), table, _in_columns),
-    # MLflow and KServe v1
-    Dialect("mlflow-split", "dataframe_split", (dict,), table, _in_frame, predictions=True),
-    Dialect("mlflow-records", "dataframe_records", (list,), list_of_rows, _in_records, predictions=True),
-    Dialect("kserve", "instances", (list,), list_of_rows, _in_list, predictions=True),
-    # Banana Serverless's BERT server
-    Dialect("banana", "prompt", (str,), one_row, _itself, full=True, tasks=("fill-mask",)),
-    # a Flask tutorial's classifier
-    Dialect("flask", "X", (list,), list_of_rows, _in_list, tasks=("text-classification",)),
+    Dialect("hugging-face-list", "Hugging Face's endpoints", "inputs", (list,), list_of_rows, _in_list, full=True),
+    Dialect("azureml-examples", "the notebooks of azureml-examples", "inputs", (dict,), table, _in_columns),
+    Dialect("mlflow-split", "MLflow", "dataframe_split", (dict,), table, _in_frame, predictions=True),
+    Dialect("mlflow-records", "MLflow", "dataframe_records", (list,), list_of_rows, _in_records, predictions=True),
+    Dialect("kserve", "KServe v1", "instances", (list,), list_of_rows, _in_list, predictions=True),
+    Dialect(
+        "banana",
+        "Banana Serverless's BERT server",
+        "prompt",
+        (str,),
+        one_row,
+        _itself,
+        full=True,
+        tasks=("fill-mask",),
+    ),
+    Dialect(
+        "flask",
+        "a Flask tutorial's classifier",
+        "X",
+        (list,),
+        list_of_rows,
+        _in_list,
+        tasks=("text-classification",),
+    ),
 )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 from serving import answers, schema
 from serving.call import calling
 from serving.checkpoint import read_task
-from serving.errors import RequestError
+from serving.errors import INTERNAL_ERROR, RequestError
 from serving.fill_mask import FillMask
 from serving.model_folder import chosen_folder, find_checkpoint
 from serving.question_answering import Question, QuestionAnswering
@@ -86,8 +86,7 @@ class Service:
             return Answer(exc.status, exc.body(), exc.headers)
         except Exception:
             logger.exception("a request failed")
-            error = {"code": "internal_error", "message": "the model server failed; its log says why"}
-            return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, {"error": error}, {})
+            return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR, {})
 
     def _answer(self, request: schema.Request) -> tuple[Any, dict[str, str]]:
         """Return the answer in the client's shape, and the header that counts texts longer than the model."""

@@ -176,6 +176,13 @@ def test_a_body_that_cannot_be_answered_says_what_was_expected_and_found(
     assert message in answer.body["error"]["message"]
 
 
+def test_the_second_of_a_pair_is_read_though_the_first_record_has_none(services: dict[str, Service]) -> None:
+    rows = [{"text": A}, {"text": A, "text_pair": B}]
+    answers = [services[CLASSIFY].answer(json.dumps({"input_data": order})).body for order in (rows, rows[::-1])]
+    assert answers[0] == answers[1][::-1]
+    assert answers[0][0] != answers[0][1]
+
+
 def test_null_parameters_are_as_if_they_were_not_there(services: dict[str, Service]) -> None:
     for task, row in ((FILL, MASKED), (ANSWER, Q)):
         plain, nulls = (
