@@ -1,0 +1,88 @@
+"""GET /swagger.json describes the real requests and answers: a fuzzer that reads it finds none outside of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from registry.local_server import LocalServer, local_server
+
+ROOT = Path(__file__).resolve().parents[1]
+SERVING_PYTHON = ROOT / ".venv/serving/bin/python"
+
+# positive_data_acceptance is left out: that a text is of the served model's task, or that two columns are as long, no
+# schema says. unsupported_method too: the inference server answers GET /score, reading the query as the body, and its
+# 405 to TRACE has no Allow.
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_headers_conformance",
+    "response_schema_conformance",
+    "negative_data_rejection",
+)
+# What refuses a body or header outside of the schema; schemathesis itself does not count the last two.
+REFUSALS = "[checks.negative_data_rejection]\nexpected-statuses = [400, 404, 413, 431]\n"
+
+
+@pytest.fixture(scope="module")
+def embedded() -> Iterator[LocalServer]:
+    with local_server(ROOT / "model" / "embedded", python=SERVING_PYTHON) as running:
+        yield running
+
+
+def fuzz(server: LocalServer, file: str, phases: str, folder: Path) -> Counter[tuple[str, int]]:
+    """Run schemathesis on all that a file describes; return how often which operation answered which status."""
+    (folder / "schemathesis.toml").write_text(REFUSALS, encoding="utf-8")
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", "schemathesis.toml", "run", str(ROOT / file)]
+    command += ["--url", server.url, "--checks", ",".join(CHECKS), "--phases", phases, "--seed", "17"]
+    command += ["--max-examples", "30", "--no-color", "--report", "har", "--report-har-path", "run.har"]
+    environment = os.environ | {"NO_PROXY": "127.0.0.1", "COLUMNS": "120"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-20_000:] + done.stderr
+    entries = json.loads((folder / "run.har").read_text(encoding="utf-8"))["log"]["entries"]
+    return Counter(
+        (entry["request"]["url"].removeprefix(server.url).split("?")[0], entry["response"]["status"])
+        for entry in entries
+    )
+
+
+def test_the_server_gives_the_committed_description_in_every_version(embedded: LocalServer) -> None:
+    files = {"": "swagger2.json", "?version=2.0": "swagger2.json", "?version=3": "swagger3.json"}
+    for query, file in (files | {"?version=3.0": "swagger3.json", "?version=3.1": "swagger3.1.json"}).items():
+        with urllib.request.urlopen(f"{embedded.url}/swagger.json{query}") as answer:
+            assert json.load(answer) == json.loads((ROOT / file).read_text(encoding="utf-8")), query
+
+
+@pytest.mark.parametrize("file", ["swagger2.json", "swagger3.json"])
+def test_the_embedded_model_answers_within_the_description(embedded: LocalServer, file: str, tmp_path: Path) -> None:
+    answered = fuzz(embedded, file, "examples,fuzzing", tmp_path)
+    assert all(answered[operation] for operation in (("/score", 200), ("/score", 400), ("/", 200))), answered
+    assert answered["/swagger.json", 200], answered
+
+
+@pytest.mark.parametrize(
+    ("model", "file", "phases"),
+    [
+        # The phase `coverage` tries every keyword of the schema, rows by the thousand among them: once is enough.
+        ("sharp_checkpoint", "swagger3.json", "coverage"),
+        ("sharp_classifier", "swagger3.1.json", "examples,fuzzing"),
+        ("sharp_reader", "swagger3.json", "examples,fuzzing"),
+    ],
+)
+def test_a_model_of_each_task_answers_within_the_description(
+    model: str, file: str, phases: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    with local_server(request.getfixturevalue(model), python=SERVING_PYTHON) as server:
+        answered = fuzz(server, file, phases, tmp_path)
+    assert answered["/score", 200] >= 5 and answered["/score", 400] >= 5, answered
+    if phases == "coverage":
+        assert answered["/score", 413] and answered["/score", 431] and answered["/swagger.json", 404], answered
