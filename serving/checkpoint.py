@@ -136,7 +136,7 @@ class Checkpoint:
                 raise ModelFolderError(
                     f"{folder}: expected {name} of shape {shape}, as config.json says, found {weights[name].shape}"
                 )
-        fp32 = {name: weights[name].astype(np.float32) for name in shapes}
+        fp32 = {name: weights[name].astype(np.float32, copy=False) for name in shapes}
         if tied and task == "fill-mask":
             fp32[DECODER] = fp32[WORD_EMBEDDINGS]
         return cls(config, fp32, task, labels)

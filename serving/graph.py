@@ -190,6 +190,11 @@ class _Graph(Nodes):
         given = OUTPUTS[self.task]
         outputs = [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in given.items()]
         name = f"bert_{self.task.replace('-', '_')}"
-        graph = helper.make_graph(self.nodes, name, inputs, outputs, list(self.initializers.values()))
+        graph = helper.make_graph(self.nodes, name, inputs, outputs)
         opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
-        return helper.make_model(graph, opset_imports=opsets, ir_version=10, producer_name="serving.graph")
+        model = helper.make_model(graph, opset_imports=opsets, ir_version=10, producer_name="serving.graph")
+        # The weights are put where they stay: make_graph and make_model would each copy all of them.
+        for name, values in self.initializers.items():
+            kind = helper.np_dtype_to_tensor_dtype(values.dtype)
+            model.graph.initializer.add(name=name, data_type=kind, dims=values.shape, raw_data=values.tobytes())
+        return model

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from serving.backend import Precision
 from serving.checkpoint import ACTIVATIONS, Checkpoint
@@ -29,7 +29,7 @@ class Nodes:
         self.precision = precision
         self.weight_bits = weight_bits
         self.nodes: list[onnx.NodeProto] = []
-        self.initializers: dict[str, onnx.TensorProto] = {}
+        self.initializers: dict[str, npt.NDArray[Any]] = {}
 
     def linear(self, names: list[str], data: str) -> str:
         """Apply one or several linear layers that share their input as one product; outputs side by side."""
@@ -105,7 +105,7 @@ class Nodes:
     def array(self, name: str, values: npt.NDArray[Any]) -> str:
         """Keep an array under a name of its own."""
         if name not in self.initializers:
-            self.initializers[name] = numpy_helper.from_array(values, name)
+            self.initializers[name] = values
         return name
 
     def op(self, kind: str, *inputs: str, output: str = "", **attributes: Any) -> str:  # noqa: ANN401 - an operator's own
