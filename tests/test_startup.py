@@ -32,16 +32,6 @@ BASE = {
 NO_OP = "def init():\n    pass\n\n\ndef run(raw_data):\n    return []\n"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _a_machine_whose_memory_can_be_timed() -> None:
-    """A virtual machine whose memory its host has taken back gives it out again at a tenth of the usual speed."""
-    start = time.perf_counter()
-    np.ones(2**27)
-    seconds = time.perf_counter() - start
-    if seconds > 1:
-        pytest.skip(f"writing 1 GB takes {seconds:.1f} s here, where 0.3 is usual: no time says anything")
-
-
 @pytest.fixture(scope="module")
 def base(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint with the dimensions of bert-base-cased, random weights and a tied decoder."""
