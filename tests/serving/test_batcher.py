@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -231,19 +232,21 @@ def test_a_full_house_refuses_with_the_seconds_to_wait_and_places_come_free() ->
 
 
 def test_retry_after_follows_the_measured_rate() -> None:
-    model = Model(Bounds(1024, 1, 100), max_requests=1)
+    model = Model(Bounds(1024, 1, 100), max_requests=1, seconds=0.4)
+    first = model.batcher.submit(["one row"])
+    model.seconds = 0.0
+    model.free.clear()
+    model.started.clear()
     with ThreadPoolExecutor(1) as pool:
-        model.seconds = 0.4
-        model.batcher.submit(["one row"])
         queued = pool.submit(model.batcher.submit, ["row"] * 200)
-        wait_until(lambda: len(model.batches) == 2)
+        assert model.started.wait(20)
         with model.batcher.admitted():
             with pytest.raises(QueueFull) as caught, model.batcher.admitted():
                 pass
-        model.seconds = 0.0
+        model.free.set()
         queued.result()
-    # An eighth of 0.4 s for each of 199 rows, at most.
-    assert 5 <= int(caught.value.headers["Retry-After"]) <= 10
+    # An eighth of what the first row took, which was at least 0.4 s, for each of the 199 rows that no batch has yet.
+    assert int(caught.value.headers["Retry-After"]) == math.ceil(first.compute_seconds / 8 * 199) >= 10
 
 
 @contextmanager
