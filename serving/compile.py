@@ -14,8 +14,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,7 +35,7 @@ from serving.tokenizer import Passage
 
 logger = logging.getLogger("serving.compile")
 
-_MODULES = ("graph", "graph_nodes", "quantize", "checkpoint", "tasks", "tensor_names", "native/weights")
+_MODULES = ("graph", "graph_nodes", "onnx_file", "quantize", "checkpoint", "tasks", "tensor_names", "native/weights")
 CODE = tuple(Path(__file__).parent / f"{module}.py" for module in _MODULES)
 """Part of the hash, so that what older code wrote is not picked up."""
 
@@ -55,8 +55,8 @@ def compiled(
     kind = "onnx" if backend == "onnxruntime" else "native.safetensors"
     name = f"{content_hash(folder, precision, weight_bits)}.{kind}"
     places = [cache_dir] if cache_dir else [folder / ".compiled", *user_cache_dir()]
-    found = next((place / name for place in places if (place / name).is_file()), None)
-    return found or _kept(_compile(folder, precision, backend, weight_bits), name, places)
+    kept = [place / name for place in places]
+    return next(filter(Path.is_file, kept), None) or _compile(folder, precision, weight_bits, backend, kept)
 
 
 def content_hash(folder: Path, precision: Precision, weight_bits: int) -> str:
@@ -84,43 +84,63 @@ def user_cache_dir() -> list[Path]:
     return [Path(cache) / "bert-serving"] if os.path.isabs(cache) else []
 
 
-def _compile(folder: Path, precision: Precision, backend: Backend, weight_bits: int) -> bytes:
+def _compile(
+    folder: Path, precision: Precision, weight_bits: int, backend: Backend, targets: list[Path]
+) -> Path | bytes:
+    """Write what an engine runs to the first place that takes it and return where; its bytes where none does."""
     with _stage("read"):
         source = checkpoint.Checkpoint.read(folder)
     with _stage("build"):
-        serialized = weights.pack(source) if backend == "native" else _graph(source, precision, weight_bits)
-    with _stage("check"):  # on the CPU also what is for a GPU: an image is built where there is none
-        error = relative_error(source, open_session(serialized, threads=0))
+        parts = weights.pack(source) if backend == "native" else _graph(source, precision, weight_bits)
+    for target in targets:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=target.parent) as unfinished:  # it is there whole or not at all
+                made = Path(unfinished) / target.name
+                _write(made, parts)
+                _check(folder, source, precision, backend, made)
+                made.replace(target)
+        except OSError as exc:
+            logger.info("cannot keep the compiled model in %s: %s", target.parent, exc.strerror)
+        except ModelFolderError:
+            with suppress(OSError):  # other models are in it
+                target.parent.rmdir()
+            raise
+        else:
+            return target
+    logger.warning("the compiled model cannot be kept, so each start compiles it; set BERT_SERVING_CACHE_DIR")
+    content = b"".join(parts)
+    _check(folder, source, precision, backend, content)
+    return content
+
+
+def _graph(source: checkpoint.Checkpoint, precision: Precision, weight_bits: int) -> list[bytes | memoryview]:
+    from serving import graph  # onnx takes memory and a part of a second, which a start from the cache does without
+
+    return graph.build(source, precision, weight_bits)
+
+
+def _write(to: Path, parts: Iterable[bytes | memoryview]) -> None:
+    with _stage("write"), to.open("wb") as file:
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
+    logger.info("%.0f MB", to.stat().st_size / 1e6)
+
+
+def _check(
+    folder: Path, source: checkpoint.Checkpoint, precision: Precision, backend: Backend, content: Path | bytes
+) -> None:
+    """Compare with the reference; raises ModelFolderError. On the CPU also what is for a GPU: images are made without."""
+    with _stage("check"):
+        error = relative_error(source, open_session(content, threads=0))
     if not error <= TOLERANCE[precision]:  # a NaN is not below it either
         raise ModelFolderError(
             f"{folder}: the {precision} model for {backend} is off the reference by {error:.3g}, "
             f"expected at most {TOLERANCE[precision]}; "
             + ("serve it in fp32" if precision != "fp32" else "are there infinite or NaN weights?")
         )
-    logger.info("%.0f MB, relative error %.2g", len(serialized) / 1e6, error)
-    return serialized
-
-
-def _graph(source: checkpoint.Checkpoint, precision: Precision, weight_bits: int) -> bytes:
-    from serving import graph  # onnx takes memory and a part of a second, which a start from the cache does without
-
-    serialized: bytes = graph.build(source, precision, weight_bits).SerializeToString()
-    return serialized
-
-
-def _kept(serialized: bytes, name: str, places: list[Path]) -> Path | bytes:
-    """Write a graph to the first place that takes it and return where; itself where none does."""
-    for place in places:
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-            with _stage("write"):
-                write_whole(place / name, serialized)
-        except OSError as exc:
-            logger.info("cannot keep the compiled graph in %s: %s", place, exc.strerror)
-        else:
-            return place / name
-    logger.warning("the compiled graph cannot be kept, so each start compiles it; set BERT_SERVING_CACHE_DIR")
-    return serialized
+    logger.info("relative error %.2g", error)
 
 
 def relative_error(source: checkpoint.Checkpoint, session: Session) -> float:
@@ -158,20 +178,6 @@ def _logits(source: checkpoint.Checkpoint, session: Session, passage: Passage) -
     outputs = session.run(wanted, feeds)
     joined: checkpoint.Array = np.stack(outputs, axis=-1)[0] if len(outputs) > 1 else outputs[0]
     return joined
-
-
-def write_whole(target: Path, content: bytes) -> None:
-    """Write a file so that it is there whole or not at all, whatever stops this process."""
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f"{target.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(target)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def engine_fault(device: Device) -> str | None:
 
 def difference(task: Task, device: Device) -> float:
     """Return how far a device's logits are from the CPU's in fp16, relative to their norm."""
-    graph = build(sample(task), "fp16").SerializeToString()
+    graph = b"".join(build(sample(task), "fp16"))
     places: tuple[Device, Device] = ("cpu", device)
     engines = [Engine(graph, HEADS[task], 0, Settings(), place) for place in places]
     errors = []

@@ -29,12 +29,12 @@ SkipLayerNormalization, and Gelu rather than BiasGelu; one product for query, ke
 from __future__ import annotations
 
 import numpy as np
-import onnx
 from onnx import TensorProto, helper
 
 from serving.backend import Precision
 from serving.checkpoint import Checkpoint
 from serving.graph_nodes import Nodes
+from serving.onnx_file import onnx_file
 from serving.tasks import Task
 from serving.tensor_names import DECODER, WORD_EMBEDDINGS
 
@@ -66,8 +66,8 @@ OUTPUTS: dict[Task, Signature] = {
 }
 
 
-def build(checkpoint: Checkpoint, precision: Precision, weight_bits: int = 8) -> onnx.ModelProto:
-    """Return the graph of a checkpoint; `weight_bits` is 7 where int8 products would saturate (no VNNI)."""
+def build(checkpoint: Checkpoint, precision: Precision, weight_bits: int = 8) -> list[bytes | memoryview]:
+    """Return the ONNX file of a checkpoint, in parts; `weight_bits` is 7 where int8 products would saturate (no VNNI)."""
     graph = _Graph(checkpoint, precision, weight_bits)
     last = checkpoint.config.num_layers - 1
     hidden = graph.embeddings()
@@ -79,7 +79,7 @@ def build(checkpoint: Checkpoint, precision: Precision, weight_bits: int = 8) ->
         graph.score_labels(graph.last_layer_at_first(last, hidden))
     else:
         graph.score_spans(graph.layer(last, hidden))
-    return graph.model()
+    return graph.file()
 
 
 class _Graph(Nodes):
@@ -184,7 +184,7 @@ class _Graph(Nodes):
         hidden = self.constant("hidden_size", [self.config.hidden_size])
         return self.op("Concat", self.op("Shape", of), hidden, axis=0)
 
-    def model(self) -> onnx.ModelProto:
+    def file(self) -> list[bytes | memoryview]:
         taken = INPUTS | (SEGMENTS if self.has_segments else {}) | (MASK_INPUTS if self.task == "fill-mask" else {})
         inputs = [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in taken.items()]
         given = OUTPUTS[self.task]
@@ -193,8 +193,4 @@ class _Graph(Nodes):
         graph = helper.make_graph(self.nodes, name, inputs, outputs)
         opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=10, producer_name="serving.graph")
-        # The weights are put where they stay: make_graph and make_model would each copy all of them.
-        for name, values in self.initializers.items():
-            kind = helper.np_dtype_to_tensor_dtype(values.dtype)
-            model.graph.initializer.add(name=name, data_type=kind, dims=values.shape, raw_data=values.tobytes())
-        return model
+        return onnx_file(model, self.initializers)

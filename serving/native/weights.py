@@ -56,8 +56,8 @@ def unsuitable(config: BertConfig) -> str | None:
     )
 
 
-def pack(checkpoint: Checkpoint) -> bytes:
-    """Return the packed file of a checkpoint that is suitable."""
+def pack(checkpoint: Checkpoint) -> list[bytes | memoryview]:
+    """Return the packed file of a checkpoint that is suitable, in parts."""
     arrays = dict(_arrays(checkpoint))
     header: dict[str, Any] = {
         "__metadata__": {"config": json.dumps(asdict(checkpoint.config)), "task": checkpoint.task}
@@ -70,10 +70,10 @@ def pack(checkpoint: Checkpoint) -> bytes:
         start += padded
     text = json.dumps(header).encode()
     text += b" " * (-(8 + len(text)) % TILE_BYTES)
-    parts = [len(text).to_bytes(8, "little"), text]
+    parts: list[bytes | memoryview] = [len(text).to_bytes(8, "little"), text]
     for array in arrays.values():
-        parts += [array.tobytes(), bytes(-array.nbytes % TILE_BYTES)]
-    return b"".join(parts)
+        parts += [np.ascontiguousarray(array).data, bytes(-array.nbytes % TILE_BYTES)]
+    return parts
 
 
 def _arrays(checkpoint: Checkpoint) -> Iterator[tuple[str, npt.NDArray[Any]]]:

@@ -129,7 +129,7 @@ def test_the_best_words_and_targets_are_those_of_the_logits(target: library.Targ
 @pytest.mark.parametrize("length", [1, 15, 16, 17, 31, 33, 64, 257, 512])
 def test_rows_of_any_length_are_computed(target: library.Target, length: int) -> None:
     source = random_checkpoint(config(max_positions=512, hidden_size=96, num_heads=2, intermediate_size=160))
-    session = NativeSession(weights.pack(source), threads=2)
+    session = NativeSession(b"".join(weights.pack(source)), threads=2)
     ids = np.random.default_rng(length).integers(0, 100, (1, length))
     expected = reference.head(source, reference.encode(source, ids[0])[-1:])
     found = run_logits(session, ids, length - 1)
@@ -157,7 +157,7 @@ def run_logits(session: NativeSession, ids: NDArray[np.int64], mask: int, **chan
 
 
 def test_what_lies_outside_the_tables_is_refused(target: library.Target) -> None:
-    session = NativeSession(weights.pack(random_checkpoint(config())), threads=1)
+    session = NativeSession(b"".join(weights.pack(random_checkpoint(config()))), threads=1)
     with pytest.raises(ValueError, match="expected each token id to be below 100, found 100"):
         run_logits(session, np.array([[1, 100]]), 0)
     with pytest.raises(ValueError, match="expected each length to be below 33, found 40"):
@@ -190,7 +190,7 @@ def test_the_gate_is_gelus(hidden_act: str, exact: Callable[[float], float]) -> 
 
 def test_packed_weights_are_the_quantized_ones() -> None:
     source = random_checkpoint(config(vocab_size=70))
-    packed = weights.Packed(weights.pack(source))
+    packed = weights.Packed(b"".join(weights.pack(source)))
     name = "encoder.layer.1.intermediate.dense"
     quantized, scales = quantize_columns(source.weights[f"{name}.weight"].T, bits=8)
     panels = packed.arrays[f"{name}.weights"].transpose(0, 2, 4, 1, 3, 5).reshape(64, 64)
