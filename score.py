@@ -5,8 +5,9 @@ from http import HTTPStatus
 from pathlib import Path
 
 from azureml_inference_server_http.api.aml_response import AMLResponse
-from flask import Response, after_this_request, has_request_context
+from flask import Response, after_this_request, current_app, has_request_context
 
+from serving.early_refusal import refuse_early
 from serving.service import Service
 
 _service: Service | None = None
@@ -27,6 +28,7 @@ def run(raw_data: str) -> object:
     assert _service is not None, "the server calls init() first"
     answer = _service.answer(raw_data)
     if has_request_context():
+        refuse_early(current_app, _service)  # from the next request on; init() runs before there is an application
 
         @after_this_request
         def add_headers(response: Response) -> Response:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from serving import answers, schema
-from serving.call import calling
+from serving.call import Call, calling
 from serving.checkpoint import read_task
-from serving.errors import INTERNAL_ERROR, RequestError
+from serving.errors import INTERNAL_ERROR, QueueFull, RequestError
 from serving.fill_mask import FillMask
 from serving.model_folder import chosen_folder, find_checkpoint
 from serving.question_answering import Question, QuestionAnswering
@@ -76,6 +76,14 @@ class Service:
             answer = self._answer_or_error(body)
             answer.headers.update({"x-model-name": self.model.name, **call.headers()})
         return answer
+
+    def refusal(self) -> Answer | None:
+        """Return what a request that comes now is refused with; None where there is a place for it."""
+        try:
+            with self.model.engine.admitted():
+                return None
+        except QueueFull as exc:
+            return Answer(exc.status, exc.body(), {"x-model-name": self.model.name, **Call().headers(), **exc.headers})
 
     def _answer_or_error(self, body: str) -> Answer:
         try:

@@ -94,6 +94,22 @@ def test_a_full_queue_answers_429_at_once_with_the_seconds_to_wait() -> None:
     assert after.status == 200
 
 
+def test_what_is_refused_costs_the_server_no_work_of_its_own() -> None:
+    with embedded(bert_serving_max_queue=2) as server, ThreadPoolExecutor(2) as pool:
+        post(server, PARIS)
+        busy = [pool.submit(post, server, *[LONG] * 400) for _ in range(2)]
+        time.sleep(0.3)
+        refused = [post(server, PARIS)[0] for _ in range(5)]
+        assert not any(future.done() for future in busy)
+        assert [future.result()[0].status for future in busy] == [200, 200]
+        log = server.log.read_text(encoding="utf-8")
+    assert {(reply.status, code(reply), reply.headers["x-batch-rows"]) for reply in refused} == {
+        (429, "queue_full", "0")
+    }
+    assert log.count('"POST /score HTTP/1.1" 429') == 5
+    assert "azmlinfsrv - POST /score 429" not in log
+
+
 def test_a_missed_deadline_is_504_and_what_is_left_is_not_computed() -> None:
     with embedded(bert_serving_deadline_ms=300) as server:
         late, seconds = post(server, *[LONG] * 1000)
