@@ -42,6 +42,9 @@ class NativeSession:
         except library.NotAvailable as exc:
             raise ModelFolderError(f"the model is packed for kernels that cannot be used: {exc}") from exc
         self._head = self._packed.head()
+        # Kept from batch to batch: memory of this size is given anew, page by page, each time it is asked for, and to
+        # each request thread that runs a batch its own.
+        self._scores = np.empty(0, np.float32)
         self._process = os.getpid()
         self._engine = self._library.engine_open(ctypes.byref(self._packed.struct), threads or usable_cpus())
         if not self._engine:
@@ -114,13 +117,18 @@ class NativeSession:
         selected: npt.NDArray[np.int32],
         k: int = 0,
     ) -> dict[str, npt.NDArray[Any]]:
-        """Return the hidden states at the selected tokens; with a fill-mask head the scores and the k best as well."""
+        """Return the hidden states at the selected tokens; with a fill-mask head the scores and the k best as well.
+
+        The scores are there until the next call.
+        """
         config, asked = self._packed.config, len(selected)
         words = -(-config.vocab_size // PANEL) * PANEL if self._packed.task == "fill-mask" else 0
+        if asked * words > self._scores.size:
+            self._scores = np.empty(asked * words, np.float32)
         taken = {"tokens": tokens, "segments": segments, "starts": starts, "selected": selected}
         made: dict[str, npt.NDArray[Any]] = {
             "hidden": np.empty((asked, config.hidden_size), np.float32),
-            "scores": np.empty((asked, words), np.float32),
+            "scores": self._scores[: asked * words].reshape(asked, words),
             "best": np.empty((asked, k), np.int64),
             "best_scores": np.empty((asked, k), np.float32),
         }
