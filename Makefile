@@ -52,7 +52,7 @@ bench: .venv/serving/.installed .venv/bench/.installed .venv/bench-azureml/.inst
 
 # A CPU build of torch calls itself 2.13.0+cpu, which other machines cannot find; 2.13.0 fits every build.
 lock: .venv/dev/.installed  ## Pin the newest packages that pyproject.toml allows, for each environment
-	@for set in serving serving-gpu dev bench bench-azureml; do \
+	@for set in serving serving-gpu evaluation dev bench bench-azureml; do \
 		same=; [ $$set != serving-gpu ] || same="--constraint environment/serving/requirements.txt"; \
 		CUSTOM_COMPILE_COMMAND="make lock" .venv/dev/bin/python -m piptools compile --quiet --upgrade \
 			--strip-extras --unsafe-package pip --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \

@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 SERVING_PYTHON = ROOT / ".venv/serving/bin/python"
 ENGINE = {"numpy", "onnx", "onnxruntime", "safetensors", "tokenizers"}
-SETS = ("serving", "serving-gpu", "dev", "bench", "bench-azureml")
+SETS = ("serving", "serving-gpu", "evaluation", "dev", "bench", "bench-azureml")
 
 # Who may import whom; what imports a package is on the left.
 ALLOWED = {
@@ -89,10 +89,11 @@ def test_pins_are_names_and_versions_and_nothing_else(name: str) -> None:
     assert re.findall(r"://|--\w|file:/|@", text) == []
 
 
-def test_both_environments_have_the_same_engine() -> None:
-    serving, dev = pinned("serving"), pinned("dev")
-    assert {name: serving[name] for name in ENGINE} == {name: dev[name] for name in ENGINE}
-    assert [str(declared("serving")[name]) for name in ENGINE] == [str(declared("dev")[name]) for name in ENGINE]
+@pytest.mark.parametrize("other", ["dev", "evaluation"])
+def test_environments_that_run_the_engine_have_the_same_one(other: str) -> None:
+    serving, pins = pinned("serving"), pinned(other)
+    assert {name: serving[name] for name in ENGINE} == {name: pins[name] for name in ENGINE}
+    assert [str(declared("serving")[name]) for name in ENGINE] == [str(declared(other)[name]) for name in ENGINE]
 
 
 def test_peers_are_timed_at_the_versions_that_the_engine_has() -> None:
@@ -118,6 +119,7 @@ def test_the_environment_for_gpus_is_the_serving_one_but_for_onnx_runtime() -> N
 def test_server_and_training_packages_are_kept_apart() -> None:
     assert {"torch", "transformers", "mlflow", "mlflow-skinny", "azure-ai-ml"}.isdisjoint(pinned("serving"))
     assert "azureml-inference-server-http" not in pinned("dev")
+    assert {"torch", "transformers"}.isdisjoint(pinned("evaluation"))
 
 
 def test_score_is_imported_without_torch_or_transformers() -> None:
