@@ -164,13 +164,13 @@ def test_a_worker_answers_times_and_survives_an_error(monkeypatch: pytest.Monkey
 
 def test_work_of_others_is_told_from_the_benchmarks_own() -> None:
     others = OtherWork()
-    end = time.monotonic() + 0.5
-    command = f"import time; end = time.monotonic() + {1.0}\nwhile time.monotonic() < end: pass"
+    end = time.process_time() + 0.5  # of CPU, however busy the machine is
+    command = "import time\nwhile time.process_time() < 1: pass"
     with subprocess.Popen([sys.executable, "-c", command]):
-        while time.monotonic() < end:
+        while time.process_time() < end:
             pass
     own = others._counted()[2] - others._start[2]
-    assert own > 0.9  # of this process and its child
+    assert own > 1.4  # of this process and its child
     assert 0 <= others.share() <= 1
 
 
