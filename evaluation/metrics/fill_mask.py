@@ -14,7 +14,7 @@ from evaluation.metrics.calibration import reliability
 from evaluation.metrics.columns import Columns
 from evaluation.metrics.examples import Examples
 from evaluation.metrics.masked_words import METRICS, PSEUDO_METRICS, Judged, Masks, Texts, accuracy_at_1
-from evaluation.metrics.rows import PUBLIC_FORM, Cut, Figures, Part, Row, RowError, histogram, measure, number
+from evaluation.metrics.rows import PUBLIC_FORM, Cut, Figures, Part, Row, RowError, histogram, measure, number, shown
 from evaluation.metrics.slices import (
     MASK_POSITION,
     RARE,
@@ -137,7 +137,7 @@ def _words(part: Part, value: object) -> list[str]:
     """Return a word as a list of one, and a list of words as it is; raises RowError for anything else."""
     words = [value] if isinstance(value, str) else value
     if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
-        raise RowError(part, f"expected a word, or a list of words where there are several masks, found {value!r}")
+        raise RowError(part, f"expected a word, or a list of words where there are several masks, found {shown(value)}")
     return words
 
 
@@ -145,7 +145,9 @@ def _tops(value: object, masks: int) -> list[list[Any]]:
     """Return the best words of each mask, [["capital", 0.61], …]; empty where the line has none."""
     tops = [[]] * masks if value is None else [value] if masks == 1 else value
     if not isinstance(tops, list) or len(tops) != masks or not all(map(_is_top, tops)):
-        raise RowError("prediction", f"expected 'top' to be [[word, probability], …] for each mask, found {value!r}")
+        raise RowError(
+            "prediction", f"expected 'top' to be [[word, probability], …] for each mask, found {shown(value)}"
+        )
     return tops
 
 
@@ -162,10 +164,10 @@ def _among_five(label: str, top: list[Any]) -> int:
 def _masks(probabilities: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     masks = probabilities.get("masks")
     if not isinstance(masks, list) or not all(isinstance(mask, dict) for mask in masks):
-        raise RowError(PROBABILITIES, f"expected 'masks' to be a list of objects, found {masks!r}")
+        raise RowError(PROBABILITIES, f"expected 'masks' to be a list of objects, found {shown(masks)}")
     for mask in masks:
         if not isinstance(mask.get("found"), bool) or not isinstance(mask.get("exact"), bool):
-            raise RowError(PROBABILITIES, f"expected 'found' and 'exact' to be true or false, found {mask!r}")
+            raise RowError(PROBABILITIES, f"expected 'found' and 'exact' to be true or false, found {shown(mask)}")
     return masks
 
 

@@ -13,7 +13,7 @@ from evaluation.metrics.bootstrap import Ratio, apart
 from evaluation.metrics.columns import Columns
 from evaluation.metrics.definition import metric
 from evaluation.metrics.examples import Examples
-from evaluation.metrics.rows import PUBLIC_FORM, Cut, Figures, Row, RowError, histogram, measure
+from evaluation.metrics.rows import PUBLIC_FORM, Cut, Figures, Row, RowError, histogram, measure, shown
 from evaluation.metrics.slices import ANSWER_LENGTH, ANSWER_WORDS, CONTEXT_LENGTH, CONTEXT_WORDS, length_band
 
 LONG = 2
@@ -64,7 +64,7 @@ class QuestionAnswering:
         """Count a row; raises RowError."""
         expected = _answers(row.truth)
         if not isinstance(row.predicted, str):
-            raise RowError("prediction", f"expected an answer, a text, found {row.predicted!r}")
+            raise RowError("prediction", f"expected an answer, a text, found {shown(row.predicted)}")
         context = row.prediction.get("context")
         self._without_context |= not isinstance(context, str)
         words = len(context.split()) if isinstance(context, str) else 0
@@ -81,7 +81,9 @@ class QuestionAnswering:
             self._without_score = True
             return
         if isinstance(score, bool) or not isinstance(score, int | float) or not score >= 0:
-            raise RowError("prediction_probabilities", f"expected 'score' to be a number from 0 up, found {score!r}")
+            raise RowError(
+                "prediction_probabilities", f"expected 'score' to be a number from 0 up, found {shown(score)}"
+            )
         exact, best, band = found
         texts = (row.prediction.get("question"), row.prediction.get("context"))
         example = {
@@ -89,7 +91,7 @@ class QuestionAnswering:
             "input": "\n".join(text for text in texts if isinstance(text, str)),
             "expected": expected[0] if len(expected) == 1 else expected,
             "predicted": row.predicted,
-            "top": [[row.predicted, score]],
+            "top": [],
             "score": score,
         }
         if exact:
@@ -122,5 +124,5 @@ def _answers(value: object) -> list[str]:
     texts = [texts] if isinstance(texts, str) else texts
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         expected = 'expected an answer, or {"text": [answer, …], "answer_start": [number, …]}'
-        raise RowError("ground_truth", f"{expected}, found {value!r}")
+        raise RowError("ground_truth", f"{expected}, found {shown(value)}")
     return texts

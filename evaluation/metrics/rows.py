@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,9 @@ Part = Literal["ground_truth", "prediction", "prediction_probabilities"]
 
 ROUNDING = 1e-5
 """How far a probability may be out of range: float32 sums to one only about."""
+
+SHOWN = 80
+"""Characters of a value in a message."""
 
 PUBLIC_FORM = "takes prediction_probabilities, which were not given"
 
@@ -115,8 +119,14 @@ def number(part: Part, row: Mapping[str, Any], key: str, least: float = 0.0, mos
     value = row.get(key)
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not is_number or not least - ROUNDING <= value <= most + ROUNDING:
-        raise RowError(part, f"expected {key!r} to be a number from {least:g} to {most:g}, found {value!r}")
+        raise RowError(part, f"expected {key!r} to be a number from {least:g} to {most:g}, found {shown(value)}")
     return min(max(float(value), least), most)
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, shortened where it is long."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
 def histogram(name: str, values: npt.NDArray[Any], bins: int = 10) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from evaluation.metrics.columns import Columns
 from evaluation.metrics.confusion import Confusion
 from evaluation.metrics.definition import LeftOut, metric
 from evaluation.metrics.examples import Examples
-from evaluation.metrics.rows import PUBLIC_FORM, Cut, Figures, Part, Row, RowError, measure, number
+from evaluation.metrics.rows import PUBLIC_FORM, Cut, Figures, Part, Row, RowError, measure, number, shown
 from evaluation.metrics.slices import TEXT_LENGTH, TEXT_WORDS, length_band
 
 PROBABILITIES: Part = "prediction_probabilities"
@@ -122,7 +122,9 @@ class TextClassification:
         probabilities = _probabilities(row.probabilities or {})
         if predicted not in probabilities:
             known = list(probabilities)[:SHOWN]
-            raise RowError("prediction", f"expected a label that has a probability, of {known}, found {predicted!r}")
+            raise RowError(
+                "prediction", f"expected a label that has a probability, of {known}, found {shown(predicted)}"
+            )
         self._labels |= dict.fromkeys(probabilities)
         confidence = probabilities[predicted]
         likelihood = max(probabilities.get(true, 0.0), float(np.finfo(np.float64).eps))
@@ -182,14 +184,14 @@ class TextClassification:
 def _label(part: Part, value: object) -> str:
     """Return a label as a text; a number is one too."""
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise RowError(part, f"expected a label, a text or a whole number, found {value!r}")
+        raise RowError(part, f"expected a label, a text or a whole number, found {shown(value)}")
     return str(value)
 
 
 def _probabilities(line: Mapping[str, Any]) -> dict[str, float]:
     found = line.get("probabilities")
     if not isinstance(found, dict) or not found:
-        raise RowError(PROBABILITIES, f"expected 'probabilities' to be an object of labels, found {found!r}")
+        raise RowError(PROBABILITIES, f"expected 'probabilities' to be an object of labels, found {shown(found)}")
     return {label: number(PROBABILITIES, found, label) for label in found}
 
 
