@@ -6,6 +6,7 @@ and the same figures computed of all draws at once, which scikit-learn cannot.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -56,7 +57,9 @@ class Confusion:
 
     def mcc(self, config: EvaluationConfig) -> Estimate:
         """Return Matthews' correlation coefficient, of any number of labels."""
-        value = matthews_corrcoef(self.true, self.predicted, sample_weight=self.counts)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "A single label was found")  # it is 0 then, as it should be
+            value = matthews_corrcoef(self.true, self.predicted, sample_weight=self.counts)
         return self._estimate(float(value), _mcc, config)
 
     def recalls(self, config: EvaluationConfig) -> dict[str, Estimate]:
