@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evaluation.metrics.rows import Part, Row, RowError
+from evaluation.metrics.rows import Part, Row, RowError, shown
 
 KNOWN = frozenset({"line", "input_string", "top", "text", "text_pair", "question", "context"})
 """Columns beside those that are compared."""
@@ -102,7 +102,7 @@ def _object(line: bytes, where: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as exc:
         raise DataError(f"{where}: expected a JSON object, found: {exc}") from exc
     if not isinstance(found, dict):
-        raise DataError(f"{where}: expected a JSON object, found {line[:40]!r}; write one object a line")
+        raise DataError(f"{where}: expected a JSON object, found {shown(found)}; write one object a line")
     return found
 
 

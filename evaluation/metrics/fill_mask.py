@@ -55,8 +55,8 @@ class FillMask:
     def add(self, row: Row) -> None:
         """Count a row; raises RowError."""
         labels, predicted = _words("ground_truth", row.truth), _words("prediction", row.predicted)
-        tops = _tops(row.prediction.get("top"), len(labels))
         _check_count("prediction", "words", len(predicted), len(labels))
+        tops = _tops(row.prediction.get("top"), len(labels))
         masks = [] if row.probabilities is None else _masks(row.probabilities)
         if row.probabilities is not None:
             _check_count(PROBABILITIES, "masks", len(masks), len(labels))

@@ -89,7 +89,9 @@ def test_a_text_that_cannot_be_scored_is_named(model: FillMask) -> None:
     assert reasons[1].startswith("expected at most 30 tokens, found ")
     assert reasons[2] == "expected a text with a word, found no token in it; leave it out"
     assert reasons[3] == "expected a whole text, found [MASK] in it; fill it in"
-    with pytest.raises(UnscorableText, match="^line 12: expected at most 30 tokens, found .*; cut the text into") as told:
+    with pytest.raises(
+        UnscorableText, match="^line 12: expected at most 30 tokens, found .*; cut the text into"
+    ) as told:
         pseudo_log_likelihoods(model, ["a cat", long], row_name=lambda index: f"line {11 + index}")
     assert told.value.index == 1
 

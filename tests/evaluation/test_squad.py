@@ -49,7 +49,9 @@ def ours(prediction: str, truths: list[str]) -> tuple[float, float]:
     return squad.exact_match(prediction, truths), squad.f1(prediction, truths)
 
 
-words = st.sampled_from(["the", "The", "a", "an", "cat", "Cat's", "sat,", "sat", "theory", "U.S.", "–", "-", "1,000", "é"])
+words = st.sampled_from(
+    ["the", "The", "a", "an", "cat", "Cat's", "sat,", "sat", "theory", "U.S.", "–", "-", "1,000", "é"]
+)
 texts = st.one_of(st.text(), st.lists(words, max_size=8).map(" ".join), st.lists(words, max_size=8).map("\u00a0".join))
 
 
