@@ -79,8 +79,7 @@ def pseudo_log_likelihoods(
             logarithm = math.log(max(mask.target_scores[0], LEAST))
             original[query.text] += logarithm * query.original
             within_word[query.text] += logarithm * query.within_word
-    sizes = ((len(ids), len(spans)) for ids, spans in zip(encoded, words, strict=True))
-    return [Pll(*sums, *size) for *sums, size in zip(original, within_word, sizes, strict=True)]
+    return list(map(Pll, original, within_word, map(len, encoded), map(len, words)))
 
 
 def why_unscorable(model: FillMask, texts: Sequence[str]) -> list[str | None]:

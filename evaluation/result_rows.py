@@ -57,7 +57,10 @@ class ResultFiles:
         if self.prediction_probabilities is not None:
             files["prediction_probabilities"] = self.prediction_probabilities
         readers = {part: read_lines(file) for part, file in files.items()}
-        columns = {"ground_truth": self.ground_truth_column, "prediction": self.prediction_column}
+        columns: dict[Part, str | None] = {
+            "ground_truth": self.ground_truth_column,
+            "prediction": self.prediction_column,
+        }
         count = 0
         while True:
             lines = {part: next(reader, None) for part, reader in readers.items()}
@@ -135,7 +138,7 @@ def _column(file: Path, line: _Line, name: str | None) -> str:
     return others[0]
 
 
-def _row(lines: Mapping[Part, _Line], columns: Mapping[str, str | None], place: Place, count: int) -> Row:
+def _row(lines: Mapping[Part, _Line], columns: Mapping[Part, str | None], place: Place, count: int) -> Row:
     compared = []
     for part, column in columns.items():
         values = lines[part].values

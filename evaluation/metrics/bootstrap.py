@@ -62,9 +62,9 @@ class Ratio:
 
     def value(self, sums: Floats) -> Floats:
         """Divide."""
-        with np.errstate(invalid="ignore", divide="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             ratio = sums[..., 0] / sums[..., 1]
-        return ratio if self.finish is None else self.finish(ratio)
+            return ratio if self.finish is None else self.finish(ratio)
 
 
 class Estimate(NamedTuple):

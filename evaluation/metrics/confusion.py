@@ -68,20 +68,20 @@ class Confusion:
         drawn_hits, drawn_true = (np.concatenate(part) for part in zip(*self._drawn(_found, config), strict=True))
         with np.errstate(invalid="ignore"):
             draws = drawn_hits / drawn_true
-        return {
-            self.labels[label]: Estimate(
-                value := float(hits[0, label] / true[0, label]),
-                *(percentile_interval(value, draws[:, label], config) if self.rows > 1 else (None, None)),
-                int(true[0, label]),
-            )
-            for label in np.flatnonzero(true[0])
-        }
+        found = {}
+        for label in np.flatnonzero(true[0]):
+            value = float(hits[0, label] / true[0, label])
+            found[self.labels[label]] = self._interval(value, draws[:, label], config, int(true[0, label]))
+        return found
 
     def _estimate(
         self, value: float, figure: Callable[[Floats, Floats, Floats], Floats], config: EvaluationConfig
     ) -> Estimate:
-        draws = np.concatenate(list(self._drawn(figure, config))) if self.rows > 1 else np.empty(0)
-        return Estimate(value, *percentile_interval(value, draws, config), self.rows)
+        return self._interval(value, np.concatenate(list(self._drawn(figure, config))), config, self.rows)
+
+    def _interval(self, value: float, draws: Floats, config: EvaluationConfig, rows: int) -> Estimate:
+        low, high = percentile_interval(value, draws, config) if self.rows > 1 else (None, None)
+        return Estimate(value, low, high, rows)
 
     def _drawn(self, figure: Callable[[Floats, Floats, Floats], Drawn], config: EvaluationConfig) -> Iterator[Drawn]:
         """Yield the figure of the draws, some draws at a time."""

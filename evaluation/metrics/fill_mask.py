@@ -96,11 +96,11 @@ class FillMask:
             )
 
     def _offer(self, mask: Mapping[str, Any], example: dict[str, Any]) -> None:
-        """Keep what was found, rare words first; and what is wrong, that of which the model was surest first."""
+        """Keep what was found, the rarest words first; and what is wrong, that of which the model was surest first."""
         if mask["found"]:
-            rare = frequency_band(example["expected"]) == RARE
+            band = frequency_band(example["expected"])
             score = mask["label_probability"]
-            self._best.offer((float(rare), score), {**example, "score": score})
+            self._best.offer((float(band if band <= RARE else 0), score), {**example, "score": score})
         else:
             score = mask["best_probability"]
             self._worst.offer((score,), {**example, "score": score})

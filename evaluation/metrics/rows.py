@@ -58,8 +58,11 @@ class Figures:
     data: dict[str, int] = field(default_factory=dict)
 
     def add(self, metric: Metric, estimate: Estimate) -> None:
-        """Add a metric."""
-        self.metrics.append(metric.described(*estimate))
+        """Add a metric, where its value is a number that JSON can hold."""
+        if math.isfinite(estimate.value):
+            self.metrics.append(metric.described(*estimate))
+        else:
+            self.leave_out(metric.name, "is larger than a number can be")
 
     def add_slice(self, by: str, name: str, metric: str, estimate: Estimate) -> None:
         """Add a slice."""
@@ -85,7 +88,7 @@ class Cut(NamedTuple):
     """A kind of slice: the band of each row, and the figure to tell of each band by its values."""
 
     bands: Bands
-    index: npt.NDArray[np.integer]
+    band_of: npt.NDArray[np.integer]
     metric: Metric
     values: npt.NDArray[Any]
 
@@ -105,7 +108,7 @@ def measure(
             there.append((metric, metric.figure(table)))
         except LeftOut as exc:
             found.leave_out(metric.name, str(exc))
-    pieces = [(cut, name, Ratio(cut.values, inside)) for cut in cuts for name, inside in cut.bands.split(cut.index)]
+    pieces = [(cut, name, Ratio(cut.values, inside)) for cut in cuts for name, inside in cut.bands.split(cut.band_of)]
     summed = [figure for _, figure in there if not isinstance(figure, Estimate)]
     computed = iter(estimates([*summed, *(ratio for _, _, ratio in pieces)], config, starts))
     for metric, figure in there:

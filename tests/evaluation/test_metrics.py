@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,7 @@ def test_every_metric_says_what_it_is_and_where_it_is_from() -> None:
 # Fill-mask
 
 probability = st.floats(0, 1, allow_subnormal=False)
+EVEN = {"label_probability": 0.5, "best_probability": 0.5}
 masks = st.fixed_dictionaries(
     {
         "label": st.sampled_from(["the", "capital", "violin", "Zymurgy", "."]),
@@ -222,6 +224,33 @@ def test_pseudo_perplexity_is_of_the_texts_that_were_scored() -> None:
     assert ends == pytest.approx((math.exp(2 / 3), math.exp(10 / 4)))
 
 
+def test_a_perplexity_that_no_number_can_hold_is_left_out() -> None:
+    task = FillMask(FEW)
+    row = fill_mask_row(
+        1, [{"label": "a", "rank": 1, "label_pieces": 1, "exact": True, "place": 0, "words": 4, **EVEN}]
+    )
+    task.add(row._replace(probabilities={**row.probabilities, "pll": -1e9, "pll_l2r": -1.0, "pll_tokens": 1}))
+    found = task.figures()
+    assert left_out(found)["pseudo_perplexity"] == "is larger than a number can be"
+    assert values(found)["pseudo_perplexity_l2r"] == pytest.approx(math.e)
+
+
+def test_a_row_leaves_nothing_behind_but_numbers() -> None:
+    task = FillMask(FEW)
+    mask = {"label": "the", "rank": 2, "label_pieces": 1, "exact": True, "place": 0, "words": 4, **EVEN}
+
+    def add(first: int, end: int) -> None:
+        for line in range(first, end):
+            task.add(fill_mask_row(line, [mask]))
+
+    add(0, 1000)  # the word list, and whatever else is read once
+    tracemalloc.start()
+    add(1000, 6000)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept / 5000 < 100  # bytes; its texts alone take more
+
+
 def test_without_probabilities_what_is_left_is_the_spelling() -> None:
     task = FillMask(FEW)
     for label, word in (("cat", "cat"), ("Cat", "cat")):
@@ -241,18 +270,22 @@ def test_examples_are_rare_words_found_and_wrong_words_held_for_sure() -> None:
             [{**mask, "label": "the", "rank": 1, "label_probability": 0.9}],
             [{**mask, "label": "violin", "rank": 1, "label_probability": 0.2}],
             [{**mask, "label": "zither", "rank": 1, "label_probability": 0.3}],
+            [{**mask, "label": "garden", "rank": 1, "label_probability": 0.1}],
+            [{**mask, "label": ".", "rank": 1, "label_probability": 0.8}],
             *[[{**mask, "label": "the", "rank": 7, "best_probability": n / 10}] for n in range(8)],
         ]
     )
     assert [(example["expected"], example["score"]) for example in found.examples["best"]] == [
         ("zither", 0.3),
         ("violin", 0.2),
+        ("garden", 0.1),
         ("the", 0.9),
+        (".", 0.8),
     ]
     assert [example["score"] for example in found.examples["worst"]] == [0.7, 0.6, 0.5, 0.4, 0.3]
     assert found.examples["worst"][0] == {
-        "line": 11,
-        "input": "text 11",
+        "line": 13,
+        "input": "text 13",
         "expected": "the",
         "predicted": "other0",
         "top": [[f"other{n}", 0.1] for n in range(5)],
