@@ -1,0 +1,251 @@
+"""The metrics of fill-mask: what is known of the masks, and the figures that follow from it.
+
+A word of several pieces is never the best word at one mask, as a word there is one piece: it counts as not found, and
+the figures over words of one piece stand beside. Its probability is the product of its pieces', left to right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluation.metrics.bootstrap import Floats, Ratio
+from evaluation.metrics.calibration import CalibrationError
+from evaluation.metrics.definition import LeftOut, metric
+from evaluation.metrics.rows import PUBLIC_FORM
+
+Numbers = npt.NDArray[Any]
+
+LEAST = float(np.finfo(np.float32).smallest_subnormal)
+"""A probability of zero was one below what the engine's float32 can hold: it counts as this, e^-103."""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What prediction_probabilities say of each mask; `rank` is 0 for a word of several pieces."""
+
+    found: Numbers
+    rank: Numbers
+    pieces: Numbers
+    label_probability: Numbers
+    best_probability: Numbers
+    frequency: Numbers
+    length: Numbers
+    position: Numbers
+
+    @property
+    def nll(self) -> Floats:
+        """The negative natural logarithm of the masked word's probability."""
+        surprise: Floats = -np.log(np.maximum(self.label_probability, LEAST))
+        return surprise
+
+    @property
+    def reciprocal_rank(self) -> Floats:
+        """One divided by the masked word's rank; 0 without a rank."""
+        return np.divide(1.0, self.rank, out=np.zeros(len(self.rank)), where=self.rank > 0)
+
+    @property
+    def among_five(self) -> Numbers:
+        """Whether the masked word is among the five best; where it is the best but for its spelling, it is."""
+        return (self.rank > 0) & (self.rank <= 5) | (self.found == 1)
+
+
+@dataclass(frozen=True)
+class Masks:
+    """What is known of the masks: `exact_five` is -1 where fewer than five best words are known; `judged` may be None."""
+
+    exact: Numbers
+    exact_five: Numbers
+    bins: int
+    judged_or_none: Judged | None
+
+    @property
+    def judged(self) -> Judged:
+        """What prediction_probabilities say; raises LeftOut where they were not given."""
+        if self.judged_or_none is None:
+            raise LeftOut(PUBLIC_FORM)
+        return self.judged_or_none
+
+    def of_pieces(self, several: bool) -> Numbers:
+        """Return which masks have a word of one piece, or of several; raises LeftOut where there is none."""
+        inside: Numbers = (self.judged.pieces > 1) == several
+        if not inside.any():
+            raise LeftOut(f"no masked word is {'of several pieces' if several else 'of one piece'}")
+        return inside
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The pseudo-log-likelihoods of whole texts, in nats, and their tokens."""
+
+    pll: Floats
+    pll_l2r: Floats
+    tokens: Floats
+
+    def perplexity(self, likelihood: Floats) -> Ratio:
+        """Return exp(-sum of likelihoods / sum of tokens); raises LeftOut where no text was scored."""
+        if not len(likelihood):
+            raise LeftOut("no text was scored as a whole; set pseudo_perplexity to true in evaluation_config")
+        return Ratio(-likelihood, self.tokens, np.exp)
+
+
+@metric("accuracy@1", "share", "higher", headline=True)
+def accuracy_at_1(masks: Masks) -> Ratio:
+    """Share of masks whose word is the model's best one, both as the model normalizes them (an uncased one: no case).
+
+    Source: precision at one (P@1) of F. Petroni et al. (2019), "Language Models as Knowledge Bases?",
+    https://aclanthology.org/D19-1250.
+    """
+    return Ratio(masks.judged.found)
+
+
+@metric("accuracy@5", "share", "higher", headline=True)
+def accuracy_at_5(masks: Masks) -> Ratio:
+    """Share of masks whose word is among the model's five best, as the model normalizes it.
+
+    Source: precision at k (P@k) of F. Petroni et al. (2019), "Language Models as Knowledge Bases?",
+    https://aclanthology.org/D19-1250.
+    """
+    return Ratio(masks.judged.among_five)
+
+
+@metric("mean_reciprocal_rank", "number", "higher", headline=True)
+def mean_reciprocal_rank(masks: Masks) -> Ratio:
+    """Mean of one divided by the masked word's rank in the whole vocabulary; a word of several pieces counts as zero.
+
+    Source: E. M. Voorhees (1999), "The TREC-8 Question Answering Track Report".
+    """
+    return Ratio(masks.judged.reciprocal_rank)
+
+
+@metric("mean_nll", "nats", "lower")
+def mean_nll(masks: Masks) -> Ratio:
+    """Mean negative natural logarithm of the masked word's probability; of several pieces, the product of theirs.
+
+    Source: the loss of J. Devlin et al. (2019), "BERT", https://aclanthology.org/N19-1423.
+    """
+    return Ratio(masks.judged.nll)
+
+
+@metric("perplexity", "perplexity", "lower", headline=True)
+def perplexity(masks: Masks) -> Ratio:
+    """Perplexity of the masked words: e to the power of their mean negative log-likelihood.
+
+    Source: F. Jelinek et al. (1977), "Perplexity - a measure of the difficulty of speech recognition tasks".
+    """
+    return Ratio(masks.judged.nll, finish=np.exp)
+
+
+@metric("expected_calibration_error", "share", "lower", headline=True)
+def expected_calibration_error(masks: Masks) -> CalibrationError:
+    """Mean gap between the best word's probability and how often it is right, over bins of equal width.
+
+    Source: M. P. Naeini et al. (2015), "Obtaining Well Calibrated Probabilities Using Bayesian Binning"; C. Guo et al.
+    (2017), "On Calibration of Modern Neural Networks", https://proceedings.mlr.press/v70/guo17a.html.
+    """
+    return CalibrationError(masks.judged.best_probability, masks.judged.found, masks.bins)
+
+
+@metric("exact_accuracy@1", "share", "higher")
+def exact_accuracy_at_1(masks: Masks) -> Ratio:
+    """Share of masks whose word is the model's best one, letter by letter as it is spelled in the data.
+
+    Source: accuracy@1, without the model's normalization.
+    """
+    return Ratio(masks.exact)
+
+
+@metric("exact_accuracy@5", "share", "higher")
+def exact_accuracy_at_5(masks: Masks) -> Ratio:
+    """Share of masks whose word is among the model's five best, letter by letter as it is spelled in the data.
+
+    Source: accuracy@5, without the model's normalization.
+    """
+    if (masks.exact_five < 0).any():
+        raise LeftOut("takes the five best words of each mask in 'top' of the predictions; set top_k to 5 or more")
+    return Ratio(masks.exact_five)
+
+
+@metric("one_piece_accuracy@1", "share", "higher")
+def one_piece_accuracy_at_1(masks: Masks) -> Ratio:
+    """Share of masks whose word is the model's best one, of the words that are one piece of its vocabulary.
+
+    Source: accuracy@1.
+    """
+    return Ratio(masks.judged.found, masks.of_pieces(several=False))
+
+
+@metric("one_piece_accuracy@5", "share", "higher")
+def one_piece_accuracy_at_5(masks: Masks) -> Ratio:
+    """Share of masks whose word is among the model's five best, of the words that are one piece of its vocabulary.
+
+    Source: accuracy@5.
+    """
+    return Ratio(masks.judged.among_five, masks.of_pieces(several=False))
+
+
+@metric("one_piece_mean_reciprocal_rank", "number", "higher")
+def one_piece_mean_reciprocal_rank(masks: Masks) -> Ratio:
+    """Mean of one divided by the masked word's rank, of the words that are one piece of the vocabulary.
+
+    Source: mean_reciprocal_rank.
+    """
+    return Ratio(masks.judged.reciprocal_rank, masks.of_pieces(several=False))
+
+
+@metric("one_piece_mean_nll", "nats", "lower")
+def one_piece_mean_nll(masks: Masks) -> Ratio:
+    """Mean negative log-likelihood of the masked words that are one piece of the vocabulary.
+
+    Source: mean_nll.
+    """
+    return Ratio(masks.judged.nll, masks.of_pieces(several=False))
+
+
+@metric("several_pieces_mean_nll", "nats", "lower")
+def several_pieces_mean_nll(masks: Masks) -> Ratio:
+    """Mean negative log-likelihood of the masked words of several pieces: minus the sum of their pieces' logarithms.
+
+    Source: mean_nll; the pieces left to right, with as many masks as there are pieces left.
+    """
+    return Ratio(masks.judged.nll, masks.of_pieces(several=True))
+
+
+@metric("pseudo_perplexity", "perplexity", "lower", headline=True)
+def pseudo_perplexity(texts: Texts) -> Ratio:
+    """Perplexity of whole texts, each token scored from all others: e to minus the log-likelihoods' sum by tokens.
+
+    Source: J. Salazar et al. (2020), "Masked Language Model Scoring", https://aclanthology.org/2020.acl-main.240.
+    """
+    return texts.perplexity(texts.pll)
+
+
+@metric("pseudo_perplexity_l2r", "perplexity", "lower", headline=True)
+def pseudo_perplexity_l2r(texts: Texts) -> Ratio:
+    """Pseudo-perplexity with the later pieces of the same word hidden too, so that they do not give the word away.
+
+    Source: C. Kauf, A. Ivanova (2023), "A Better Way to Do Masked Language Model Scoring",
+    https://aclanthology.org/2023.acl-short.80.
+    """
+    return texts.perplexity(texts.pll_l2r)
+
+
+METRICS = (
+    accuracy_at_1,
+    accuracy_at_5,
+    mean_reciprocal_rank,
+    mean_nll,
+    perplexity,
+    expected_calibration_error,
+    exact_accuracy_at_1,
+    exact_accuracy_at_5,
+    one_piece_accuracy_at_1,
+    one_piece_accuracy_at_5,
+    one_piece_mean_reciprocal_rank,
+    one_piece_mean_nll,
+    several_pieces_mean_nll,
+)
+PSEUDO_METRICS = (pseudo_perplexity, pseudo_perplexity_l2r)

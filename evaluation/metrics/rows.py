@@ -1,0 +1,138 @@
+"""The rows that metrics are computed of, one at a time, and what comes out in the end."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluation.config import EvaluationConfig
+from evaluation.metrics.bootstrap import Estimate, Ratio, Statistic, estimates
+from evaluation.metrics.definition import LeftOut, Metric
+from evaluation.metrics.slices import Bands
+
+Part = Literal["ground_truth", "prediction", "prediction_probabilities"]
+
+ROUNDING = 1e-5
+"""How far a probability may be out of range: float32 sums to one only about."""
+
+SHOWN = 80
+"""Characters of a value in a message."""
+
+PUBLIC_FORM = "takes prediction_probabilities, which were not given"
+
+
+class RowError(ValueError):
+    """A row cannot be used; `part` is the file at fault, and the message says what was expected and found in it."""
+
+    def __init__(self, part: Part, message: str) -> None:
+        """Keep the part beside the message."""
+        super().__init__(message)
+        self.part = part
+
+
+class Row(NamedTuple):
+    """A row of the three files: what is true, what was predicted, and the whole lines; `line` is that of the data."""
+
+    line: int
+    truth: Any
+    predicted: Any
+    prediction: Mapping[str, Any]
+    probabilities: Mapping[str, Any] | None
+
+
+@dataclass
+class Figures:
+    """What was found, as metrics.json has it; `left_out` names what could not be computed, and why."""
+
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    slices: list[dict[str, Any]] = field(default_factory=list)
+    plots: dict[str, Any] = field(default_factory=dict)
+    examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    left_out: list[dict[str, str]] = field(default_factory=list)
+    data: dict[str, int] = field(default_factory=dict)
+
+    def add(self, metric: Metric, estimate: Estimate) -> None:
+        """Add a metric, where its value is a number that JSON can hold."""
+        if math.isfinite(estimate.value):
+            self.metrics.append(metric.described(*estimate))
+        else:
+            self.leave_out(metric.name, "is larger than a number can be")
+
+    def add_slice(self, by: str, name: str, metric: str, estimate: Estimate) -> None:
+        """Add a slice."""
+        place = {"by": by, "name": name, "metric": metric}
+        self.slices.append({**place, **estimate._asdict()})
+
+    def leave_out(self, name: str, reason: str) -> None:
+        """Say that a metric or a slice is not there."""
+        self.left_out.append({"name": name, "reason": reason})
+
+
+class Task(Protocol):
+    """The metrics of a task: rows are added one at a time, and only numbers and a few examples of them are kept."""
+
+    def add(self, row: Row) -> None:
+        """Count a row; raises RowError."""
+
+    def figures(self) -> Figures:
+        """Return what was found; there must have been a row."""
+
+
+class Cut(NamedTuple):
+    """A kind of slice: the band of each row, and the figure to tell of each band by its values."""
+
+    bands: Bands
+    band_of: npt.NDArray[np.integer]
+    metric: Metric
+    values: npt.NDArray[Any]
+
+
+def measure(
+    found: Figures,
+    metrics: Iterable[Metric],
+    cuts: Sequence[Cut],
+    table: Any,  # noqa: ANN401 - each task's own, which its metrics take
+    config: EvaluationConfig,
+    starts: npt.NDArray[np.int64],
+) -> None:
+    """Add to `found` the metrics of a task's table and its slices, all from the same draws of rows."""
+    there: list[tuple[Metric, Statistic | Estimate]] = []
+    for metric in metrics:
+        try:
+            there.append((metric, metric.figure(table)))
+        except LeftOut as exc:
+            found.leave_out(metric.name, str(exc))
+    pieces = [(cut, name, Ratio(cut.values, inside)) for cut in cuts for name, inside in cut.bands.split(cut.band_of)]
+    summed = [figure for _, figure in there if not isinstance(figure, Estimate)]
+    computed = iter(estimates([*summed, *(ratio for _, _, ratio in pieces)], config, starts))
+    for metric, figure in there:
+        found.add(metric, figure if isinstance(figure, Estimate) else next(computed))
+    for cut, name, _ in pieces:
+        found.add_slice(cut.bands.by, name, cut.metric.name, next(computed))
+
+
+def number(part: Part, row: Mapping[str, Any], key: str, least: float = 0.0, most: float = 1.0) -> float:
+    """Return a number of a line; raises RowError where it is none, or out of range but for rounding."""
+    value = row.get(key)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or not least - ROUNDING <= value <= most + ROUNDING:
+        raise RowError(part, f"expected {key!r} to be a number from {least:g} to {most:g}, found {shown(value)}")
+    return min(max(float(value), least), most)
+
+
+def shown(value: object) -> str:
+    """Return a value for a message, shortened where it is long."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
+
+def histogram(name: str, values: npt.NDArray[Any], bins: int = 10) -> dict[str, Any]:
+    """Return how many of the values, from 0 to 1, are in each of the bins of equal width."""
+    counts, edges = np.histogram(values, bins=bins, range=(0, 1))
+    return {"name": name, "edges": edges.tolist(), "counts": counts.tolist()}

@@ -1,0 +1,125 @@
+"""Pseudo-log-likelihoods: how likely a masked-language model finds whole texts, on the engine that serves it.
+
+pseudo_log_likelihoods(model, ["Paris is big."]) -> [Pll(pll=-9.1, pll_l2r=-9.1, tokens=4, words=4)]
+
+Each token is masked in turn and scored from all the others; the natural logarithms are summed.
+
+- pll is the original: J. Salazar, D. Liang, T. Q. Nguyen, K. Kirchhoff (2020), "Masked Language Model Scoring",
+  https://aclanthology.org/2020.acl-main.240
+- pll_l2r masks the later pieces of the same word too, within-word left-to-right. The original gives away a rare word:
+  once `##oon` is seen, `bass` is easy. C. Kauf, A. Ivanova (2023), "A Better Way to Do Masked Language Model Scoring",
+  https://aclanthology.org/2023.acl-short.80
+
+A text of T tokens in W words takes 2 T - W passages through the model: the last piece of a word is scored once for both.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from evaluation.metrics.masked_words import LEAST
+from serving.fill_mask import FillMask
+from serving.tokenizer import MaskTokenizer, Passage
+
+CHUNK = 1024
+"""Passages handed to the engine at once: enough to fill its batches, and few enough to hold in memory."""
+
+
+@dataclass(frozen=True)
+class Pll:
+    """Natural-log pseudo-log-likelihoods of a text, and how many tokens and words (of the tokenizer) it has."""
+
+    pll: float
+    pll_l2r: float
+    tokens: int
+    words: int
+
+
+class UnscorableText(ValueError):
+    """A text has no pseudo-log-likelihood; `index` is its place among the texts."""
+
+    def __init__(self, message: str, index: int) -> None:
+        """Keep the index beside the message."""
+        super().__init__(message)
+        self.index = index
+
+
+class _Query(NamedTuple):
+    """A token to score: of which text, at which place, and up to where (exclusive) its word is masked."""
+
+    text: int
+    token: int
+    end: int
+    original: bool
+    within_word: bool
+
+
+def pseudo_log_likelihoods(
+    model: FillMask, texts: Sequence[str], row_name: Callable[[int], str] = "row {}".format
+) -> list[Pll]:
+    """Return the pseudo-log-likelihoods of each text.
+
+    Raises UnscorableText for the first text for which `why_unscorable` has a reason; `row_name` names it in the message.
+    """
+    encoded = [text.ids for text in model.tokenizer.encode(texts)]
+    for index, ids in enumerate(encoded):
+        reason = _why_unscorable(model.tokenizer, ids)
+        if reason:
+            raise UnscorableText(f"{row_name(index)}: {reason}", index)
+    words = [_words(model.tokenizer, ids) for ids in encoded]
+    original, within_word = [0.0] * len(texts), [0.0] * len(texts)
+    queries = _queries(words)
+    while chunk := list(itertools.islice(queries, CHUNK)):
+        scores = model.engine.run([_passage(model.tokenizer, encoded[query.text], query) for query in chunk])
+        for query, (mask,) in zip(chunk, scores, strict=True):
+            logarithm = math.log(max(mask.target_scores[0], LEAST))
+            original[query.text] += logarithm * query.original
+            within_word[query.text] += logarithm * query.within_word
+    return list(map(Pll, original, within_word, map(len, encoded), map(len, words)))
+
+
+def why_unscorable(model: FillMask, texts: Sequence[str]) -> list[str | None]:
+    """Return for each text why it has no pseudo-log-likelihood, None where it has one.
+
+    A text without a token or with a mask has none; one longer than the model would need windows, in which the same
+    token is scored from less.
+    """
+    return [_why_unscorable(model.tokenizer, text.ids) for text in model.tokenizer.encode(texts)]
+
+
+def _why_unscorable(tokenizer: MaskTokenizer, ids: Sequence[int]) -> str | None:
+    if not ids:
+        return "expected a text with a word, found no token in it; leave it out"
+    if tokenizer.mask_id in ids:
+        return f"expected a whole text, found {tokenizer.mask_token} in it; fill it in"
+    if len(ids) > tokenizer.window:
+        return f"expected at most {tokenizer.window} tokens, found {len(ids)}; cut the text into sentences"
+    return None
+
+
+def _words(tokenizer: MaskTokenizer, ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Return (start, end) of each word among the ids: in a WordPiece vocabulary ## starts what goes on a word."""
+    goes_on = [tokenizer.token(token_id).startswith("##") for token_id in ids]
+    starts = [index for index in range(len(ids)) if index == 0 or not goes_on[index]]
+    return list(itertools.pairwise([*starts, len(ids)]))
+
+
+def _queries(words: Sequence[Sequence[tuple[int, int]]]) -> Iterator[_Query]:
+    """Yield what is to be scored, the shortest texts first, so that those of like length are neighbors."""
+    for text in sorted(range(len(words)), key=lambda index: words[index][-1][1]):
+        for start, end in words[text]:
+            for token in range(start, end):
+                last = token + 1 == end
+                yield _Query(text, token, token + 1, original=True, within_word=last)
+                if not last:
+                    yield _Query(text, token, end, original=False, within_word=True)
+
+
+def _passage(tokenizer: MaskTokenizer, ids: Sequence[int], query: _Query) -> Passage:
+    hidden = [tokenizer.mask_id] * (query.end - query.token)
+    framed = [tokenizer.cls_id, *ids[: query.token], *hidden, *ids[query.end :], tokenizer.sep_id]
+    return Passage(framed, [query.token + 1], [ids[query.token]])

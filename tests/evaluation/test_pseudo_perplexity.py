@@ -1,0 +1,102 @@
+"""Pseudo-log-likelihoods are those of a plain loop over transformers, both as first published and within words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+from evaluation import pseudo_perplexity
+from evaluation.pseudo_perplexity import Pll, UnscorableText, pseudo_log_likelihoods, why_unscorable
+from serving.fill_mask import FillMask
+
+
+def plain_loop(folder: Path, text: str) -> Pll:
+    """Score one token after another, each from a row of its own."""
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForMaskedLM.from_pretrained(folder).eval()
+    encoding = tokenizer(text, return_tensors="pt")
+    ids, words = encoding.input_ids[0], encoding.word_ids()
+    sums = {"original": 0.0, "within_word": 0.0}
+    tokens = [index for index, word in enumerate(words) if word is not None]
+    for index in tokens:
+        for variant in sums:
+            masked = ids.clone()
+            masked[index] = tokenizer.mask_token_id
+            if variant == "within_word":
+                for other in tokens:
+                    if other > index and words[other] == words[index]:
+                        masked[other] = tokenizer.mask_token_id
+            with torch.no_grad():
+                logits = model(masked[None], attention_mask=torch.ones_like(masked)[None]).logits[0, index]
+            sums[variant] += torch.log_softmax(logits.double(), -1)[ids[index]].item()
+    return Pll(*sums.values(), len(tokens), len({words[index] for index in tokens}))
+
+
+@pytest.fixture(scope="module", params=["bert", "distilbert", "cased"])
+def folder(request: pytest.FixtureRequest, make_checkpoint: Callable[..., Path]) -> Path:
+    if request.param == "cased":
+        return make_checkpoint(lowercase=False, initializer_range=0.3)
+    return make_checkpoint(architecture=request.param, initializer_range=0.3)
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> FillMask:
+    return FillMask.load(folder, precision="fp32")
+
+
+TEXTS = [
+    "The cat sat on the red mat.",
+    "sat",
+    "looked at moon number 1234",
+    "The Dog, the mouse's 97531 garden; roof-chair?",
+    "☃ and cat",
+]
+
+
+def test_both_variants_are_those_of_a_plain_loop(
+    folder: Path, model: FillMask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pseudo_perplexity, "CHUNK", 7)  # so that texts are split between chunks
+    expected = [plain_loop(folder, text) for text in TEXTS]
+    found = pseudo_log_likelihoods(model, TEXTS)
+    assert [pll.pll for pll in found] == pytest.approx([pll.pll for pll in expected], abs=1e-4)
+    assert [pll.pll_l2r for pll in found] == pytest.approx([pll.pll_l2r for pll in expected], abs=1e-4)
+    assert [(pll.tokens, pll.words) for pll in found] == [(pll.tokens, pll.words) for pll in expected]
+    assert found[2].tokens > found[2].words  # of several pieces, or the variants could not differ
+    assert abs(found[2].pll - found[2].pll_l2r) > 0.01
+
+
+def test_a_text_scores_the_same_alone_and_among_others(model: FillMask) -> None:
+    together = pseudo_log_likelihoods(model, TEXTS)
+    for text, found in zip(TEXTS, together, strict=True):
+        (alone,) = pseudo_log_likelihoods(model, [text])
+        assert (alone.pll, alone.pll_l2r) == pytest.approx((found.pll, found.pll_l2r), abs=1e-4)
+
+
+def test_no_texts_have_no_likelihoods(model: FillMask) -> None:
+    assert pseudo_log_likelihoods(model, []) == []
+
+
+def test_a_text_that_cannot_be_scored_is_named(model: FillMask) -> None:
+    long = "cat " * 31
+    reasons = why_unscorable(model, ["a cat", long, " ", "a [MASK] sat"])
+    assert reasons[0] is None
+    assert reasons[1] is not None
+    assert reasons[1].startswith("expected at most 30 tokens, found ")
+    assert reasons[2] == "expected a text with a word, found no token in it; leave it out"
+    assert reasons[3] == "expected a whole text, found [MASK] in it; fill it in"
+    with pytest.raises(
+        UnscorableText, match="^line 12: expected at most 30 tokens, found .*; cut the text into"
+    ) as told:
+        pseudo_log_likelihoods(model, ["a cat", long], row_name=lambda index: f"line {11 + index}")
+    assert told.value.index == 1
+
+
+def test_a_probability_that_is_rounded_to_zero_is_no_impossibility(make_checkpoint: Callable[..., Path]) -> None:
+    model = FillMask.load(make_checkpoint(initializer_range=40.0), precision="fp32")
+    (found,) = pseudo_log_likelihoods(model, ["The cat sat"])
+    assert -104 * found.tokens < found.pll < -100
