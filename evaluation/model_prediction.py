@@ -48,8 +48,8 @@ CHUNK_CHARACTERS = 1 << 19
 DEVICES = {"auto": "auto", "cpu": "cpu", "gpu": "cuda"}
 """The component's device -> that of serving's settings."""
 
-GPU_ROWS, GPU_TOKENS = 256, 16384
-"""What a GPU gets at once, rows where no batch_size is set: no more than its memory is sure to hold, and not tuned."""
+GPU_TOKENS = 16384
+"""Padded tokens that a GPU gets at once, as the settings' default suits CPUs. It is safe for its memory, and not tuned."""
 
 UNLIMITED = 2**62
 """Limits on a request guard a server; a file of test data is its owner's."""
@@ -109,6 +109,8 @@ def load(folder: Path, task: Task, columns: Columns, settings: Settings, config:
     choice = choose(settings.precision, settings.engine, opened.config, settings.device)
     # From here on it is settled, so that it is chosen, and told, once.
     chosen = replace(settings, precision=choice.precision, engine=choice.backend, device=choice.device)
+    if choice.device == "cuda":
+        chosen = replace(chosen, batch_tokens=max(GPU_TOKENS, settings.batch_tokens))
     if task == "fill-mask":
         likelihoods = _likelihoods(folder, chosen) if config.pseudo_perplexity else None
         predictor: Predictor = FillMaskPredictor.open(
@@ -144,8 +146,6 @@ def settings_for(device: str, precision: str, batch_size: int | None) -> Setting
         max_passages=UNLIMITED,
         max_answer_bytes=UNLIMITED,
     )
-    if DEVICES[device] == "cuda":  # the defaults suit CPUs
-        settings = replace(settings, batch_rows=GPU_ROWS, batch_tokens=GPU_TOKENS)
     return replace(settings, batch_rows=batch_size) if batch_size else settings
 
 
