@@ -1,4 +1,4 @@
-"""Predict test data with a model: the command of the component model_prediction.
+r"""Predict test data with a model: the command of the component model_prediction.
 
     python -m evaluation.model_prediction --task fill-mask --test-data cloze.jsonl --model model/embedded \
         --predictions predictions.jsonl --prediction-probabilities probabilities.jsonl \
@@ -16,43 +16,27 @@ import itertools
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from evaluation.config import ConfigError, EvaluationConfig, read_config
+from evaluation.config import ConfigError, read_config
 from evaluation.outputs import Outputs
-from evaluation.prediction import Columns, OptionError, Predicted, Predictor, columns_of
-from evaluation.prediction_fill_mask import FillMaskPredictor, Pll, PseudoLikelihoods
-from evaluation.prediction_question_answering import QuestionAnsweringPredictor
-from evaluation.prediction_text_classification import TextClassificationPredictor
+from evaluation.prediction import OptionError, Predicted, Predictor, columns_of
+from evaluation.prediction_model import DEVICES, Loaded, load, settings_for
 from evaluation.rows import Reject, Row, TableError
 from evaluation.table import open_table
-from serving.backend import Choice, choose
-from serving.checkpoint import read_task
 from serving.errors import ModelFolderError, RequestError
-from serving.fill_mask import FillMask
-from serving.loading import OpenFolder, open_folder
-from serving.model_folder import find_checkpoint
-from serving.settings import PRECISIONS, Settings, SettingsError
+from serving.settings import PRECISIONS, SettingsError
 from serving.tasks import Task
 
 CHUNK_ROWS = 4096
 CHUNK_CHARACTERS = 1 << 19
 """What is in memory at once: enough rows to find batches of like length, and about a minute of a large model's work."""
-
-DEVICES = {"auto": "auto", "cpu": "cpu", "gpu": "cuda"}
-"""The component's device -> that of serving's settings."""
-
-GPU_TOKENS = 16384
-"""Padded tokens that a GPU gets at once, as the settings' default suits CPUs. It is safe for its memory, and not tuned."""
-
-UNLIMITED = 2**62
-"""Limits on a request guard a server; a file of test data is its owner's."""
 
 SHOWN = 5
 """Reasons that are told on the terminal; the file of rejects has all."""
@@ -62,27 +46,6 @@ OUTPUTS = ("predictions", "prediction_probabilities", "ground_truth", "performan
 
 class NothingPredicted(Exception):
     """There was no row, or not one that could be used; the message has the first reasons."""
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A model that is ready to predict, and what runs it."""
-
-    predictor: Predictor
-    folder: OpenFolder
-    choice: Choice
-    settings: Settings
-
-    @property
-    def described(self) -> dict[str, Any]:
-        """What the summary says of the model."""
-        return {
-            "model": self.folder.parts.name,
-            "model_type": self.folder.json.get("model_type", "bert"),
-            "precision": self.choice.precision,
-            "engine": self.choice.backend,
-            "device": "gpu" if self.choice.device == "cuda" else "cpu",
-        }
 
 
 @dataclass
@@ -98,55 +61,6 @@ class Counts:
     def rejected(self) -> int:
         """Rows that could not be used."""
         return self.read - self.predicted
-
-
-def load(folder: Path, task: Task, columns: Columns, settings: Settings, config: EvaluationConfig) -> Loaded:
-    """Load a model folder for a task; raises ModelFolderError where it cannot be served or is of another task."""
-    found = read_task(find_checkpoint(folder).checkpoint)
-    if found != task:
-        raise ModelFolderError(f"{folder}: expected a model for {task}, found one for {found}; set task to {found}")
-    opened = open_folder(folder, task)
-    choice = choose(settings.precision, settings.engine, opened.config, settings.device)
-    # From here on it is settled, so that it is chosen, and told, once.
-    chosen = replace(settings, precision=choice.precision, engine=choice.backend, device=choice.device)
-    if choice.device == "cuda":
-        chosen = replace(chosen, batch_tokens=max(GPU_TOKENS, settings.batch_tokens))
-    if task == "fill-mask":
-        likelihoods = _likelihoods(folder, chosen) if config.pseudo_perplexity else None
-        predictor: Predictor = FillMaskPredictor.open(
-            opened, chosen, columns, config.top_k, likelihoods, config.pseudo_perplexity_rows
-        )
-    elif task == "text-classification":
-        predictor = TextClassificationPredictor.open(folder, chosen, columns)
-    else:
-        predictor = QuestionAnsweringPredictor.open(folder, chosen, columns)
-    return Loaded(predictor, opened, choice, chosen)
-
-
-def _likelihoods(folder: Path, settings: Settings) -> PseudoLikelihoods:
-    from evaluation.pseudo_perplexity import pseudo_log_likelihoods, why_unscorable
-
-    model = FillMask.load(folder, settings=settings)
-
-    def likelihoods(texts: Sequence[str]) -> list[Pll | None]:
-        scored = [reason is None for reason in why_unscorable(model, texts)]
-        found = iter(pseudo_log_likelihoods(model, list(itertools.compress(texts, scored))))
-        return [next(found) if can_be else None for can_be in scored]
-
-    return likelihoods
-
-
-def settings_for(device: str, precision: str, batch_size: int | None) -> Settings:
-    """Return serving's settings, from its environment variables, for a run without limits; raises SettingsError."""
-    settings = replace(
-        Settings.from_env(),
-        device=DEVICES[device],
-        precision=precision,
-        max_masks=UNLIMITED,
-        max_passages=UNLIMITED,
-        max_answer_bytes=UNLIMITED,
-    )
-    return replace(settings, batch_rows=batch_size) if batch_size else settings
 
 
 def chunks(rows: Iterable[Row | Reject]) -> Iterator[list[Row | Reject]]:
@@ -234,7 +148,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def summarize(task: Task, loaded: Loaded, counts: Counts) -> dict[str, Any]:
-    """Return the last line of performance_metadata; its seconds are those of predicting and writing."""
+    """Return the last line of performance_metadata.
+
+    Its seconds are those of predicting and writing; what the likelihoods of whole texts took stands beside them.
+    """
+    likelihoods = loaded.predictor.likelihood_seconds
+    seconds = counts.seconds - likelihoods
     return {
         "summary": True,
         "task": task,
@@ -242,9 +161,10 @@ def summarize(task: Task, loaded: Loaded, counts: Counts) -> dict[str, Any]:
         "rows_read": counts.read,
         "rows_predicted": counts.predicted,
         "rows_rejected": counts.rejected,
-        "seconds": round(counts.seconds, 3),
-        "rows_per_second": round(counts.read / counts.seconds, 1),
+        "seconds": round(seconds, 3),
+        "rows_per_second": round(counts.read / seconds, 1),
         loaded.predictor.long_name: loaded.predictor.long_rows,
+        **({"likelihood_seconds": round(likelihoods, 3)} if likelihoods else {}),
     }
 
 

@@ -27,11 +27,12 @@ class Predictor(Protocol):
     """A model of one task, and how its rows are read and its answers written.
 
     `long_rows` counts the rows so far that were longer than the model, and `long_name` says what became of them:
-    windowed_rows or truncated_rows.
+    windowed_rows or truncated_rows. `likelihood_seconds` went into scoring whole texts, beside predicting.
     """
 
     long_name: str
     long_rows: int
+    likelihood_seconds: float
 
     def predict(self, rows: Sequence[Row]) -> list[Predicted | Reject]:
         """Return what is said of each row, in their order; a row that cannot be used is a Reject."""

@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import math
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
@@ -67,6 +68,7 @@ class FillMaskPredictor:
     ) -> None:
         """Put the parts together; the first `likelihood_rows` rows get their text's likelihood too."""
         self.long_rows = 0
+        self.likelihood_seconds = 0.0
         self._tokenizer = tokenizer
         self._engine = engine
         self._text, self._label = columns.inputs[0], columns.label
@@ -176,7 +178,10 @@ class FillMaskPredictor:
         self._likelihood_rows -= len(wanted)
         if self._likelihoods is None or not wanted:
             return iter(())
-        return iter(self._likelihoods([filled(row.text, row.encoded.spans, row.labels) for row in wanted]))
+        start = time.perf_counter()
+        found = self._likelihoods([filled(row.text, row.encoded.spans, row.labels) for row in wanted])
+        self.likelihood_seconds += time.perf_counter() - start
+        return iter(found)
 
 
 def filled(text: str, spans: Sequence[tuple[int, int]], words: Sequence[str]) -> str:

@@ -22,6 +22,7 @@ class QuestionAnsweringPredictor:
     def __init__(self, model: QuestionAnswering, columns: Columns) -> None:
         """Take a model and the columns."""
         self.long_rows = 0
+        self.likelihood_seconds = 0.0
         self._model = model
         self._columns = columns
 

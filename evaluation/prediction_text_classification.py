@@ -28,6 +28,7 @@ class TextClassificationPredictor:
                 "expected a classifier, found problem_type regression in config.json, which is not evaluated"
             )
         self.long_rows = 0
+        self.likelihood_seconds = 0.0
         self._model = model
         self._columns = columns
         self._names = frozenset(model.labels.names)
