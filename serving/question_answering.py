@@ -134,14 +134,39 @@ class QuestionAnswering:
         answers.windowed = sum(len(of_row) > 1 for of_row in windows)
         return answers
 
-    def _windows(
-        self, questions: list[Tokens], contexts: list[Tokens], options: Options, row_name: Callable[[int], str]
-    ) -> list[list[Window]]:
+    def refusals(
+        self,
+        questions: Sequence[tuple[str, str]],
+        options: Options = Options(),  # noqa: B008 - frozen
+        row_name: Callable[[int], str] = "row {}".format,
+    ) -> dict[int, BadRequest]:
+        """Return why `answer` would refuse each row by itself, by its index; the rows that are not in it, it answers.
+
+        Where it raises, this tells a caller with many rows which to leave out. Raises what does not depend on the rows.
+        """
+        length, stride = self._window_size(options)
+        asked = self.tokenizer.encode([question for question, _ in questions])
+        contexts = self.tokenizer.encode([context for _, context in questions])
+        refused = {}
+        for index, (question, context) in enumerate(zip(asked, contexts, strict=True)):
+            try:
+                _starts(question, context, length, stride, row_name(index), index)
+            except BadRequest as exc:
+                refused[index] = exc
+        return refused
+
+    def _window_size(self, options: Options) -> tuple[int, int]:
+        """Return the tokens of a window, and how many of them two share."""
         longest = self.tokenizer.max_length
         length = options.max_seq_len or min(MAX_SEQ_LEN, longest)
         if length > longest:
             raise BadRequest("invalid_parameter", f"expected max_seq_len to be at most {longest}, found {length}")
-        stride = min(DOC_STRIDE, length // 2) if options.doc_stride is None else options.doc_stride
+        return length, min(DOC_STRIDE, length // 2) if options.doc_stride is None else options.doc_stride
+
+    def _windows(
+        self, questions: list[Tokens], contexts: list[Tokens], options: Options, row_name: Callable[[int], str]
+    ) -> list[list[Window]]:
+        length, stride = self._window_size(options)
         starts = [
             _starts(question, context, length, stride, row_name(index), index)
             for index, (question, context) in enumerate(zip(questions, contexts, strict=True))

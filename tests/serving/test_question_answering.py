@@ -246,3 +246,23 @@ def test_int8_finds_answers_as_good_as_fp32s(sharp_reader: Path, lines: list[str
 
 def test_nothing_asked_is_nothing_answered(model: QuestionAnswering) -> None:
     assert model.answer([]) == []
+
+
+def test_refusals_are_what_answer_raises_for_each_row_alone(model: QuestionAnswering) -> None:
+    rows = [(WHO, CONTEXT), ("", CONTEXT), (WHO, ""), ("who " * 40, CONTEXT), (WHO, LONG)]
+    refused = model.refusals(rows, row_name="input {}".format)
+    for index, row in enumerate(rows):
+        if index in refused:
+            with pytest.raises(BadRequest) as raised:
+                model.answer([row], row_name=lambda _, index=index: f"input {index}")
+            found = refused[index]
+            assert (found.code, str(found), found.index) == (raised.value.code, str(raised.value), index)
+        else:
+            assert model.answer([row])[0]
+    assert {index: error.code for index, error in refused.items()} == {
+        1: "empty_question",
+        2: "empty_context",
+        3: "question_too_long",
+    }
+    with pytest.raises(BadRequest, match="expected max_seq_len to be at most 32"):
+        model.refusals(rows, Options(max_seq_len=64))

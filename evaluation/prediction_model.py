@@ -1,0 +1,102 @@
+"""Load a model folder to predict with: on which device, in which precision, and without a server's limits."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from evaluation.config import EvaluationConfig
+from evaluation.prediction import Columns, Predictor
+from evaluation.prediction_fill_mask import FillMaskPredictor, Pll, PseudoLikelihoods
+from evaluation.prediction_question_answering import QuestionAnsweringPredictor
+from evaluation.prediction_text_classification import TextClassificationPredictor
+from serving.backend import Choice, choose
+from serving.checkpoint import read_task
+from serving.errors import ModelFolderError
+from serving.fill_mask import FillMask
+from serving.loading import OpenFolder, open_folder
+from serving.model_folder import find_checkpoint
+from serving.settings import Settings
+from serving.tasks import Task
+
+DEVICES = {"auto": "auto", "cpu": "cpu", "gpu": "cuda"}
+"""The component's device -> that of serving's settings."""
+
+GPU_TOKENS = 16384
+"""Padded tokens that a GPU gets at once, as the settings' default suits CPUs. It is safe for its memory, and not tuned."""
+
+UNLIMITED = 2**62
+"""Limits on a request guard a server; a file of test data is its owner's."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model that is ready to predict, and what runs it."""
+
+    predictor: Predictor
+    folder: OpenFolder
+    choice: Choice
+    settings: Settings
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """What the summary says of the model."""
+        return {
+            "model": self.folder.parts.name,
+            "model_type": self.folder.json.get("model_type", "bert"),
+            "precision": self.choice.precision,
+            "engine": self.choice.backend,
+            "device": "gpu" if self.choice.device == "cuda" else "cpu",
+        }
+
+
+def load(folder: Path, task: Task, columns: Columns, settings: Settings, config: EvaluationConfig) -> Loaded:
+    """Load a model folder for a task; raises ModelFolderError where it cannot be served or is of another task."""
+    found = read_task(find_checkpoint(folder).checkpoint)
+    if found != task:
+        raise ModelFolderError(f"{folder}: expected a model for {task}, found one for {found}; set task to {found}")
+    opened = open_folder(folder, task)
+    choice = choose(settings.precision, settings.engine, opened.config, settings.device)
+    # From here on it is settled, so that it is chosen, and told, once.
+    chosen = replace(settings, precision=choice.precision, engine=choice.backend, device=choice.device)
+    if choice.device == "cuda":
+        chosen = replace(chosen, batch_tokens=max(GPU_TOKENS, settings.batch_tokens))
+    if task == "fill-mask":
+        likelihoods = _likelihoods(folder, chosen) if config.pseudo_perplexity else None
+        predictor: Predictor = FillMaskPredictor.open(
+            opened, chosen, columns, config.top_k, likelihoods, config.pseudo_perplexity_rows
+        )
+    elif task == "text-classification":
+        predictor = TextClassificationPredictor.open(folder, chosen, columns)
+    else:
+        predictor = QuestionAnsweringPredictor.open(folder, chosen, columns)
+    return Loaded(predictor, opened, choice, chosen)
+
+
+def _likelihoods(folder: Path, settings: Settings) -> PseudoLikelihoods:
+    from evaluation.pseudo_perplexity import pseudo_log_likelihoods, why_unscorable
+
+    model = FillMask.load(folder, settings=settings)
+
+    def likelihoods(texts: Sequence[str]) -> list[Pll | None]:
+        scored = [reason is None for reason in why_unscorable(model, texts)]
+        found = iter(pseudo_log_likelihoods(model, list(itertools.compress(texts, scored))))
+        return [next(found) if can_be else None for can_be in scored]
+
+    return likelihoods
+
+
+def settings_for(device: str, precision: str, batch_size: int | None) -> Settings:
+    """Return serving's settings, from its environment variables, for a run without limits; raises SettingsError."""
+    settings = replace(
+        Settings.from_env(),
+        device=DEVICES[device],
+        precision=precision,
+        max_masks=UNLIMITED,
+        max_passages=UNLIMITED,
+        max_answer_bytes=UNLIMITED,
+    )
+    return replace(settings, batch_rows=batch_size) if batch_size else settings

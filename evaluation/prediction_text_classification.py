@@ -1,0 +1,84 @@
+"""Predict the labels of texts, and of pairs of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from evaluation.prediction import Columns, OptionError, Predicted, short, unusable_text
+from evaluation.rows import Reject, Row
+from serving.rows import kind_of
+from serving.settings import Settings
+from serving.text_classification import Label, Pair, TextClassification
+
+SHOWN = 10
+"""Labels of the model's that a message lists."""
+
+
+class TextClassificationPredictor:
+    """A classifier that gives each row's labels their probabilities; a text longer than the model is cut at its end."""
+
+    long_name = "truncated_rows"
+
+    def __init__(self, model: TextClassification, columns: Columns) -> None:
+        """Take a model and the columns; raises OptionError for a regression, which has no labels to be right about."""
+        if model.labels.function == "none":
+            raise OptionError(
+                "expected a classifier, found problem_type regression in config.json, which is not evaluated"
+            )
+        self.long_rows = 0
+        self.likelihood_seconds = 0.0
+        self._model = model
+        self._columns = columns
+        self._names = frozenset(model.labels.names)
+
+    @classmethod
+    def open(cls, folder: Path, settings: Settings, columns: Columns) -> Self:
+        """Open a model folder; raises ModelFolderError or OptionError."""
+        return cls(TextClassification.load(folder, settings=settings), columns)
+
+    def predict(self, rows: Sequence[Row]) -> list[Predicted | Reject]:
+        """Return what is said of each row, in their order; a row that cannot be used is a Reject."""
+        checked = [unusable_text(row, self._columns.inputs) or self._truth(row) for row in rows]
+        usable = [row for row, truth in zip(rows, checked, strict=True) if not isinstance(truth, Reject)]
+        pairs = [Pair(*(row.values[column] for column in self._columns.inputs)) for row in usable]
+        classified = self._model.classify(pairs, top_k=None)
+        self.long_rows += classified.truncated
+        found = iter(zip(pairs, classified, strict=True))
+        return [
+            truth if isinstance(truth, Reject) else self._record(row, truth, *next(found))
+            for row, truth in zip(rows, checked, strict=True)
+        ]
+
+    def _truth(self, row: Row) -> str | Reject:
+        """Return the model's name for the row's label: as it is, or by its number."""
+        value, names = row.values[self._columns.label], self._model.labels.names
+        if isinstance(value, str) and value in self._names:
+            return value
+        number = _number(value)
+        if number is not None and 0 <= number < len(names):
+            return names[number]
+        if number is None and not isinstance(value, str):
+            message = f"expected {self._columns.label} to be a label or its number, found {kind_of(value)}"
+            return row.reject("invalid_label", message)
+        listed = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+        message = f"expected {self._columns.label} to be one of the model's labels ({listed}) or the number of one, "
+        message += f"found {str(value)[:40]!r}"
+        return row.reject("unknown_label", message)
+
+    def _record(self, row: Row, truth: str, pair: Pair, labels: Sequence[Label]) -> Predicted:
+        texts = {"text": pair.text} if pair.text_pair is None else pair._asdict()
+        by_name = {label.label: short(label.score) for label in labels}
+        return Predicted(
+            {self._columns.label: truth},
+            {"predictions": labels[0].label, "line": row.line, **texts},
+            {"line": row.line, "probabilities": {name: by_name[name] for name in self._model.labels.names}},
+        )
+
+
+def _number(value: Any) -> int | None:  # noqa: ANN401 - a value of the user's
+    """Return a label's number, which CSV has as a text; None where it is none."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None

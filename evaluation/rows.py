@@ -1,0 +1,41 @@
+"""Rows of test data, and what is said of those that cannot be used."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+class TableError(Exception):
+    """The data cannot be read at all; the message says what was expected, what was found and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row's values by column, the file that it is in, and its line there, from 1; in parquet its row, from 1."""
+
+    file: str
+    line: int
+    values: dict[str, Any]
+
+    def reject(self, code: str, message: str) -> Reject:
+        """Say why this row cannot be used."""
+        return Reject(self.file, self.line, code, message)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that cannot be used: where it is, a code for programs, and a message for people without the row's text."""
+
+    file: str
+    line: int
+    code: str
+    message: str
+
+    def record(self) -> dict[str, Any]:
+        """Return what is written into a file of rejects.
+
+        >>> Reject("a.csv", 7, "missing_mask", "expected a mask").record()
+        {'file': 'a.csv', 'line': 7, 'code': 'missing_mask', 'message': 'expected a mask'}
+        """
+        return asdict(self)

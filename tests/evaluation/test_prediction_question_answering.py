@@ -1,0 +1,132 @@
+"""Predicted answers, against transformers; the forms of right answers; what is rejected and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+from evaluation.prediction_question_answering import answers_of
+
+CONTEXT = "The cat sat on the warm mat and looked at moon number 1234."
+ANSWERS = {"text": ["The cat", "cat"], "answer_start": [0, 4]}
+
+
+class Oracle:
+    """transformers' own answer to a question whose context fits: the sum over the spans of the same words, whole and in lower case."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModelForQuestionAnswering.from_pretrained(folder).eval()
+
+    def __call__(self, question: str, context: str) -> tuple[str, float] | None:
+        """Return the answer and its score; None where it takes more than one window."""
+        encoded = self.tokenizer(question, context, return_tensors="pt")
+        if encoded.input_ids.shape[1] > 32:
+            return None
+        encoding = encoded.encodings[0]
+        with torch.no_grad():
+            output = self.model(**encoded)
+        allowed = torch.tensor([index == 0 or part == 1 for index, part in enumerate(encoding.sequence_ids)])
+        ends = [
+            logits[0].masked_fill(~allowed, -1e9).softmax(-1) for logits in (output.start_logits, output.end_logits)
+        ]
+        spans = torch.triu(torch.outer(*ends)).tril(14)
+        spans[0] = 0
+        scores: dict[str, float] = {}
+        for place in spans.flatten().topk(12).indices.tolist():
+            first, last = divmod(place, len(allowed))
+            words = [encoding.token_to_word(token) for token in (first, last)]
+            start, end = (encoding.word_to_chars(word, 1)[side] for side, word in enumerate(words))
+            same = context[start:end].lower()
+            scores[same] = scores.get(same, 0) + spans[first, last].item()
+        return max(scores.items(), key=lambda item: item[1])
+
+
+def test_answers_and_scores_are_those_of_transformers(
+    predict: Callable[..., Any], sharp_reader: Path, lines: list[str]
+) -> None:
+    rows = [
+        {"question": f"Who sat {n}?", "context": line[:40], "answers": ANSWERS} for n, line in enumerate(lines[:40])
+    ]
+    ran = predict("question-answering", sharp_reader, rows)
+    assert ran["ground_truth"] == [{"answers": ANSWERS}] * 40
+    oracle = Oracle(sharp_reader)
+    compared = 0
+    for number, row in enumerate(rows):
+        prediction, found = ran["predictions"][number], ran["prediction_probabilities"][number]
+        assert prediction["predictions"] == row["context"][found["start"] : found["end"]]
+        assert [prediction["line"], found["line"]] == [number + 1] * 2
+        assert (prediction["question"], prediction["context"]) == (row["question"], row["context"])
+        expected = oracle(row["question"], row["context"])
+        if expected:
+            assert prediction["predictions"].lower() == expected[0]
+            assert found["score"] == pytest.approx(expected[1], abs=1e-4)
+            compared += 1
+    assert compared > 10
+
+
+def test_a_long_context_is_read_in_windows_and_counted(predict: Callable[..., Any], sharp_reader: Path) -> None:
+    contexts = ["The cat sat.", CONTEXT * 4]
+    rows = [{"question": "Who sat?", "context": context, "answers": "cat"} for context in contexts]
+    ran = predict("question-answering", sharp_reader, rows)
+    assert ran.summary["windowed_rows"] == 1
+    assert ran["ground_truth"][0] == {"answers": {"text": ["cat"], "answer_start": [4]}}
+
+
+def test_a_row_that_cannot_be_used_is_rejected(predict: Callable[..., Any], sharp_reader: Path) -> None:
+    good = {"question": "Who sat?", "context": CONTEXT, "answers": ANSWERS}
+    bad = [
+        ({**good, "question": None}, "not_text"),
+        ({**good, "question": " "}, "empty_text"),
+        ({**good, "context": ""}, "empty_text"),
+        ({**good, "question": "\x01"}, "empty_question"),
+        ({**good, "context": "\x01"}, "empty_context"),
+        ({**good, "question": "who " * 30}, "question_too_long"),
+        ({**good, "answers": 5}, "invalid_label"),
+        ({**good, "answers": {"text": ["a"], "answer_start": [1, 2]}}, "invalid_label"),
+        ({**good, "answers": {"text": [], "answer_start": []}}, "no_answer"),
+        ({**good, "answers": " "}, "no_answer"),
+        ({"question": "Who?", "context": CONTEXT}, "missing_column"),
+    ]
+    elsewhere = {**good, "answers": "not in it"}  # no error: it is a row that cannot be answered rightly
+    rows = [one for row, _ in bad for one in (good, row)]
+    ran = predict("question-answering", sharp_reader, [*rows, elsewhere])
+    assert ran.status == 0
+    assert ran.codes == [(2 * number, code) for number, (_, code) in enumerate(bad, 1)]
+    assert len(ran["predictions"]) == len(bad) + 1
+    assert len({row["predictions"] for row in ran["predictions"]}) == 1
+    assert ran["ground_truth"][-1] == {"answers": {"text": ["not in it"], "answer_start": [-1]}}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        ANSWERS,
+        '{"text": ["The cat", "cat"], "answer_start": [0, 4]}',
+        ["The cat", "cat"],
+        [{"text": "The cat", "answer_start": 0}, {"text": "cat", "answer_start": 4}],
+        {"text": ["The cat", "cat"]},
+    ],
+)
+def test_right_answers_are_read_in_every_form(value: object) -> None:
+    assert answers_of(value, CONTEXT) == ANSWERS
+
+
+@pytest.mark.parametrize("value", [None, 5, [5], {}, {"text": 5}, {"text": ["a"], "answer_start": 1.5}, [{"a": 1}]])
+def test_what_is_no_answer_is_none(value: object) -> None:
+    assert answers_of(value, CONTEXT) is None
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])).filter(lambda text: not text.lstrip().startswith("{")))
+def test_a_text_is_one_answer(text: str) -> None:
+    found = answers_of(text, CONTEXT + text)
+    assert found is not None
+    assert found["text"] == [text]
+    assert (CONTEXT + text)[found["answer_start"][0] :].startswith(text)
