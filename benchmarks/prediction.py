@@ -1,0 +1,115 @@
+"""The evaluation's model_prediction on many rows: its memory from start to end, and its speed beside transformers.
+
+    .venv/bench/bin/python -m benchmarks.prediction --rows 1000000
+
+repeats a cloze file to so many rows, predicts them in int8 with `python -m evaluation.model_prediction` as a job does,
+in .venv/evaluation, and samples the resident memory of that process each second. Before, the first rows of the file go
+through transformers' fill-mask pipeline in fp32 at several batch sizes, with the same threads; the best one counts.
+Prints one line of JSON; progress goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.crew import ROOT, environment_of, interpreter
+from serving.cpu import usable_cpus
+
+BATCH_SIZES = (1, 4, 16, 64)
+OUTPUTS = ("predictions", "prediction-probabilities", "ground-truth", "performance-metadata", "rejects")
+
+
+def repeated(data: Path, rows: int, to: Path) -> None:
+    """Write the lines of a file over and over until there are so many."""
+    lines = [line for line in data.read_bytes().splitlines(keepends=True) if line.strip()]
+    with to.open("wb") as file:
+        file.writelines(itertools.islice(itertools.cycle(lines), rows))
+
+
+def predicted(model: Path, data: Path, folder: Path) -> dict[str, Any]:
+    """Predict a file; returns rows, rows_per_second, and memory_mb: the most, and the medians of first and last tenth.
+
+    Raises CalledProcessError where the command failed.
+    """
+    command = [str(interpreter("evaluation")), "-m", "evaluation.model_prediction", "--task", "fill-mask"]
+    command += ["--model", str(model), "--test-data", str(data), "--precision", "int8"]
+    for name in OUTPUTS:
+        command += [f"--{name}", str(folder / f"{name}.jsonl")]
+    memory = []
+    with subprocess.Popen(command, cwd=ROOT, env=environment_of(usable_cpus())) as process:
+        while process.poll() is None:
+            memory.append(resident_mb(process.pid))
+            time.sleep(1)
+    if process.returncode:
+        raise subprocess.CalledProcessError(process.returncode, command)
+    summary = json.loads((folder / "performance-metadata.jsonl").read_text(encoding="utf-8").splitlines()[-1])
+    tenth = max(1, len(memory) // 10)
+    first, last = (
+        statistics.median(memory[tenth : 2 * tenth] or memory),
+        statistics.median(memory[-tenth - 1 : -1] or memory),
+    )
+    found = {name: summary[name] for name in ("rows_predicted", "rows_rejected", "rows_per_second")}
+    return {**found, "memory_mb": {"second_tenth": first, "last_tenth": last, "most": max(memory)}}
+
+
+def resident_mb(pid: int) -> float:
+    """Return a process's resident memory, 0 where it has ended."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except OSError:
+        return 0.0
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024 if "VmRSS:" in status else 0.0
+
+
+def pipeline_rows_per_second(model: Path, texts: Sequence[str]) -> dict[int, float]:
+    """Return the rows a second of transformers' pipeline at each batch size."""
+    import torch
+    from tqdm import tqdm
+    from transformers import pipeline
+
+    torch.set_num_threads(usable_cpus())
+    filler = pipeline("fill-mask", model=str(model), dtype=torch.float32, device="cpu", top_k=5)
+    found = {}
+    for size in tqdm(BATCH_SIZES, desc="transformers pipeline", unit="batch size"):
+        filler(list(texts[:size]), batch_size=size)
+        start = time.perf_counter()
+        filler(list(texts), batch_size=size)
+        found[size] = len(texts) / (time.perf_counter() - start)
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("python -m benchmarks.prediction", description=__doc__, formatter_class=formatter)
+    parser.add_argument("--model", type=Path, default=ROOT / "model/embedded", help="a model folder (the embedded one)")
+    parser.add_argument("--data", type=Path, default=ROOT / "evaluation/test_set/cloze.jsonl", help="a cloze file")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="to which the file is repeated (1,000,000)")
+    parser.add_argument("--pipeline-rows", type=int, default=512, help="of the file, for the pipeline (512)")
+    args = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        data = folder / "rows.jsonl"
+        repeated(args.data, args.pipeline_rows, data)
+        texts = [json.loads(line)["input_string"] for line in data.read_text(encoding="utf-8").splitlines()]
+        pipeline = pipeline_rows_per_second(args.model, texts)
+        repeated(args.data, args.rows, data)
+        ours = predicted(args.model, data, folder)
+    best = max(pipeline.values())
+    report = {**ours, "pipeline_rows_per_second": pipeline, "times_the_pipeline": ours["rows_per_second"] / best}
+    sys.stdout.write(json.dumps(report) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
