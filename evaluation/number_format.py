@@ -74,7 +74,7 @@ def duration(seconds: float) -> str:
     >>> duration(1.9), duration(754.2), duration(7260)
     ('1.9\u202fs', '12\u202fmin 34\u202fs', '2\u202fh 1\u202fmin')
     """
-    if seconds < 60:
+    if round(seconds, 1) < 60:
         return f"{seconds:.1f}{SPACE}s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
