@@ -128,7 +128,7 @@ def _figures(found: MetricsFile) -> Iterator[Figure]:
         yield Figure(plot, "How sure it is, and how right", trust(drawn.reliability))
     if drawn.confusion and (plot := plots.confusion(drawn.confusion)):
         shown = min(len(drawn.confusion.labels), plots.MOST_LABELS)
-        text = "A row of the matrix holds all rows of one true label, and its shades are shares of these."
+        text = "A line of the matrix holds all rows of one true label; the stronger a cell, the more of them it has."
         if shown < len(drawn.confusion.labels):
             text += f" The {shown} of {len(drawn.confusion.labels)} labels with most mistakes are shown."
         yield Figure(plot, "What it takes for what", text)
@@ -167,7 +167,10 @@ def _slices(found: MetricsFile) -> Iterator[tuple[str, str, svg.Plot]]:
 
 def _run(found: MetricsFile) -> Iterator[tuple[str, str]]:
     """Yield what was evaluated: names and values."""
-    told = {"rows_predicted": found.data.rows, "rows_rejected": found.data.rejected} | found.model
+    counted = (
+        {} if found.data.rows is None else {"rows_predicted": found.data.rows, "rows_rejected": found.data.rejected}
+    )
+    told = counted | found.model
     yield "Task", found.task
     if found.model.get("model"):
         yield "Model", str(found.model["model"])
