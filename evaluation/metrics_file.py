@@ -116,9 +116,13 @@ def _holds_lists(item: list[Any]) -> bool:
 
 
 class Example(_Part):
-    """One row and what the model said of it; `top` holds (word, probability) pairs, best first, for each mask."""
+    """One row and what the model said of it; `top` holds (word, probability) pairs, best first, for each mask.
+
+    Of a text with several masks it may be about one of them, `mask`, counted from 1.
+    """
 
     line: int | None = None
+    mask: int | None = None
     input: Any = ""
     expected: Any = None
     predicted: Any = None
@@ -134,10 +138,19 @@ class Examples(_Part):
 
 
 class Data(_Part):
-    """How many rows were scored, and how many could not be."""
+    """How many rows were scored, how many could not be, and whatever else was counted."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
 
     rows: int | None = None
-    rejected: int = 0
+    rejected: int | None = None
+
+
+class LeftOut(_Part):
+    """What could not be computed, and why."""
+
+    name: str
+    reason: str = ""
 
 
 class MetricsFile(_Part):
@@ -148,6 +161,7 @@ class MetricsFile(_Part):
     model: dict[str, Any] = {}
     data: Data = Data()
     settings: dict[str, Any] = {}
+    left_out: list[LeftOut] = []
     slices: list[Slice] = []
     plots: Plots = Plots()
     examples: Examples = Examples()

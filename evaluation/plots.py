@@ -73,7 +73,7 @@ def slices(found: Sequence[Slice], overall: Metric, name: str) -> Plot | None:
         return None
     with matplotlib.rc_context(STYLE):
         figure = _figure(WIDTH, _ROW * len(shown) + 56)
-        axes = _axes(figure, left=2, right=12, top=30, bottom=26)
+        axes = _axes(figure, left=10, right=_BESIDE, top=30, bottom=26)
         low, high = _range(shown, overall)
         axes.set(xlim=(low, high), ylim=(_ROW * len(shown), 0), yticks=[])
         axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -157,6 +157,9 @@ def most_confused(found: Confusion) -> tuple[list[str], list[list[int]]]:
 _ROW = 50
 """Height of a slice, in CSS pixels."""
 
+_BESIDE = 78
+"""Room for the rows of a slice beside its scale, in CSS pixels."""
+
 _FIFTHS = (0, 0.2, 0.4, 0.6, 0.8, 1)
 _BARS: dict[str, Any] = {"color": ACCENT, "edgecolor": PAPER, "linewidth": 1.5}
 _percent = FuncFormatter(lambda value, _: f"{round(100 * value)}{SPACE}%")
@@ -191,11 +194,11 @@ def _range(shown: Sequence[Slice], overall: Metric) -> tuple[float, float]:
 def _slice(axes: Axes, part: Slice, overall: Metric, top: float) -> None:
     """Draw a slice: its name, rows and value on one line, its interval on a scale below them."""
     across, unit, middle = axes.get_yaxis_transform(), overall.unit, top + 33
+    begin, end = -10 / axes.bbox.width, 1 + _BESIDE / axes.bbox.width  # of the figure, for the axes
     axes.plot([0, 1], [middle] * 2, color=RULE, linewidth=1, transform=across, zorder=1)
-    axes.text(0, top + 17, _short(part.name, 27), transform=across)
-    axes.text(1, top + 17, quantity(part.value, unit), transform=across, ha="right", weight="bold")
-    end = 1 - 68 / axes.bbox.width
-    axes.text(end, top + 17, count(part.rows, "row"), transform=across, ha="right", color=MUTED, fontsize=11)
+    axes.text(begin, top + 17, _short(part.name, 36), transform=across)
+    axes.text(end, top + 17, quantity(part.value, unit), transform=across, ha="right", weight="bold")
+    axes.text(end, middle + 4, count(part.rows, "row"), transform=across, ha="right", color=MUTED, fontsize=11)
     if part.low is not None and part.high is not None:
         reach: dict[str, Any] = {"color": ACCENT, "alpha": 0.35, "linewidth": 7, "clip_on": False}
         axes.plot([part.low, part.high], [middle] * 2, **reach)

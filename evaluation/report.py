@@ -85,6 +85,7 @@ def render(metrics: Mapping[str, Any]) -> str:
             name: any(getattr(metric, name) not in (None, "") for metric in found.metrics)
             for name in ("low", "rows", "definition", "source")
         },
+        left_out=[(part.name, part.reason) for part in found.left_out],
         run=list(_run(found)),
         settings=[(_name(key), _written(key, value)) for key, value in found.settings.items() if value is not None],
     )
@@ -96,7 +97,7 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    shown = (quantity, interval, digits, sign, count, excerpt, pieces, answer, expected_words, band)
+    shown = (quantity, interval, digits, sign, count, excerpt, pieces, inputs, answer, expected_words, band)
     environment.globals.update({function.__name__: function for function in shown}, Markup=Markup)
     return environment.get_template("report.html.jinja")
 
@@ -133,8 +134,8 @@ def _figures(found: MetricsFile) -> Iterator[Figure]:
             text += f" The {shown} of {len(drawn.confusion.labels)} labels with most mistakes are shown."
         yield Figure(plot, "What it takes for what", text)
     if drawn.histogram and (plot := plots.histogram(drawn.histogram)):
-        text = "How many rows reach which score: a mean says little where most of them are at the ends."
-        yield Figure(plot, f"{drawn.histogram.name}, row by row", text)
+        text = "How many have which score: a mean says little where most of them are at the ends."
+        yield Figure(plot, _name(drawn.histogram.name), text)
 
 
 def trust(found: Reliability) -> str:
@@ -167,10 +168,8 @@ def _slices(found: MetricsFile) -> Iterator[tuple[str, str, svg.Plot]]:
 
 def _run(found: MetricsFile) -> Iterator[tuple[str, str]]:
     """Yield what was evaluated: names and values."""
-    counted = (
-        {} if found.data.rows is None else {"rows_predicted": found.data.rows, "rows_rejected": found.data.rejected}
-    )
-    told = counted | found.model
+    counted = {"rows_predicted": found.data.rows, "rows_rejected": found.data.rejected}
+    told = {**counted, **(found.data.model_extra or {}), **found.model}
     yield "Task", found.task
     if found.model.get("model"):
         yield "Model", str(found.model["model"])
@@ -237,13 +236,26 @@ def pieces(text: str) -> list[str]:
     return re.split(r"(\[MASK\])", text)
 
 
+def inputs(example: Example, task: str) -> list[tuple[str, str]]:
+    r"""Return the texts of an example and what each is; a question stands before its context, on a line of its own.
+
+    "Which team?\nDenver won." of a question-answering row -> [("question", "Which team?"), ("context", "Denver won.")]
+    """
+    if isinstance(example.input, dict):
+        return [(str(name), str(text)) for name, text in example.input.items()]
+    question, line, context = str(example.input).partition("\n")
+    if task == "question-answering" and line:
+        return [("question", question), ("context", context)]
+    return [("", str(example.input))]
+
+
 def excerpt(text: str, example: Example) -> str:
     """Return a long text's part around its mask or the expected answer, and a short text as it is."""
     if len(text) <= LONG:
         return text
-    wanted = ["[MASK]", *expected_words(example, 0)]
-    places = [text.find(word) for word in wanted if word]
-    place = next((found for found in places if found >= 0), 0)
+    masks = [found.start() for found in re.finditer(r"\[MASK\]", text)]
+    answers = [text.find(word) for word in expected_words(example, 0) if word and word in text]
+    place = masks[min(len(masks), example.mask or 1) - 1] if masks else min(answers, default=0)
     start = max(0, min(place - LONG // 2, len(text) - LONG))
     cut = text[start : start + LONG]
     if start:

@@ -6,7 +6,7 @@ from typing import Any
 
 TASKS = ("fill-mask", "text-classification", "question-answering")
 PLOTS = {
-    "fill-mask": ["reliability", "slices-0", "slices-1", "slices-2"],
+    "fill-mask": ["reliability", "histogram", "slices-0", "slices-1", "slices-2"],
     "text-classification": ["reliability", "confusion", "slices-0"],
     "question-answering": ["histogram", "slices-0"],
 }
@@ -62,6 +62,11 @@ def bins() -> list[dict[str, Any]]:
     ]
 
 
+def histogram(name: str) -> dict[str, Any]:
+    counts = [104, 3, 12, 21, 18, 40, 66, 31, 29, 1616]
+    return {"name": name, "edges": [n / 10 for n in range(11)], "counts": counts}
+
+
 def model(**more: object) -> dict[str, Any]:
     summary = {"summary": True, "model": "bert-base-cased", "model_type": "bert", "precision": "int8", "device": "cpu"}
     counted = {"engine": "ONNX Runtime 1.31.0", "rows_read": 1942, "rows_predicted": 1940, "rows_rejected": 2}
@@ -89,12 +94,13 @@ def fill_mask() -> dict[str, Any]:
             *slices(
                 "word frequency",
                 "accuracy@1",
-                **{"common (Zipf 5 and more)": 0.412, "medium (Zipf 4 to 5)": 0.203, "rare (below Zipf 4)": 0.081},
+                **{"very common (Zipf 6 and more)": 0.412, "medium (Zipf 4 to 5)": 0.203, "rare (below Zipf 4)": 0.081},
             ),
             *slices("sentence length", "accuracy@1", **{"1 to 10 words": 0.17, "11 to 20": 0.23, "21 and more": 0.29}),
             *slices("position of the mask", "accuracy@1", beginning=0.19, middle=0.26, end=0.22),
         ],
-        "plots": {"reliability": {"bins": bins()}},
+        "plots": {"reliability": {"bins": bins()}, "histogram": histogram("probability of the masked word")},
+        "left_out": [{"name": "pseudo-log-likelihood, within words", "reason": "no text was scored so; ask for it."}],
         "examples": {
             "best": [
                 example(
@@ -119,6 +125,7 @@ def fill_mask() -> dict[str, Any]:
                     "with",
                     *(("on", 0.61), ("for", 0.2), ("discussing", 0.05), ("explaining", 0.02), ("in", 0.01)),
                 ),
+                example(78, "The [MASK] of [MASK] and Juliet.", "Romeo", ("Adam", 0.4), ("Romeo", 0.2), mask=2),
                 example(812, HOSTILE, "שלום", ("<b>bold</b>", 0.5), ("🙂", 0.3), ("unbroken" * 12, 0.1)),
             ],
         },
@@ -155,7 +162,7 @@ def text_classification() -> dict[str, Any]:
 def question_answering() -> dict[str, Any]:
     context = "A pharmacy technician once qualified has to register as a professional on the register. " * 12
     context += "Denver Broncos is the team that won, as https://example.org says."
-    asked = {"question": "Which team won?", "context": context}
+    asked = f"Which team won?\n{context}"
     return {
         "model": model(windowed_rows=41, precision="fp16", device="cuda"),
         "metrics": [
@@ -164,11 +171,7 @@ def question_answering() -> dict[str, Any]:
         ],
         "slices": slices("length of the context", "F1", **{"to 100 words": 0.91, "more": 0.86}),
         "plots": {
-            "histogram": {
-                "name": "F1 of an answer",
-                "edges": [n / 10 for n in range(11)],
-                "counts": [104, 3, 12, 21, 18, 40, 66, 31, 29, 1616],
-            }
+            "histogram": histogram("F1 of an answer"),
         },
         "examples": {
             "best": [
@@ -192,4 +195,9 @@ def sample(task: str) -> dict[str, Any]:
         "question-answering": question_answering,
     }
     settings = {"bootstrap_samples": 1000, "confidence": 0.95, "seed": 20260801, "pseudo_perplexity": True}
-    return {"task": task, "data": {"rows": 1940, "rejected": 2}, "settings": settings, **made[task]()}
+    return {
+        "task": task,
+        "data": {"rows": 1940, "rejected": 2, "several_pieces": 57},
+        "settings": settings,
+        **made[task](),
+    }

@@ -49,6 +49,8 @@ class Page(HTMLParser):
     def handle_endtag(self, tag: str) -> None:
         opened, attrs, filled = self._open.pop()
         assert opened == tag
+        if tag in ("dt", "dd", "p", "td", "th", "li"):
+            self.text += " "
         if filled or tag == "td" or "style" in attrs:  # not every metric has a source; a bar is drawn by its style
             self._fill()
         else:
@@ -93,6 +95,21 @@ def test_figures_are_written_for_people() -> None:
     assert "it is too sure of itself by 7.2 points" in text
 
 
+def test_what_was_counted_and_what_was_left_out_is_on_the_page() -> None:
+    text = " ".join(Page(render(sample("fill-mask"))).text.split())
+    assert "Several pieces 57" in text
+    assert "pseudo-log-likelihood, within words no text was scored so; ask for it." in text
+
+
+def test_an_example_says_which_of_its_masks_it_is_about() -> None:
+    assert "line 78, mask 2" in Page(render(sample("fill-mask"))).text
+
+
+def test_a_question_stands_apart_from_its_context() -> None:
+    text = " ".join(Page(render(sample("question-answering"))).text.split())
+    assert "question Which team won? context … " in text
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_plots_are_told_to_those_who_cannot_see_them(task: str) -> None:
     labels = {e["data-plot"]: e["aria-label"] for tag, e in Page(render(sample(task))).elements if tag == "svg"}
@@ -100,7 +117,7 @@ def test_plots_are_told_to_those_who_cannot_see_them(task: str) -> None:
     told = {
         "reliability": "65.0 % sure on average, 50.0 % right, 112 rows",
         "confusion": "of 489 rows that are Business: 18 as World, 3 as Sports, 438 as Business, 30 as Sci/Tech",
-        "histogram": "Histogram of F1 of an answer. 0 to 0.1: 104 rows; ",
+        "histogram": ". 0 to 0.1: 104 rows; 0.1 to 0.2: 3 rows; ",
         "slices-1": "accuracy@1 by sentence length. 1 to 10 words: 17.0 % (from 13.0–22.0 %), 1,200 rows",
     }
     assert [name for name, words in told.items() if name in labels and words not in labels[name]] == []
@@ -130,7 +147,8 @@ def test_what_users_wrote_is_shown_as_they_wrote_it() -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 @pytest.mark.parametrize(
-    "part", ["nothing", "model", "data", "settings", "slices", "plots", "examples", "intervals", "probabilities"]
+    "part",
+    ["nothing", "model", "data", "settings", "left_out", "slices", "plots", "examples", "intervals", "probabilities"],
 )
 def test_a_part_that_is_missing_leaves_no_empty_box(task: str, part: str) -> None:
     metrics = sample(task)
@@ -166,8 +184,10 @@ def test_parts_with_nothing_in_them_leave_no_empty_box() -> None:
 
 
 def test_a_long_text_is_shown_around_its_mask() -> None:
-    text = "before " * 200 + "[MASK] here " + "after " * 200
-    (row,) = parse({"task": "", "metrics": [], "examples": {"best": [{"input": text, "expected": "it"}]}}).examples.best
+    text = "[MASK] " + "before " * 200 + "[MASK] here " + "after " * 200
+    (row,) = parse(
+        {"task": "", "metrics": [], "examples": {"best": [{"input": text, "expected": "it", "mask": 2}]}}
+    ).examples.best
     short = excerpt(text, row)
     assert "[MASK] here" in short and len(short) < 450
     assert short.startswith("… before") and short.endswith("after …")

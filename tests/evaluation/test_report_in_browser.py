@@ -104,10 +104,11 @@ def test_a_screen_reader_gets_the_plots_and_the_parts_of_the_page(page: Page, tm
     expect(page.get_by_role("heading", level=1)).to_have_text("bert-base-cased")
     titles = page.get_by_role("heading", level=2).all_inner_texts()
     assert titles == [
-        "How sure it is, and how right",
+        "Behind the averages",
         "Where it does better and worse",
         "Examples",
         "Every figure",
+        "What could not be computed",
         "What was evaluated",
     ]
     expect(page.get_by_role("region", name="Every figure").get_by_role("rowheader")).to_have_count(10)
