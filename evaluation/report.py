@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -21,11 +20,9 @@ import jinja2
 from markupsafe import Markup
 
 from evaluation import plots, svg
-from evaluation.metrics_file import Example, Metric, MetricsFile, MetricsFileError, Reliability, Slice, parse, read
+from evaluation.metrics_file import Metric, MetricsFile, MetricsFileError, Reliability, Slice, parse, read
 from evaluation.number_format import SPACE, count, digits, duration, interval, quantity, sign
-
-LONG = 420
-"""An input of more letters than this is shown around what is asked, and whole when its reader wants it."""
+from evaluation.report_examples import answer, excerpt, inputs, is_right, pieces, writes_no_capitals
 
 RUN = {
     "model_type": "Architecture",
@@ -86,6 +83,7 @@ def render(metrics: Mapping[str, Any]) -> str:
             for name in ("low", "rows", "definition", "source")
         },
         left_out=[(part.name, part.reason) for part in found.left_out],
+        uncased=found.task == "fill-mask" and writes_no_capitals(found.examples),
         run=list(_run(found)),
         settings=[(_name(key), _written(key, value)) for key, value in found.settings.items() if value is not None],
     )
@@ -97,7 +95,7 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    shown = (quantity, interval, digits, sign, count, excerpt, pieces, inputs, answer, expected_words, band)
+    shown = (quantity, interval, digits, sign, count, excerpt, pieces, inputs, answer, is_right, breakable, band)
     environment.globals.update({function.__name__: function for function in shown}, Markup=Markup)
     return environment.get_template("report.html.jinja")
 
@@ -207,60 +205,9 @@ def band(metric: Metric) -> tuple[float, float, float] | None:
     return 100 * low, 100 * max(0.0, high - low), 100 * min(1.0, max(0.0, metric.value))
 
 
-def answer(found: object, task: str) -> str:
-    """Write an expected or predicted answer: a text, a text a mask, or any of several texts.
-
-    "capital" -> "capital"; ["New", "York"] -> "New · York"; a question's {"text": ["Rome", "Rome"]} -> "Rome"
-    """
-    if isinstance(found, dict) and isinstance(found.get("text"), list):
-        found = found["text"]
-    if isinstance(found, list):
-        texts = [str(text) for text in found]
-        found = " · ".join(dict.fromkeys(texts) if task == "question-answering" else texts)
-    return str(found) if str(found).strip() else "(nothing)"
-
-
-def expected_words(example: Example, mask: int) -> list[str]:
-    """Return the words that are right for a mask: with several masks each has its own, else any of them will do."""
-    found = example.expected
-    if isinstance(found, dict):
-        found = found.get("text")
-    if not isinstance(found, list):
-        return [str(found)]
-    several = len(example.top) > 1
-    return [str(found[mask])] if several and mask < len(found) else [str(word) for word in found]
-
-
-def pieces(text: str) -> list[str]:
-    """Divide a text at its masks, which stay: "a [MASK] b" gives ["a ", "[MASK]", " b"]."""
-    return re.split(r"(\[MASK\])", text)
-
-
-def inputs(example: Example, task: str) -> list[tuple[str, str]]:
-    r"""Return the texts of an example and what each is; a question stands before its context, on a line of its own.
-
-    "Which team?\nDenver won." of a question-answering row -> [("question", "Which team?"), ("context", "Denver won.")]
-    """
-    if isinstance(example.input, dict):
-        return [(str(name), str(text)) for name, text in example.input.items()]
-    question, line, context = str(example.input).partition("\n")
-    if task == "question-answering" and line:
-        return [("question", question), ("context", context)]
-    return [("", str(example.input))]
-
-
-def excerpt(text: str, example: Example) -> str:
-    """Return a long text's part around its mask or the expected answer, and a short text as it is."""
-    if len(text) <= LONG:
-        return text
-    masks = [found.start() for found in re.finditer(r"\[MASK\]", text)]
-    answers = [text.find(word) for word in expected_words(example, 0) if word and word in text]
-    place = masks[min(len(masks), example.mask or 1) - 1] if masks else min(answers, default=0)
-    start = max(0, min(place - LONG // 2, len(text) - LONG))
-    cut = text[start : start + LONG]
-    if start:
-        cut = "… " + cut.split(" ", 1)[-1]
-    return cut if start + LONG >= len(text) else cut.rsplit(" ", 1)[0] + " …"
+def breakable(name: str) -> Markup:
+    """Return a name that may go on in the next line after an underscore."""
+    return Markup("_<wbr>").join(name.split("_"))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -14,7 +14,8 @@ import pytest
 
 from evaluation import report
 from evaluation.metrics_file import parse
-from evaluation.report import excerpt, render
+from evaluation.report import render
+from evaluation.report_examples import excerpt
 from tests.evaluation.metrics_samples import HOSTILE, PLOTS, TASKS, sample
 
 ROOT = Path(__file__).parents[2]
@@ -103,6 +104,30 @@ def test_what_was_counted_and_what_was_left_out_is_on_the_page() -> None:
 
 def test_an_example_says_which_of_its_masks_it_is_about() -> None:
     assert "line 78, mask 2" in Page(render(sample("fill-mask"))).text
+
+
+@pytest.mark.parametrize(
+    ("kind", "task", "expected", "top", "right"),
+    [
+        ("worst", "fill-mask", "Wales", ["wales", "spain"], ["wales"]),  # no capital anywhere: an uncased model
+        ("worst", "fill-mask", "Wales", ["wales", "Spain"], []),
+        ("worst", "fill-mask", "Wales", ["Spain", "Wales"], ["Wales"]),
+        ("best", "question-answering", ["the Nile", "Nile"], ["The Nile", "Nile"], ["The Nile", "Nile"]),
+        ("worst", "question-answering", ["the Nile"], ["The Nile"], []),
+        ("worst", "text-classification", "bad", ["good", "bad"], ["bad"]),
+    ],
+)
+def test_candidates_that_are_right_are_ticked(
+    kind: str, task: str, expected: object, top: list[str], right: list[str]
+) -> None:
+    row = {"expected": expected, "predicted": top[0], "top": [[word, 0.5] for word in top]}
+    text = Page(render({"task": task, "metrics": [], "examples": {kind: [row]}})).text
+    assert re.findall(r"(\S.*) ✓", text) == right
+
+
+def test_a_name_may_break_after_an_underscore() -> None:
+    page = render({"task": "fill-mask", "metrics": [{"name": "a_<b>", "value": 0.5, "headline": True}]})
+    assert page.count("a_<wbr>&lt;b&gt;") == 2
 
 
 def test_a_question_stands_apart_from_its_context() -> None:
