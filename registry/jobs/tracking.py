@@ -1,0 +1,127 @@
+"""Runs in MLflow: a job is a run, each of its steps a run below it, in a SQLite file that `asset ui` shows.
+
+    inputs -> parameters        status, seconds -> status, metric `seconds`        the log -> an artifact
+
+What a step logs itself goes to its own run: MLFLOW_TRACKING_URI and MLFLOW_RUN_ID are set for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from registry.jobs.run_folder import FAILED, FINISHED, INTERRUPTED
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+T = TypeVar("T")
+STATUS = {FINISHED: "FINISHED", FAILED: "FAILED", INTERRUPTED: "KILLED"}
+LONGEST_PARAMETER = 6000
+"""Characters; MLflow refuses more."""
+
+
+def database(state: Path) -> Path:
+    """Return the file of the store in the folder of local state."""
+    return state / "mlflow.db"
+
+
+def tracking_uri(state: Path) -> str:
+    """Return the store's address."""
+    return f"sqlite:///{database(state).resolve()}"
+
+
+class Tracker:
+    """Tells MLflow of a job's run. A store that fails is told of once, and the job goes on without it."""
+
+    def __init__(self, state: Path, experiment: str, warn: Callable[[str], None]) -> None:
+        """Open the store in the folder of local state, and set it up where it is not there."""
+        self._uri, self._warn, self._experiment = tracking_uri(state), warn, experiment
+        self._client: MlflowClient | None = None
+        self._experiment_id = self._try(lambda: self._open(state, experiment))
+
+    def begin(
+        self, name: str, inputs: Mapping[str, str], parent: str | None = None, again: str | None = None
+    ) -> str | None:
+        """Start a run (below another), or take an earlier one up `again`; return its id, None without a store."""
+        return self._try(lambda: self._begin(name, inputs, parent, again))
+
+    def end(self, run: str | None, status: str, seconds: float | None = None, log: Path | None = None) -> None:
+        """End a run with what it came to."""
+        if run is not None:
+            self._try(lambda: self._end(run, status, seconds, log))
+
+    def variables(self, run: str | None) -> dict[str, str]:
+        """Return the environment variables with which a step logs to its run."""
+        if run is None:
+            return {}
+        return {
+            "MLFLOW_TRACKING_URI": self._uri,
+            "MLFLOW_EXPERIMENT_NAME": self._experiment,
+            "MLFLOW_EXPERIMENT_ID": str(self._experiment_id),
+            "MLFLOW_RUN_ID": run,
+        }
+
+    def _open(self, state: Path, experiment: str) -> str:
+        from mlflow import MlflowClient
+
+        for name in ("mlflow", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        set_up(state)
+        self._client = MlflowClient(self._uri)
+        found = self._client.get_experiment_by_name(experiment)
+        if found is not None:
+            return found.experiment_id
+        return self._client.create_experiment(experiment, artifact_location=(state / "mlflow").resolve().as_uri())
+
+    def _begin(self, name: str, inputs: Mapping[str, str], parent: str | None, again: str | None) -> str | None:
+        from mlflow.entities import Param
+
+        if self._client is None:
+            return None
+        if again is not None:
+            self._client.update_run(again, status="RUNNING")
+            return again
+        tags = {} if parent is None else {"mlflow.parentRunId": parent}
+        run = self._client.create_run(self._experiment_id, run_name=name, tags=tags).info.run_id
+        self._client.log_batch(run, params=[Param(key, value[:LONGEST_PARAMETER]) for key, value in inputs.items()])
+        return run
+
+    def _end(self, run: str, status: str, seconds: float | None, log: Path | None) -> None:
+        if self._client is None:
+            return
+        if seconds is not None:
+            self._client.log_metric(run, "seconds", seconds)
+        if log is not None and log.is_file():
+            self._client.log_artifact(run, str(log))
+        self._client.set_terminated(run, STATUS[status])
+
+    def _try(self, act: Callable[[], T]) -> T | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return act()
+        except (MlflowException, OSError) as exc:
+            self._client = None
+            self._warn(f"MLflow does not take this run ({exc}): it goes on untracked")
+            return None
+
+
+def set_up(state: Path) -> None:
+    """Make the store, where there is none. It gets its name when it is whole: a half-made one could not be opened."""
+    from mlflow import MlflowClient
+
+    if database(state).exists():
+        return
+    state.mkdir(parents=True, exist_ok=True)
+    fresh = state / f"mlflow.db.{os.getpid()}"
+    MlflowClient(f"sqlite:///{fresh.resolve()}").search_experiments()
+    try:
+        os.link(fresh, database(state))
+    except FileExistsError:
+        pass  # Another run was faster.
+    finally:
+        fresh.unlink()
