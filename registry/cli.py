@@ -31,7 +31,7 @@ def _commands() -> None:
 @app.command("run")
 def run_command(
     run: Annotated[
-        str | None, typer.Argument(metavar="[RUN]", help="With --resume: the run's name. Default: the last one.")
+        str | None, typer.Argument(metavar="RUN", help="With --resume: the run's name. Default: the last one.")
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="The job: an Azure ML pipeline job's YAML.")] = None,
     settings: Annotated[

@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -61,6 +61,8 @@ def run(options: RunOptions) -> int:
         screen = Screen(console)
         begun = _begin(options, state_folder, screen)
         with begun.folder.lock():
+            # Another runner may have ended since the state was read.
+            begun.state = replace(begun.folder.read(), settings=begun.state.settings)
             return _run(options, begun, state_folder, screen, errors)
     except KeyboardInterrupt:
         return _interrupted(options, begun, errors)
@@ -70,6 +72,9 @@ def run(options: RunOptions) -> int:
         for line in str(exc).splitlines():
             errors.print(line, markup=False, soft_wrap=True)
         return INVALID
+    except OSError as exc:
+        errors.print(f"cannot go on: {exc}", markup=False, soft_wrap=True)
+        return FAILED
     finally:
         restore()
 
@@ -97,8 +102,8 @@ def _begin(options: RunOptions, state_folder: Path, screen: Screen) -> Begun:
     if folder is None or earlier is None:
         folder = RunFolder.create(runs, plan.job_file.stem)
         earlier = RunState(folder.path.name, str(plan.job_file), settings, now())
-    earlier.settings = settings
-    return Begun(plan, folder, earlier)
+        folder.write(earlier)
+    return Begun(plan, folder, replace(earlier, settings=settings))
 
 
 def _run(options: RunOptions, begun: Begun, state_folder: Path, screen: Screen, errors: Console) -> int:
@@ -113,7 +118,9 @@ def _run(options: RunOptions, begun: Begun, state_folder: Path, screen: Screen, 
     try:
         Runner(begun.plan, begun.folder, begun.state, tracker, screen).run()
         summary.show_finished(screen.console, begun.state)
-        screen.note(f"finished. The run is kept in {summary.shown(begun.folder.path)}; look at it with `asset ui`")
+        screen.note(
+            f"finished. The run is kept in {summary.shown(begun.folder.path)}; look at it with `{summary.program()} ui`"
+        )
     except StepError as exc:
         failure = exc
         summary.show_failed(errors, exc, begun.state, begun.folder, resume)

@@ -15,9 +15,6 @@ from registry.jobs.errors import JobError
 
 ROOT = Path(__file__).resolve().parents[2]
 
-FOLDERS: dict[str, str] = {}
-"""The folders of environment/ whose virtual environment is not called as they are."""
-
 
 @dataclass(frozen=True)
 class VirtualEnvironment:
@@ -51,5 +48,4 @@ class VirtualEnvironment:
 
 def environment_for(file: Path) -> VirtualEnvironment:
     """Return the environment for …/environment/evaluation/environment.yaml: .venv/evaluation."""
-    folder = file.resolve().parent.name
-    return VirtualEnvironment(FOLDERS.get(folder, folder))
+    return VirtualEnvironment(file.resolve().parent.name)

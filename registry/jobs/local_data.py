@@ -82,8 +82,9 @@ def check_data(job: JobSource, own: OwnModel) -> Iterator[Finding]:
     holders += [(("jobs", step.name), step.given("inputs")) for step in job.steps.values()]
     for keys, inputs in holders:
         for name, value in inputs.items():
-            if isinstance(value, dict) and isinstance(value.get("path"), str) and not bound(value):
-                option = f"--set {'.'.join((*keys, 'inputs', name))}.path=PATH"
+            path = value.get("path") if isinstance(value, dict) else None
+            if isinstance(path, str) and path and not bound(value):
+                option = f"--set {'.'.join((*keys, 'inputs', str(name)))}.path=PATH"
                 yield from _check(value, job.place(*keys, "inputs", name, "path"), job.file.path.parent, own, option)
 
 

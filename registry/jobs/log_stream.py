@@ -46,8 +46,10 @@ class LogStream:
     def _write(self, part: str) -> None:
         for index, state in enumerate(part.split("\r")):
             if index:
-                self._returned = self._redrawn = True
+                self._returned = True
             if state:
+                # Two ends of line in a row, as Windows has them, redraw nothing.
+                self._redrawn |= self._returned
                 self._text = state if self._returned else self._text + state
                 self._returned = False
 

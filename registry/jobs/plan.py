@@ -145,7 +145,9 @@ def _value(job: JobSource, value: Any, own: OwnModel) -> Value | None:  # noqa: 
 def _own_value(job: JobSource, value: Any, own: OwnModel) -> Value | None:  # noqa: ANN401
     if isinstance(value, dict):
         path = value.get("path")
-        return _own_value(job, value.get("value"), own) if path is None else local_path(path, job.file.path.parent, own)
+        return (
+            _own_value(job, value.get("value"), own) if is_absent(path) else local_path(path, job.file.path.parent, own)
+        )
     return None if is_absent(value) else _text(value)
 
 

@@ -89,11 +89,11 @@ class Runner:
         self.folder.write(self.state)
         self.tracker.end(self.state.mlflow_run_id, status)
 
-    def _keeps(self, step: Step, print_now: str, kept: set[str]) -> bool:
+    def _keeps(self, step: Step, digest: str, kept: set[str]) -> bool:
         before = self.state.steps.get(step.name)
         if before is None or before.status != FINISHED:
             return False
-        if before.fingerprint != print_now:
+        if before.fingerprint != digest:
             reason = "its command, environment, inputs or code changed"
         elif step.needs - kept:
             reason = f"{', '.join(sorted(step.needs - kept))} ran again"
@@ -105,12 +105,12 @@ class Runner:
         self.screen.note(f"{step.name}: runs again, as {reason}")
         return False
 
-    def _run_step(self, step: Step, print_now: str) -> None:
+    def _run_step(self, step: Step, digest: str) -> None:
         where = self.folder.step(step.name)
         where.clear()
         inputs = {name: self._text(value) for name, value in step.inputs.items()}
         record = StepState(
-            fingerprint=print_now,
+            fingerprint=digest,
             command=resolve(step.command, inputs, _room_for_outputs(step, where)),
             environment=step.environment.name,
             inputs=inputs,

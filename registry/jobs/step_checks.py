@@ -150,7 +150,7 @@ def _missing(job: JobSource, step: StepSource) -> Iterator[Finding]:
 def _missing_from_job(job: JobSource, name: str, wanted: str) -> Iterator[Finding]:
     value = job.ports("inputs")[name]
     part = ".path" if isinstance(value, dict) else ""
-    if is_absent(value) or (isinstance(value, dict) and value.get("path") is None and "value" not in value):
+    if is_absent(value) or (isinstance(value, dict) and is_absent(value.get("path")) and "value" not in value):
         yield Finding(
             job.place("inputs", name),
             f"the job's input '{name}' has no value, and {wanted} requires one; give it with --set inputs.{name}{part}=…",

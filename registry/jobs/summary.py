@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import shlex
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -46,10 +48,16 @@ def show_way_on(console: Console, folder: RunFolder, resume: str) -> None:
     )
 
 
+def program() -> str:
+    """Return how the user calls this command: by its name where that is found, else by its path."""
+    called = Path(sys.argv[0])
+    return shown(called) if called.name == "asset" and not shutil.which("asset") else "asset"
+
+
 def resume_command(folder: RunFolder, state_folder: Path | None) -> str:
     """Return the command that continues a run."""
     where = [] if state_folder is None else ["--asset-dir", str(state_folder)]
-    return shlex.join(["asset", "run", *where, "--resume", folder.path.name])
+    return shlex.join([program(), "run", *where, "--resume", folder.path.name])
 
 
 def as_json(state: RunState, folder: RunFolder, resume: str, error: StepError | None = None) -> dict[str, Any]:

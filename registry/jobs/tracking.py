@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -82,13 +83,24 @@ class Tracker:
 
         if self._client is None:
             return None
-        if again is not None:
+        if again is not None and self._is_known(again):
             self._client.update_run(again, status="RUNNING")
             return again
         tags = {} if parent is None else {"mlflow.parentRunId": parent}
         run = self._client.create_run(self._experiment_id, run_name=name, tags=tags).info.run_id
         self._client.log_batch(run, params=[Param(key, value[:LONGEST_PARAMETER]) for key, value in inputs.items()])
         return run
+
+    def _is_known(self, run: str) -> bool:
+        """Return whether the store has a run: it may have been removed since."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._client is not None and self._client.get_run(run) is not None
+        except MlflowException as exc:
+            if exc.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
 
     def _end(self, run: str, status: str, seconds: float | None, log: Path | None) -> None:
         if self._client is None:
@@ -101,12 +113,14 @@ class Tracker:
 
     def _try(self, act: Callable[[], T]) -> T | None:
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         try:
             return act()
-        except (MlflowException, OSError) as exc:
+        except (MlflowException, SQLAlchemyError, OSError) as exc:
             self._client = None
-            self._warn(f"MLflow does not take this run ({exc}): it goes on untracked")
+            reason = str(exc).splitlines()[0]
+            self._warn(f"MLflow does not take this run ({reason}): it goes on untracked; mend or remove {self._uri}")
             return None
 
 
@@ -117,9 +131,11 @@ def set_up(state: Path) -> None:
     if database(state).exists():
         return
     state.mkdir(parents=True, exist_ok=True)
-    fresh = state / f"mlflow.db.{os.getpid()}"
-    MlflowClient(f"sqlite:///{fresh.resolve()}").search_experiments()
+    descriptor, name = tempfile.mkstemp(prefix="mlflow.db.", dir=state)
+    os.close(descriptor)
+    fresh = Path(name)
     try:
+        MlflowClient(f"sqlite:///{fresh.resolve()}").search_experiments()
         os.link(fresh, database(state))
     except FileExistsError:
         pass  # Another run was faster.
