@@ -39,9 +39,15 @@ class VirtualEnvironment:
                 f"expected the environment {self.folder}, found none; set it up with `make .venv/{self.name}/.installed`"
             )
 
+    def has(self, package: str) -> bool:
+        """Return whether a package is installed in it."""
+        return any((self.folder / "lib").glob(f"python*/site-packages/{package}"))
+
     def variables(self, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         """Return environment variables in which this environment is the active one, as `activate` leaves them."""
-        variables = {name: value for name, value in environ.items() if name not in ("PYTHONHOME", "PYTHONPATH")}
+        # A store of the user's own is not where a step of ours logs.
+        left_out = ("PYTHONHOME", "PYTHONPATH", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID")
+        variables = {name: value for name, value in environ.items() if name not in left_out}
         path = [str(self.folder / "bin"), *filter(None, [environ.get("PATH", os.defpath)])]
         return variables | {"PATH": os.pathsep.join(path), "VIRTUAL_ENV": str(self.folder)}
 

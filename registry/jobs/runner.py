@@ -29,7 +29,7 @@ from registry.jobs.run_folder import (
 from registry.jobs.screen import Screen
 from registry.jobs.step_log import StepLog
 from registry.jobs.step_process import Launch, StepProcess, end_leftovers
-from registry.jobs.tracking import Tracker
+from registry.jobs.tracking import Tracker, can_log
 
 MARK = "ASSET_RUN_FOLDER"
 """The environment variable that tells a step's processes from all others: it holds the folder of their run."""
@@ -149,6 +149,9 @@ class Runner:
             raise StepError(step.name, record.exit_status, _reason(record.exit_status, missing), list(log.last))
         where.finish()
         record.outputs = {name: str(where.outputs / name) for name in step.outputs if (where.outputs / name).exists()}
+        if not can_log(step.environment):
+            for path in record.outputs.values():
+                self.tracker.result(record.mlflow_run_id, Path(path))
 
     def _text(self, value: str | Path | StepOutput) -> str:
         if isinstance(value, StepOutput):
@@ -165,7 +168,7 @@ class Runner:
             "AZUREML_ROOT_RUN_ID": self.state.name,
             "AZUREML_EXPERIMENT_NAME": self.plan.experiment,
             MARK: str(self.folder.path),
-            **self.tracker.variables(record.mlflow_run_id),
+            **self.tracker.variables(record.mlflow_run_id, step.environment),
             **step.variables,
         }
 

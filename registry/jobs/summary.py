@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shlex
 import shutil
 import sys
@@ -15,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from registry.jobs.errors import StepError, shown
+from registry.jobs.metrics_file import read_metrics
 from registry.jobs.run_folder import RunFolder, RunState
 
 
@@ -79,14 +79,6 @@ def as_json(state: RunState, folder: RunFolder, resume: str, error: StepError | 
         "last_lines": error.last_lines if error else [],
         "resume": resume,
     }
-
-
-def read_metrics(output: Path) -> list[dict[str, Any]]:
-    """Return the metrics of an output that is an evaluation's result; an empty list for any other."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        found = json.loads((output / "metrics.json").read_bytes())["metrics"]
-        return [metric for metric in found if isinstance(metric["name"], str) and "value" in metric]
-    return []
 
 
 def shown_link(path: Path) -> str:

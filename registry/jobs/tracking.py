@@ -2,7 +2,8 @@
 
     inputs -> parameters        status, seconds -> status, metric `seconds`        the log -> an artifact
 
-What a step logs itself goes to its own run: MLFLOW_TRACKING_URI and MLFLOW_RUN_ID are set for it.
+What a step logs itself goes to its own run: MLFLOW_TRACKING_URI and MLFLOW_RUN_ID are set for it. An image with
+mlflow-skinny alone can only speak to a server, not open the file; for such a step the runner logs its metrics.json.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from registry.jobs.environments import VirtualEnvironment
+from registry.jobs.metrics_file import read_metrics
 from registry.jobs.run_folder import FAILED, FINISHED, INTERRUPTED
 
 if TYPE_CHECKING:
@@ -55,9 +58,15 @@ class Tracker:
         if run is not None:
             self._try(lambda: self._end(run, status, seconds, log))
 
-    def variables(self, run: str | None) -> dict[str, str]:
-        """Return the environment variables with which a step logs to its run."""
-        if run is None:
+    def result(self, run: str | None, folder: Path) -> None:
+        """Log the metrics of an evaluation's result, and its files."""
+        metrics = {metric["name"]: metric["value"] for metric in read_metrics(folder)}
+        if run is not None and metrics:
+            self._try(lambda: self._result(run, metrics, folder))
+
+    def variables(self, run: str | None, environment: VirtualEnvironment) -> dict[str, str]:
+        """Return the environment variables with which a step logs to its run; none where it could not open the store."""
+        if run is None or not can_log(environment):
             return {}
         return {
             "MLFLOW_TRACKING_URI": self._uri,
@@ -91,6 +100,15 @@ class Tracker:
         self._client.log_batch(run, params=[Param(key, value[:LONGEST_PARAMETER]) for key, value in inputs.items()])
         return run
 
+    def _result(self, run: str, metrics: dict[str, object], folder: Path) -> None:
+        if self._client is None:
+            return
+        for name, value in metrics.items():
+            if isinstance(value, (int, float)):
+                # MLflow's names have no @.
+                self._client.log_metric(run, name.replace("@", "_at_"), value)
+        self._client.log_artifacts(run, str(folder))
+
     def _is_known(self, run: str) -> bool:
         """Return whether the store has a run: it may have been removed since."""
         from mlflow.exceptions import MlflowException
@@ -122,6 +140,11 @@ class Tracker:
             reason = str(exc).splitlines()[0]
             self._warn(f"MLflow does not take this run ({reason}): it goes on untracked; mend or remove {self._uri}")
             return None
+
+
+def can_log(environment: VirtualEnvironment) -> bool:
+    """Return whether steps of an environment can open a store that is a SQLite file."""
+    return environment.has("sqlalchemy")
 
 
 def set_up(state: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from registry.jobs.environments import VirtualEnvironment
 from registry.jobs.tracking import database, set_up, tracking_uri
 
 if TYPE_CHECKING:
@@ -57,6 +59,23 @@ def test_what_a_step_logs_goes_to_its_own_run(asset: Asset) -> None:
     assert result.exit_code == 0, result.output
     assert runs(asset)["show"].data.metrics["accuracy_at_1"] == 0.25
     assert runs(asset)["show"].info.status == "FINISHED"
+
+
+def test_metrics_of_a_step_that_cannot_open_the_store_are_logged_for_it(
+    asset: Asset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VirtualEnvironment, "has", lambda self, package: package != "sqlalchemy")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://elsewhere.example")
+    metrics = {"metrics": [{"name": "accuracy@1", "value": 0.25}, {"name": "none", "value": None}]}
+    asset.flag.write_text(
+        f"env | grep MLFLOW && exit 3; echo '{json.dumps(metrics)}' > $2/metrics.json\n", encoding="utf-8"
+    )
+    result = asset.run()
+    assert result.exit_code == 0, result.output
+    show = runs(asset)["show"]
+    assert show.data.metrics["accuracy_at_1"] == 0.25
+    artifacts = MlflowClient(tracking_uri(asset.state)).list_artifacts(show.info.run_id)
+    assert {artifact.path for artifact in artifacts} == {"log.txt", "metrics.json", "result.txt"}
 
 
 def test_a_store_gets_its_name_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
