@@ -10,7 +10,7 @@ PYTHON ?= python3.11 python3.12 python3
 # Given to `make score` and `make serve`: a model folder, and the port for `make serve`.
 MODEL ?=
 PORT ?=
-# Given to `make bench`: its options, as in ARGS="--quick --only http".
+# Given to `make bench` and `make evaluate`: options, as in ARGS="--quick --only http" or ARGS="--set inputs.precision=fp32".
 ARGS ?=
 # GPU=1 serves from the environment for GPUs.
 GPU ?=
@@ -18,7 +18,7 @@ GPU ?=
 serving = serving$(if $(GPU),-gpu)
 server = .venv/$(serving)/bin/python -m registry.local_server
 
-.PHONY: help score serve test lint bench lock
+.PHONY: help score serve evaluate test lint bench lock
 
 help:  ## Say what there is to run
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -29,7 +29,10 @@ score: .venv/$(serving)/.installed  ## Answer sample_input.json once, through th
 serve: .venv/$(serving)/.installed  ## Keep the inference server running on this machine (MODEL=FOLDER PORT=5001 GPU=1)
 	@$(server) serve $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port '$(PORT)')
 
-test: .venv/serving/.installed .venv/dev/.installed  ## Run every test
+evaluate: .venv/dev/.installed .venv/evaluation/.installed  ## Run the fill-mask evaluation, on the embedded model (ARGS="--set …")
+	@.venv/dev/bin/asset run -f evaluation/evaluate-model-fill-mask.yml $(ARGS)
+
+test: .venv/serving/.installed .venv/evaluation/.installed .venv/dev/.installed  ## Run every test
 	@.venv/dev/bin/python -m pytest --durations=10
 
 lint: .venv/dev/.installed  ## Check style, formatting and types
@@ -61,6 +64,8 @@ lock: .venv/dev/.installed  ## Pin the newest packages that pyproject.toml allow
 	done
 
 # The stamp is written last, so a set-up that was cut short starts over. Wheels only: nothing is compiled here.
+# The command `asset` is this checkout itself, installed with what the environment has.
+itself = install --disable-pip-version-check --no-input --no-deps --no-build-isolation --editable .
 .venv/%/.installed: environment/%/requirements.txt
 	@python=; found=; \
 	for candidate in $(PYTHON); do \
@@ -77,7 +82,8 @@ lock: .venv/dev/.installed  ## Pin the newest packages that pyproject.toml allow
 	mkdir -p .venv && log=.venv/$*.log && \
 	if { .venv/$*/bin/python -m pip --version || $$python -m venv --clear .venv/$*; } > $$log 2>&1 && \
 		.venv/$*/bin/python -m pip install --disable-pip-version-check --no-input \
-			--only-binary=:all: --requirement $< >> $$log 2>&1; \
+			--only-binary=:all: --requirement $< >> $$log 2>&1 \
+		$(if $(filter dev,$*),&& .venv/$*/bin/python -m pip $(itself) >> $$log 2>&1); \
 	then touch $@; \
 	else \
 		tail -n 20 $$log >&2; \

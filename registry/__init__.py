@@ -1,1 +1,1 @@
-"""What is done with the asset: keep its specification whole, run it here."""
+"""What is done with the asset: keep its specification whole, serve it and run its jobs here."""

@@ -31,13 +31,18 @@ def chosen_folder(root: Path, environ: Mapping[str, str] = os.environ) -> Path:
     if environ.get("AZUREML_MODEL_DIR"):
         return Path(environ["AZUREML_MODEL_DIR"])
     pulled = root / "model" / "bert-base-cased"
-    if next(_checkpoints(pulled), None):
+    if has_weights(pulled):
         return pulled
     logger.warning(
         "bert-base-cased is not here: serving the small embedded model in its place, whose answers are weaker; "
         "set AZUREML_MODEL_DIR to a model folder to serve that"
     )
     return root / "model" / "embedded"
+
+
+def has_weights(folder: Path) -> bool:
+    """Return whether there is a checkpoint in a folder or below it, as after a pull."""
+    return next(_checkpoints(folder), None) is not None
 
 
 def find_checkpoint(folder: Path) -> ModelFolder:

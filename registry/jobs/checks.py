@@ -1,0 +1,46 @@
+"""All checks of a job file: ours, which know lines and say what to do, and then the Azure SDK's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from registry.jobs import sdk
+from registry.jobs.component_checks import check_component, check_step_keys
+from registry.jobs.errors import Finding, InvalidJobError
+from registry.jobs.local_data import OwnModel, check_data
+from registry.jobs.settings import apply
+from registry.jobs.source import JobSource, read_job
+from registry.jobs.step_checks import check_job_outputs, check_order, check_step
+
+if TYPE_CHECKING:
+    from azure.ai.ml.entities import PipelineJob
+
+
+def checked_job(path: Path, settings: Iterable[str], own: OwnModel) -> tuple[JobSource, PipelineJob]:
+    """Read a job file, apply settings, and return it with the SDK's own view of it.
+
+    Raises:
+        InvalidJobError: something in it, in a component or in a setting is wrong.
+    """
+    job = read_job(path)
+    overrides = apply(job, settings)
+    with sdk.quiet():
+        findings = find(job, own)
+    if findings:
+        raise InvalidJobError(findings)
+    return job, sdk.load(job, overrides)
+
+
+def find(job: JobSource, own: OwnModel) -> list[Finding]:
+    """Return what is wrong, each thing once: several steps may share a component."""
+    found: list[Finding] = []
+    for step in job.steps.values():
+        found += check_step_keys(job, step)
+        found += check_component(step.component)
+        found += check_step(job, step)
+    found += check_order(job)
+    found += check_job_outputs(job)
+    found += check_data(job, own)
+    return list(dict.fromkeys(found))

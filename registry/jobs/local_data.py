@@ -1,0 +1,103 @@
+"""Where the data of a job lies on this machine.
+
+A path is one of this machine, relative to the job file; or it names this checkout's own model asset
+(`azureml:bert-base-cased:17`), which stands for model/bert-base-cased, or for model/embedded while that has no weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from registry.jobs.bindings import bound
+from registry.jobs.environments import ROOT
+from registry.jobs.errors import Finding, Place
+from registry.jobs.settings import REMOTE
+from registry.jobs.source import JobSource
+from serving.model_folder import has_weights
+
+ASSET = re.compile(
+    r"azureml:(?://registries/[^/]+/models/)?(?P<name>[\w.-]+)(?:(?::|/versions/)(?P<version>[\w.-]+)|(?:@|/labels/)(?P<label>\w+))?"
+)
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """The model asset of this checkout, as spec.yaml names it."""
+
+    name: str
+    version: str
+    root: Path = ROOT
+
+    @classmethod
+    def read(cls, root: Path = ROOT) -> OwnModel:
+        """Read the name and the version from spec.yaml."""
+        spec = yaml.safe_load((root / "spec.yaml").read_text(encoding="utf-8"))
+        return cls(str(spec["name"]), str(spec["version"]), root)
+
+    def is_named(self, path: str) -> bool:
+        """Return whether a path names this asset, at this version or the latest: azureml:bert-base-cased@latest."""
+        match = ASSET.fullmatch(path)
+        return bool(
+            match
+            and match["name"] == self.name
+            and match["version"] in (None, self.version)
+            and match["label"] in (None, "latest")
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Return the model folder that stands for the asset here."""
+        pulled = self.root / "model" / self.name
+        return pulled if has_weights(pulled) else self.root / "model" / "embedded"
+
+    @property
+    def warning(self) -> str | None:
+        """Say that the embedded model runs in the place of the asset, where it does."""
+        if self.folder.name != "embedded":
+            return None
+        return (
+            f"{self.name} is not here: running the small embedded model in its place, whose answers are weaker; put its "
+            f"weights in {self.root / 'model' / self.name}, or name a model folder, as in --set inputs.mlflow_model.path=FOLDER"
+        )
+
+
+def local_path(path: str, folder: Path, own: OwnModel) -> Path | None:
+    """Return the absolute path of data that a job in `folder` names; None where it is not of this machine."""
+    if own.is_named(path):
+        return own.folder
+    if REMOTE.match(path):
+        return None
+    return (folder / path.removeprefix("file:")).resolve()
+
+
+def check_data(job: JobSource, own: OwnModel) -> Iterator[Finding]:
+    """Find data of the job, or written into a step, that is not there or cannot be had here."""
+    holders = [((), job.ports("inputs"))]
+    holders += [(("jobs", step.name), step.given("inputs")) for step in job.steps.values()]
+    for keys, inputs in holders:
+        for name, value in inputs.items():
+            path = value.get("path") if isinstance(value, dict) else None
+            if isinstance(path, str) and path and not bound(value):
+                option = f"--set {'.'.join((*keys, 'inputs', str(name)))}.path=PATH"
+                yield from _check(value, job.place(*keys, "inputs", name, "path"), job.file.path.parent, own, option)
+
+
+def _check(value: dict[str, Any], place: Place, folder: Path, own: OwnModel, option: str) -> Iterator[Finding]:
+    path = local_path(value["path"], folder, own)
+    if path is None:
+        known = f"the model azureml:{own.name}:{own.version} of this checkout"
+        yield Finding(
+            place, f"expected {known} or a path of this machine, found {value['path']}; give one with {option}"
+        )
+    elif not path.exists():
+        yield Finding(
+            place, f"expected {value.get('type', 'data')} at {value['path']}, found nothing there; give {option}"
+        )
+    elif value.get("type") == "uri_file" and path.is_dir():
+        yield Finding(place, f"expected a file (uri_file), found the folder {value['path']}; name a file in it")

@@ -1,0 +1,202 @@
+"""Run the steps of a plan, one after the other, and keep what they did in the run's folder.
+
+A step is kept on a second try of the same run where it had finished, its outputs are there, and its command, environment,
+inputs and code are what they were. The first that is not kept runs, and all that take something from it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from signal import Signals
+
+from registry.jobs.command import resolve
+from registry.jobs.errors import StepError, shown
+from registry.jobs.fingerprint import fingerprint
+from registry.jobs.plan import Plan, Step, StepOutput
+from registry.jobs.run_folder import (
+    FAILED,
+    FINISHED,
+    INTERRUPTED,
+    RUNNING,
+    RunFolder,
+    RunState,
+    StepFolder,
+    StepState,
+    now,
+)
+from registry.jobs.screen import Screen
+from registry.jobs.step_log import StepLog
+from registry.jobs.step_process import Launch, StepProcess, end_leftovers
+from registry.jobs.tracking import Tracker, can_log
+
+MARK = "ASSET_RUN_FOLDER"
+"""The environment variable that tells a step's processes from all others: it holds the folder of their run."""
+
+
+@dataclass
+class Runner:
+    """One run of a plan. The folder is locked by whoever calls."""
+
+    plan: Plan
+    folder: RunFolder
+    state: RunState
+    tracker: Tracker
+    screen: Screen
+
+    def run(self) -> None:
+        """Run all steps that are not kept.
+
+        Raises:
+            StepError: a step failed; the state says so.
+            KeyboardInterrupt: the run was told to stop; the step's processes are gone, and the state says so.
+        """
+        self._begin()
+        try:
+            made_by: dict[str, str] = {}
+            kept: set[str] = set()
+            for step in self.plan.steps:
+                made_by[step.name] = fingerprint(step, made_by)
+                if self._keeps(step, made_by[step.name], kept):
+                    kept.add(step.name)
+                else:
+                    self._run_step(step, made_by[step.name])
+            for name, output in self.plan.outputs.items():
+                target = self.folder.step(output.step).outputs / output.name
+                self.state.outputs[name] = str(self.folder.link_output(name, target))
+        except BaseException as exc:
+            self._end(_status(exc))
+            raise
+        self._end(FINISHED)
+
+    def _begin(self) -> None:
+        self.state.status, self.state.ended = RUNNING, None
+        self.state.steps = {s.name: self.state.steps[s.name] for s in self.plan.steps if s.name in self.state.steps}
+        left = end_leftovers(MARK, str(self.folder.path))
+        if left:
+            self.screen.note(f"stopped what an earlier runner left behind: {len(left)} processes")
+        for step in self.state.steps.values():
+            if step.status == RUNNING:
+                step.status = INTERRUPTED
+                self.tracker.end(step.mlflow_run_id, INTERRUPTED)
+        again = self.state.mlflow_run_id
+        self.state.mlflow_run_id = self.tracker.begin(self.state.name, self.plan.inputs, again=again)
+        self.folder.write(self.state)
+
+    def _end(self, status: str) -> None:
+        self.state.status, self.state.ended = status, now()
+        self.folder.write(self.state)
+        self.tracker.end(self.state.mlflow_run_id, status)
+
+    def _keeps(self, step: Step, digest: str, kept: set[str]) -> bool:
+        before = self.state.steps.get(step.name)
+        if before is None or before.status != FINISHED:
+            return False
+        if before.fingerprint != digest:
+            reason = "its command, environment, inputs or code changed"
+        elif step.needs - kept:
+            reason = f"{', '.join(sorted(step.needs - kept))} ran again"
+        elif not all(Path(path).exists() for path in before.outputs.values()):
+            reason = "an output of it is gone"
+        else:
+            self.screen.note(f"{step.name}: kept, it finished at {before.ended}")
+            return True
+        self.screen.note(f"{step.name}: runs again, as {reason}")
+        return False
+
+    def _run_step(self, step: Step, digest: str) -> None:
+        where = self.folder.step(step.name)
+        where.clear()
+        inputs = {name: self._text(value) for name, value in step.inputs.items()}
+        record = StepState(
+            fingerprint=digest,
+            command=resolve(step.command, inputs, _room_for_outputs(step, where)),
+            environment=step.environment.name,
+            inputs=inputs,
+            log=str(where.log),
+            started=now(),
+            mlflow_run_id=self.tracker.begin(step.name, inputs, parent=self.state.mlflow_run_id),
+        )
+        self.state.steps[step.name] = record
+        self.folder.write(self.state)
+        self.screen.note(f"{step.name}: starts, in {shown(step.environment.folder)}")
+        started = time.monotonic()
+        try:
+            self._execute(step, record, where)
+            record.status = FINISHED
+        except BaseException as exc:
+            record.status = _status(exc)
+            raise
+        finally:
+            seconds = time.monotonic() - started
+            record.ended = now()
+            self.folder.write(self.state)
+            self.tracker.end(record.mlflow_run_id, record.status, seconds, where.log)
+        self.screen.note(f"{step.name}: finished in {seconds:.1f} s")
+
+    def _execute(self, step: Step, record: StepState, where: StepFolder) -> None:
+        launch = Launch(record.command, step.folder or where.path, self._variables(step, record), step.processes)
+        with StepLog(where.log, step.name, self.screen, step.processes) as log:
+            process = StepProcess(launch, log.output)
+            try:
+                record.exit_status = process.wait()
+            except BaseException:
+                process.stop()
+                raise
+        missing = sorted(name for name in self.plan.taken(step.name) if not (where.unfinished / name).exists())
+        if record.exit_status or missing:
+            raise StepError(step.name, record.exit_status, _reason(record.exit_status, missing), list(log.last))
+        where.finish()
+        record.outputs = {name: str(where.outputs / name) for name in step.outputs if (where.outputs / name).exists()}
+        if not can_log(step.environment):
+            for path in record.outputs.values():
+                self.tracker.result(record.mlflow_run_id, Path(path))
+
+    def _text(self, value: str | Path | StepOutput) -> str:
+        if isinstance(value, StepOutput):
+            return str(self.folder.step(value.step).outputs / value.name)
+        return str(value)
+
+    def _variables(self, step: Step, record: StepState) -> dict[str, str]:
+        """Return the environment of a step's processes: its virtual environment's, its own, and those that Azure sets."""
+        return {
+            **step.environment.variables(),
+            # Lines come when they are written, not when a buffer is full.
+            "PYTHONUNBUFFERED": "1",
+            "AZUREML_RUN_ID": f"{self.state.name}-{step.name}",
+            "AZUREML_ROOT_RUN_ID": self.state.name,
+            "AZUREML_EXPERIMENT_NAME": self.plan.experiment,
+            MARK: str(self.folder.path),
+            **self.tracker.variables(record.mlflow_run_id, step.environment),
+            **step.variables,
+        }
+
+
+def _room_for_outputs(step: Step, where: StepFolder) -> dict[str, str]:
+    """Return the paths that a step writes to: of a file, for it to make, or of a folder, which is there."""
+    for name, kind in step.outputs.items():
+        if kind != "uri_file":
+            (where.unfinished / name).mkdir()
+    return {name: str(where.unfinished / name) for name in step.outputs}
+
+
+def _status(error: BaseException) -> str:
+    return FAILED if isinstance(error, Exception) else INTERRUPTED
+
+
+def _reason(status: int, missing: list[str]) -> str:
+    if not status:
+        return f"its command ended with status 0 and did not write {', '.join(missing)}, which is taken from it"
+    named = f", by {Signals(status - 128).name}" if status - 128 in set(Signals) else ""
+    return f"its command ended with status {status}{named}"
+
+
+def require_environments(plan: Plan) -> None:
+    """See that each step's environment is set up before the first one runs.
+
+    Raises:
+        JobError: one is not; the message names the command that does it.
+    """
+    for environment in dict.fromkeys(step.environment for step in plan.steps):
+        environment.require()

@@ -1,0 +1,131 @@
+"""`--set inputs.test_data.path=FILE` and the like: change inputs of a job, or of a step, before it is run.
+
+inputs.NAME=VALUE            a text, a number, true or false, as the input's type says
+inputs.NAME.path=PATH        where data is; a relative path starts from the current folder
+inputs.NAME.type=TYPE        what kind of data it is, as uri_file
+jobs.STEP.inputs.NAME=…      the same for one step
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from registry.jobs.bindings import whole
+from registry.jobs.errors import Finding, InvalidJobError, Place
+from registry.jobs.source import JobSource
+from registry.jobs.values import is_data, typed
+
+SETTING = re.compile(
+    r"(?P<where>inputs|jobs\.(?P<step>[^.=]+)\.inputs)\.(?P<name>[^.=]+)(?:\.(?P<part>path|type))?=(?P<value>.*)",
+    re.DOTALL,
+)
+REMOTE = re.compile(r"azureml:|\w[\w+.-]+://")
+"""What a path begins with that is not one of this machine."""
+
+
+def absolute(setting: str) -> str:
+    """Write the path of a setting in full, so that it means the same from another folder."""
+    match = SETTING.fullmatch(setting)
+    if match is None or match["part"] != "path" or not match["value"] or REMOTE.match(match["value"]):
+        return setting
+    return f"{setting[: match.start('value')]}{os.path.abspath(Path(match['value']).expanduser())}"
+
+
+def apply(job: JobSource, settings: Iterable[str]) -> list[dict[str, Any]]:
+    """Change the job's data; return the changes in the form of the Azure SDK's `params_override`.
+
+    Raises:
+        InvalidJobError: a setting has another form, or names an input that is not there.
+    """
+    problems, overrides = [], {}
+    for setting in settings:
+        try:
+            keys, value = _apply(job, absolute(setting), Place(f"--set {setting}"))
+            overrides[".".join(keys)] = value
+        except InvalidJobError as exc:
+            problems += exc.findings
+    if problems:
+        raise InvalidJobError(problems)
+    return [{keys: value} for keys, value in overrides.items()]
+
+
+def _apply(job: JobSource, setting: str, place: Place) -> tuple[tuple[str, ...], Any]:
+    match = SETTING.fullmatch(setting)
+    if match is None:
+        raise _wrong(
+            place, "expected inputs.NAME=VALUE, inputs.NAME.path=PATH or jobs.STEP.inputs.NAME=VALUE; write that"
+        )
+    name, part, step = match["name"], match["part"], match["step"]
+    if step is not None and step not in job.steps:
+        raise _wrong(place, f"the job has no step '{step}'; {one_of(step, job.steps)}")
+    holder = job.data if step is None else job.steps[step].data
+    known, port = _known(job, step, name)
+    if name not in known:
+        owner = "the job" if step is None else f"step '{step}'"
+        raise _wrong(place, f"{owner} has no input '{name}'; {one_of(name, known)}")
+    value: Any = match["value"]
+    given = (holder.get("inputs") or {}).get(name)
+    if part:
+        value = {"type": port.get("type", "uri_folder"), **(given if isinstance(given, dict) else {}), part: value}
+    elif is_data(port):
+        raise _wrong(place, f"'{name}' is data ({port['type']}); write --set {match['where']}.{name}.path=PATH")
+    else:
+        value = typed(value, str(port.get("type", "string")).lower())
+    holder["inputs"] = {**(holder.get("inputs") or {}), name: value}
+    keys = ("inputs", name) if step is None else ("jobs", step, "inputs", name)
+    job.set_by[keys] = place
+    return keys, value
+
+
+def _known(job: JobSource, step: str | None, name: str) -> tuple[list[str], dict[str, Any]]:
+    """Return the names of the inputs that can be set there, and how the one of this name is declared."""
+    if step is not None:
+        component = job.steps[step].component
+        ports = component.ports("inputs") if component.declared else _as_given(job.steps[step].given("inputs"))
+        return list(ports), ports.get(name, {})
+    ports = _as_given(job.ports("inputs"))
+    port = ports.get(name, {})
+    if name in ports and "type" not in (
+        job.ports("inputs")[name] or {} if isinstance(job.ports("inputs")[name], dict) else {}
+    ):
+        port = _port_bound_to(job, name) or port
+    return list(ports), port
+
+
+def _as_given(inputs: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Tell the types of inputs from the values that they have."""
+    kinds = {bool: "boolean", int: "integer", float: "number"}
+    return {
+        name: {"type": value.get("type", "uri_folder")}
+        if isinstance(value, dict)
+        else {"type": kinds.get(type(value), "string")}
+        for name, value in inputs.items()
+    }
+
+
+def _port_bound_to(job: JobSource, name: str) -> dict[str, Any] | None:
+    """Return how the first step that takes this input of the job declares it."""
+    for step in job.steps.values():
+        for port_name, value in step.given("inputs").items():
+            binding = whole(value)
+            if step.component.declared and binding and binding.step is None and binding.name == name:
+                return step.component.ports("inputs").get(port_name)
+    return None
+
+
+def one_of(name: str, known: Iterable[str]) -> str:
+    """Say which names there are, and the one that is meant where one is close: "expected one of a, b; rename it to a"."""
+    known = [str(one) for one in known]
+    if not known:
+        return "expected none there; remove it"
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f"expected one of {', '.join(known)}; " + (f"rename it to {close[0]}" if close else "choose one of those")
+
+
+def _wrong(place: Place, message: str) -> InvalidJobError:
+    return InvalidJobError([Finding(place, message)])

@@ -1,0 +1,179 @@
+"""Run the command of a step: its processes, their output, and how they are stopped.
+
+A command goes through bash, which stops at the first part of it that fails, as on Azure. Each process leads a group of
+its own, so that what it started is stopped with it and a Ctrl-C reaches the runner alone, which then tells the step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+BASH = ("bash", "-e", "-o", "pipefail", "-c")
+STOPPING = ((signal.SIGINT, 10.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
+"""The signals that a step gets, and the seconds that it has after each to end."""
+
+Output = Callable[[int], tuple[Callable[[bytes], None], Callable[[], None]]]
+"""For a process's number, what takes the bytes that it writes and what is called at their end."""
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What is run, where, with which environment variables, and as how many processes (None: one, not distributed)."""
+
+    command: str
+    folder: Path
+    variables: Mapping[str, str]
+    processes: int | None = None
+
+
+class StepProcess:
+    """The running processes of a step."""
+
+    def __init__(self, launch: Launch, output: Output) -> None:
+        """Start them; each writes to what `output` returns for its number, from a thread of its own."""
+        self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._threads: list[threading.Thread] = []
+        try:
+            for rank, variables in enumerate(_variables_of_each(launch)):
+                self._start(rank, launch, variables, output)
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def pids(self) -> list[int]:
+        """Return the process id of each, which is its group's too."""
+        return [process.pid for process in self._processes]
+
+    def wait(self) -> int:
+        """Return the exit status: 0 when all ended with 0, else that of the first that failed; the others are stopped then.
+
+        A status is as a shell gives it: 137 for a process that SIGKILL ended.
+        """
+        for _ in self._processes:
+            status = self._ended.get()
+            if status:
+                self.stop(STOPPING[1:])
+                return status if status > 0 else 128 - status
+        self._finish()
+        return 0
+
+    def stop(self, stopping: tuple[tuple[signal.Signals, float], ...] = STOPPING) -> None:
+        """Tell the step to end, ever more firmly; a KeyboardInterrupt meanwhile kills it at once."""
+        try:
+            for number, seconds in stopping:
+                self._signal(number)
+                deadline = time.monotonic() + seconds
+                while self._running() and time.monotonic() < deadline:
+                    time.sleep(0.02)
+                if not self._running():
+                    break
+        finally:
+            self._finish()
+
+    def _start(self, rank: int, launch: Launch, variables: dict[str, str], output: Output) -> None:
+        process = subprocess.Popen(
+            [*BASH, launch.command],
+            cwd=launch.folder,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        self._processes.append(process)
+        reader = threading.Thread(target=_read, args=(process, *output(rank)), daemon=True)
+        waiter = threading.Thread(target=self._await, args=(process,), daemon=True)
+        for thread in (reader, waiter):
+            thread.start()
+            self._threads.append(thread)
+
+    def _await(self, process: subprocess.Popen[bytes]) -> None:
+        status = process.wait()
+        # What it left behind would keep its output open and write on; on Azure the container goes with the command.
+        # At once, as long as no other group can have got its number.
+        _signal_group(process, signal.SIGKILL)
+        self._ended.put(status)
+
+    def _running(self) -> list[subprocess.Popen[bytes]]:
+        return [process for process in self._processes if process.poll() is None]
+
+    def _signal(self, number: signal.Signals) -> None:
+        for process in self._running():
+            _signal_group(process, number)
+
+    def _finish(self) -> None:
+        """Leave no process, and read what they wrote to its end."""
+        self._signal(signal.SIGKILL)
+        for thread in self._threads:
+            thread.join(timeout=5.0)
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def _read(process: subprocess.Popen[bytes], feed: Callable[[bytes], None], close: Callable[[], None]) -> None:
+    assert process.stdout is not None
+    with process.stdout as pipe:
+        while piece := os.read(pipe.fileno(), 65536):
+            feed(piece)
+    close()
+
+
+def _variables_of_each(launch: Launch) -> list[dict[str, str]]:
+    """Return the environment of each process; a distributed one finds its rank and the others there, as on Azure."""
+    if launch.processes is None:
+        return [dict(launch.variables)]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    together = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(launch.processes),
+        "LOCAL_WORLD_SIZE": str(launch.processes),
+        "NODE_RANK": "0",
+    }
+    return [
+        {**launch.variables, **together, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(launch.processes)
+    ]
+
+
+def end_leftovers(mark: str, value: str) -> list[int]:
+    """Kill each process of this user that has the environment variable `mark` at this value; return their ids.
+
+    They are what a step left behind whose runner was killed: nobody stopped them, and they may still write.
+    """
+    wanted = f"{mark}={value}".encode()
+    found = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        with contextlib.suppress(OSError):
+            if wanted in environ.read_bytes().split(b"\0"):
+                found.append(int(environ.parent.name))
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 5.0
+    while any(_alive(pid) for pid in found) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return found
+
+
+def _alive(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        # The state follows the name in parentheses; a zombie (Z) writes no more.
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    return False

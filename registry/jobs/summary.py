@@ -1,0 +1,103 @@
+"""What a run came to: its outputs, the metrics of an evaluation among them, and how to go on where it did not end well."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from registry.jobs.errors import StepError, shown
+from registry.jobs.metrics_file import read_metrics
+from registry.jobs.run_folder import RunFolder, RunState
+
+
+def show_finished(console: Console, state: RunState) -> None:
+    """Print the metrics that the run has, and where its outputs are."""
+    for name, path in state.outputs.items():
+        metrics = read_metrics(Path(path))
+        if metrics:
+            console.print(_table(metrics))
+        for report in sorted(Path(path).glob("report.html")) if Path(path).is_dir() else []:
+            console.print(Text(f"report: {shown_link(report)}", "bold"), soft_wrap=True)
+        console.print(Text(f"{name}: {shown_link(Path(path))}"), soft_wrap=True)
+
+
+def show_failed(console: Console, error: StepError, state: RunState, folder: RunFolder, resume: str) -> None:
+    """Print which step failed and why, the last lines of its log, and how to go on."""
+    if error.last_lines:
+        console.print(Text(f"The last lines of {error.step}:", "bold"))
+        for line in error.last_lines:
+            console.print(Text("  ").append_text(Text.from_ansi(line)), soft_wrap=True)
+    console.print(Text(str(error), "bold red"), soft_wrap=True)
+    console.print(Text(f"All of its log: {shown(Path(state.steps[error.step].log))}"), soft_wrap=True)
+    show_way_on(console, folder, resume)
+
+
+def show_way_on(console: Console, folder: RunFolder, resume: str) -> None:
+    """Print where the run is kept and the command that continues it."""
+    console.print(
+        Text(f"The run is kept in {shown(folder.path)}. Go on from its first unfinished step with\n  {resume}"),
+        soft_wrap=True,
+    )
+
+
+def program() -> str:
+    """Return how the user calls this command: by its name where that is found, else by its path."""
+    called = Path(sys.argv[0])
+    return shown(called) if called.name == "asset" and not shutil.which("asset") else "asset"
+
+
+def resume_command(folder: RunFolder, state_folder: Path | None) -> str:
+    """Return the command that continues a run."""
+    where = [] if state_folder is None else ["--asset-dir", str(state_folder)]
+    return shlex.join([program(), "run", *where, "--resume", folder.path.name])
+
+
+def as_json(state: RunState, folder: RunFolder, resume: str, error: StepError | None = None) -> dict[str, Any]:
+    """Return what `--json` prints of a run that was begun."""
+    metrics = {name: found for name, path in state.outputs.items() if (found := read_metrics(Path(path)))}
+    return {
+        "name": state.name,
+        "status": state.status,
+        "folder": str(folder.path),
+        "outputs": state.outputs,
+        "metrics": {metric["name"]: metric["value"] for found in metrics.values() for metric in found},
+        "steps": {
+            name: {"status": step.status, "exit_status": step.exit_status, "log": step.log, "outputs": step.outputs}
+            for name, step in state.steps.items()
+        },
+        "mlflow_run_id": state.mlflow_run_id,
+        "failed_step": error.step if error else None,
+        "message": str(error) if error else None,
+        "last_lines": error.last_lines if error else [],
+        "resume": resume,
+    }
+
+
+def shown_link(path: Path) -> str:
+    """Return the path of an output by its short name, and not by what it is a link to."""
+    with contextlib.suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+def _table(metrics: list[dict[str, Any]]) -> Table:
+    table = Table(title=None)
+    for heading in ("metric", "value", "95 % interval", "rows"):
+        table.add_column(heading, justify="left" if heading == "metric" else "right")
+    for metric in metrics:
+        low, high = metric.get("low"), metric.get("high")
+        interval = "" if low is None or high is None else f"{_figure(low)} to {_figure(high)}"
+        table.add_row(metric["name"], _figure(metric["value"]), interval, f"{metric.get('rows', '')}")
+    return table
+
+
+def _figure(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else "none" if value is None else str(value)

@@ -1,0 +1,59 @@
+"""`asset ui`: MLflow's own pages on what was run here, on this machine only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from rich.console import Console
+
+from registry.jobs.environments import ROOT
+from registry.jobs.tracking import database, tracking_uri
+
+HOST = "127.0.0.1"
+
+
+def ui(state: Path | None, port: int) -> int:
+    """Keep MLflow's server running until Ctrl-C; return the exit status: 0, 1 where it cannot start."""
+    console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
+    folder = (state or ROOT / ".asset").absolute()
+    if not database(folder).exists():
+        errors.print(f"expected runs in {database(folder)}, found none; make one with `asset run -f …`", soft_wrap=True)
+        return 1
+    try:
+        port = _free_port(port)
+    except OSError as exc:
+        errors.print(f"expected port {port} to be free, found: {exc.strerror}; choose another, as in --port 5051")
+        return 1
+    console.print(f"MLflow shows the runs of {folder} at http://{HOST}:{port} (Ctrl-C stops it)", soft_wrap=True)
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri(folder)]
+    process = subprocess.Popen([*command, "--host", HOST, "--port", str(port)], start_new_session=True)
+    signal.signal(signal.SIGTERM, lambda number, frame: (_ for _ in ()).throw(KeyboardInterrupt))
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        _stop(process)
+
+
+def _free_port(port: int) -> int:
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        tried.bind((HOST, port))
+        return tried.getsockname()[1]
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Stop the server and the processes that it started."""
+    for number, seconds in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+            return

@@ -1,0 +1,91 @@
+"""Runs are in MLflow: the job, its steps below it, their inputs, status, time and log."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from registry.jobs.environments import VirtualEnvironment
+from registry.jobs.tracking import database, set_up, tracking_uri
+
+if TYPE_CHECKING:
+    from tests.registry.jobs.conftest import Asset
+
+
+def runs(asset: Asset) -> dict[str, Run]:
+    client = MlflowClient(tracking_uri(asset.state))
+    experiment = client.get_experiment_by_name("counting")
+    assert experiment is not None
+    return {run.info.run_name: run for run in client.search_runs([experiment.experiment_id])}
+
+
+def test_a_job_is_a_run_with_a_run_for_each_step(asset: Asset) -> None:
+    assert asset.run().exit_code == 0
+    found, state = runs(asset), asset.last_state
+    assert set(found) == {state.name, "count", "show"}
+    job, count = found[state.name], found["count"]
+    assert {run.data.tags.get("mlflow.parentRunId") for run in (count, found["show"])} == {job.info.run_id}
+    assert {run.info.status for run in found.values()} == {"FINISHED"}
+    assert job.data.params["mode"] == "lines" and count.data.params["data"] == str(asset.folder / "data.txt")
+    assert 0 < count.data.metrics["seconds"] < 60
+    artifacts = MlflowClient(tracking_uri(asset.state)).list_artifacts(count.info.run_id)
+    assert [artifact.path for artifact in artifacts] == ["log.txt"]
+    log = Path(asset.state / "mlflow" / count.info.run_id / "artifacts/log.txt")
+    assert log.read_text(encoding="utf-8") == "arguments: lines 1 True\n"
+
+
+def test_a_failed_run_is_one_run_when_it_is_continued(asset: Asset) -> None:
+    asset.flag.write_text("exit 3\n", encoding="utf-8")
+    asset.run()
+    name = asset.last_state.name
+    assert (runs(asset)[name].info.status, runs(asset)["show"].info.status) == ("FAILED", "FAILED")
+    asset.flag.unlink()
+    asset("run", "--resume")
+    assert runs(asset)[name].info.status == "FINISHED"
+    assert asset.last_state.mlflow_run_id == runs(asset)[name].info.run_id
+
+
+def test_what_a_step_logs_goes_to_its_own_run(asset: Asset) -> None:
+    asset.flag.write_text(
+        "python -c 'import mlflow; mlflow.log_metric(\"accuracy_at_1\", 0.25)'\n",
+        encoding="utf-8",
+    )
+    result = asset.run()
+    assert result.exit_code == 0, result.output
+    assert runs(asset)["show"].data.metrics["accuracy_at_1"] == 0.25
+    assert runs(asset)["show"].info.status == "FINISHED"
+
+
+def test_metrics_of_a_step_that_cannot_open_the_store_are_logged_for_it(
+    asset: Asset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(VirtualEnvironment, "has", lambda self, package: package != "sqlalchemy")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://elsewhere.example")
+    metrics = {"metrics": [{"name": "accuracy@1", "value": 0.25}, {"name": "none", "value": None}]}
+    asset.flag.write_text(
+        f"env | grep MLFLOW && exit 3; echo '{json.dumps(metrics)}' > $2/metrics.json\n", encoding="utf-8"
+    )
+    result = asset.run()
+    assert result.exit_code == 0, result.output
+    show = runs(asset)["show"]
+    assert show.data.metrics["accuracy_at_1"] == 0.25
+    artifacts = MlflowClient(tracking_uri(asset.state)).list_artifacts(show.info.run_id)
+    assert {artifact.path for artifact in artifacts} == {"log.txt", "metrics.json", "result.txt"}
+
+
+def test_a_store_gets_its_name_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.link", stop)
+        with pytest.raises(KeyboardInterrupt):
+            set_up(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    set_up(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [database(tmp_path).name]
