@@ -24,6 +24,7 @@ from evaluation.metrics.fill_mask import FillMask
 from evaluation.metrics.question_answering import QuestionAnswering
 from evaluation.metrics.rows import Figures, RowError, Task
 from evaluation.metrics.text_classification import TextClassification
+from evaluation.number_format import interval, quantity
 from evaluation.result_rows import DataError, ResultFiles, find_file, read_lines
 from evaluation.tracking import TrackingError, track
 
@@ -116,15 +117,9 @@ def table(metrics: Mapping[str, Any]) -> Iterator[str]:
     yield f"{'':30}{'':>12}   {100 * metrics['settings']['confidence']:g} % interval"
     for metric in metrics["metrics"]:
         if metric["headline"]:
-            low, high = (_figure(metric[end], metric["unit"]) for end in ("low", "high"))
-            between = "" if metric["low"] is None else f"{low} to {high}"
-            yield f"{metric['name']:30}{_figure(metric['value'], metric['unit']):>12}   {between}".rstrip()
-
-
-def _figure(value: float | None, unit: str) -> str:
-    if value is None:
-        return ""
-    return f"{value:.1%}".replace("%", " %") if unit == "share" else f"{value:,.4g}"
+            value = quantity(metric["value"], metric["unit"])
+            between = interval(metric["low"], metric["high"], metric["unit"])
+            yield f"{metric['name']:30}{value:>12}   {between}".rstrip()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -138,7 +133,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         for left_out in metrics["left_out"]:
             sys.stderr.write(f"compute_metrics: left out {left_out['name']}: {left_out['reason']}\n")
         files = write(metrics, args.output)
-        sys.stdout.write("".join(f"{line}\n" for line in (*table(metrics), f"report: {files[1]}")))
+        sys.stdout.write(
+            "".join(f"{line}\n" for line in (*table(metrics), f"wrote {files[0].name} and {files[1].name}"))
+        )
         track(metrics["metrics"], files)
     except (ConfigError, DataError, TrackingError) as exc:
         sys.stderr.write(f"compute_metrics: {exc}\n")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
-from typing import Any
+
+from evaluation.metrics_file import Metric, MetricsFileError, parse, read
 
 
-def read_metrics(output: Path) -> list[dict[str, Any]]:
+def read_metrics(output: Path) -> list[Metric]:
     """Return the metrics of an output that is an evaluation's result; an empty list for any other."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        found = json.loads((output / "metrics.json").read_bytes())["metrics"]
-        return [metric for metric in found if isinstance(metric["name"], str) and "value" in metric]
+    with contextlib.suppress(MetricsFileError):
+        return parse(read(output / "metrics.json")).metrics
     return []

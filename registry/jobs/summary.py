@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from evaluation.metrics_file import Metric
+from evaluation.number_format import interval, quantity
 from registry.jobs.errors import StepError, shown
 from registry.jobs.metrics_file import read_metrics
 from registry.jobs.run_folder import RunFolder, RunState
@@ -68,7 +70,7 @@ def as_json(state: RunState, folder: RunFolder, resume: str, error: StepError | 
         "status": state.status,
         "folder": str(folder.path),
         "outputs": state.outputs,
-        "metrics": {metric["name"]: metric["value"] for found in metrics.values() for metric in found},
+        "metrics": {metric.name: metric.value for found in metrics.values() for metric in found},
         "steps": {
             name: {"status": step.status, "exit_status": step.exit_status, "log": step.log, "outputs": step.outputs}
             for name, step in state.steps.items()
@@ -88,16 +90,12 @@ def shown_link(path: Path) -> str:
     return str(path)
 
 
-def _table(metrics: list[dict[str, Any]]) -> Table:
+def _table(metrics: list[Metric]) -> Table:
     table = Table(title=None)
-    for heading in ("metric", "value", "95 % interval", "rows"):
+    for heading in ("metric", "value", "interval", "rows"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     for metric in metrics:
-        low, high = metric.get("low"), metric.get("high")
-        interval = "" if low is None or high is None else f"{_figure(low)} to {_figure(high)}"
-        table.add_row(metric["name"], _figure(metric["value"]), interval, f"{metric.get('rows', '')}")
+        between = interval(metric.low, metric.high, metric.unit)
+        rows = "" if metric.rows is None else f"{metric.rows:,}"
+        table.add_row(metric.name, quantity(metric.value, metric.unit), between, rows)
     return table
-
-
-def _figure(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else "none" if value is None else str(value)

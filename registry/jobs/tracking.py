@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from evaluation.tracking import metric_name
 from registry.jobs.environments import VirtualEnvironment
 from registry.jobs.metrics_file import read_metrics
 from registry.jobs.run_folder import FAILED, FINISHED, INTERRUPTED
@@ -60,7 +61,7 @@ class Tracker:
 
     def result(self, run: str | None, folder: Path) -> None:
         """Log the metrics of an evaluation's result, and its files."""
-        metrics = {metric["name"]: metric["value"] for metric in read_metrics(folder)}
+        metrics = {metric.name: metric.value for metric in read_metrics(folder) if metric.value is not None}
         if run is not None and metrics:
             self._try(lambda: self._result(run, metrics, folder))
 
@@ -106,7 +107,7 @@ class Tracker:
         for name, value in metrics.items():
             if isinstance(value, (int, float)):
                 # MLflow's names have no @.
-                self._client.log_metric(run, name.replace("@", "_at_"), value)
+                self._client.log_metric(run, metric_name(name), value)
         self._client.log_artifacts(run, str(folder))
 
     def _is_known(self, run: str) -> bool:

@@ -154,7 +154,7 @@ def test_fill_mask_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert lines[1].endswith("95 % interval")
     assert lines[2].split()[:3] == ["accuracy@1", "50.0", "%"]
     assert [line.split()[0] for line in lines[2:-1]] == [m["name"] for m in found["metrics"] if m["headline"]]
-    assert lines[-1] == f"report: {tmp_path / 'result' / 'report.html'}"
+    assert lines[-1] == "wrote metrics.json and report.html"
     assert (tmp_path / "result" / "report.html").read_text(encoding="utf-8").lstrip().startswith("<")
     assert err == "compute_metrics: model_id of the configuration means nothing here\n"
     assert sorted(file.name for file in (tmp_path / "result").iterdir()) == ["metrics.json", "report.html"]

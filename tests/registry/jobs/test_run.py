@@ -174,12 +174,11 @@ def test_json_is_one_object_on_standard_output(asset: Asset) -> None:
 
 
 def test_the_metrics_of_an_evaluation_are_shown(asset: Asset) -> None:
-    metric = {"name": "accuracy@1", "value": 0.24123, "low": 0.222, "high": 0.26, "rows": 1940}
-    asset.flag.write_text(
-        f"echo '{json.dumps({'metrics': [metric]})}' > $2/metrics.json; touch $2/report.html\n", encoding="utf-8"
-    )
+    metric = {"name": "accuracy@1", "value": 0.24123, "low": 0.222, "high": 0.26, "rows": 1940, "unit": "share"}
+    document = {"task": "fill-mask", "metrics": [metric]}
+    asset.flag.write_text(f"echo '{json.dumps(document)}' > $2/metrics.json; touch $2/report.html\n", encoding="utf-8")
     result = asset.run()
-    assert all(part in result.stdout for part in ("accuracy@1", "0.2412", "0.222 to 0.26", "1940"))
+    assert all(part in result.stdout for part in ("accuracy@1", "24.1\u202f%", "22.2–26.0\u202f%", "1,940"))
     assert f"report: {asset.last.path}/outputs/shown/report.html" in result.stdout
     assert json.loads(asset.run("--json").stdout)["metrics"] == {"accuracy@1": 0.24123}
 

@@ -66,7 +66,8 @@ def test_metrics_of_a_step_that_cannot_open_the_store_are_logged_for_it(
 ) -> None:
     monkeypatch.setattr(VirtualEnvironment, "has", lambda self, package: package != "sqlalchemy")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://elsewhere.example")
-    metrics = {"metrics": [{"name": "accuracy@1", "value": 0.25}, {"name": "none", "value": None}]}
+    figures = [{"name": "accuracy@1", "value": 0.25}, {"name": "none", "value": None}]
+    metrics = {"task": "fill-mask", "metrics": figures}
     asset.flag.write_text(
         f"env | grep MLFLOW && exit 3; echo '{json.dumps(metrics)}' > $2/metrics.json\n", encoding="utf-8"
     )
