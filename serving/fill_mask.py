@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 from serving.engine import Engine
 from serving.errors import BadRequest
@@ -69,17 +69,15 @@ class Filled(list[list[list[Candidate]]]):
     windowed: int = 0
 
 
+@dataclass(frozen=True, eq=False)
 class FillMask:
-    """A masked-language model that is ready to answer."""
+    """A masked-language model that is ready to answer; `load` makes it from a folder."""
 
-    task: Task = "fill-mask"
-
-    def __init__(self, tokenizer: MaskTokenizer, engine: Engine[list[Scores]], settings: Settings, name: str) -> None:
-        """Put the parts together; `load` makes them from a folder."""
-        self.tokenizer = tokenizer
-        self.engine = engine
-        self.settings = settings
-        self.name = name
+    task: ClassVar[Task] = "fill-mask"
+    tokenizer: MaskTokenizer
+    engine: Engine[list[Scores]]
+    settings: Settings
+    name: str
 
     @classmethod
     def load(cls, folder: Path, precision: str | None = None, settings: Settings | None = None) -> Self:

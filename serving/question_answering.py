@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 from serving.engine import Engine
 from serving.errors import BadRequest
@@ -82,19 +82,15 @@ class Window(NamedTuple):
     last: int
 
 
+@dataclass(frozen=True, eq=False)
 class QuestionAnswering:
-    """A model that finds answers in a text, ready to do so."""
+    """A model that finds answers in a text, ready to do so; `load` makes it from a folder."""
 
-    task: Task = "question-answering"
-
-    def __init__(
-        self, tokenizer: PairTokenizer, engine: Engine[tuple[Logits, Logits]], settings: Settings, name: str
-    ) -> None:
-        """Put the parts together; `load` makes them from a folder."""
-        self.tokenizer = tokenizer
-        self.engine = engine
-        self.settings = settings
-        self.name = name
+    task: ClassVar[Task] = "question-answering"
+    tokenizer: PairTokenizer
+    engine: Engine[tuple[Logits, Logits]]
+    settings: Settings
+    name: str
 
     @classmethod
     def load(cls, folder: Path, precision: str | None = None, settings: Settings | None = None) -> Self:

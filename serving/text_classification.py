@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -46,20 +46,16 @@ class Classified(list[list[Label]]):
     truncated: int = 0
 
 
+@dataclass(frozen=True, eq=False)
 class TextClassification:
-    """A text classifier that is ready to answer."""
+    """A text classifier that is ready to answer; `load` makes it from a folder."""
 
-    task: Task = "text-classification"
-
-    def __init__(
-        self, tokenizer: PairTokenizer, engine: Engine[Logits], labels: Labels, settings: Settings, name: str
-    ) -> None:
-        """Put the parts together; `load` makes them from a folder."""
-        self.tokenizer = tokenizer
-        self.engine = engine
-        self.labels = labels
-        self.settings = settings
-        self.name = name
+    task: ClassVar[Task] = "text-classification"
+    tokenizer: PairTokenizer
+    engine: Engine[Logits]
+    labels: Labels
+    settings: Settings
+    name: str
 
     @classmethod
     def load(cls, folder: Path, precision: str | None = None, settings: Settings | None = None) -> Self:
