@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, Self
 
+from evaluation.cells import PRINTED_MESSAGE, is_printed, is_texts, read_cell
 from evaluation.mask_scores import LabelHead, MaskScore
 from evaluation.prediction import Columns, Predicted, is_unicode, short, unusable_text
 from evaluation.rows import Reject, Row
@@ -110,10 +110,12 @@ class FillMaskPredictor:
         if not found:
             message = f"expected {self._tokenizer.mask_token} in {self._text}, found none; put it in the word's place"
             return row.reject("missing_mask", message)
-        labels = _labels(row.values[self._label], found)
+        label = read_cell(row.values[self._label], is_texts)
+        labels = None if is_printed(label) else _labels(label)
         if labels is None:
-            expected = "a word" if found == 1 else f"a list of {found} words"
-            return row.reject("invalid_label", f"expected {self._label} to be {expected}, found something else")
+            expected = f"expected {self._label} to be {'a word' if found == 1 else f'a list of {found} words'}"
+            what = PRINTED_MESSAGE if is_printed(label) else "found something else"
+            return row.reject("invalid_label", f"{expected}, {what}")
         if len(labels) != found:
             message = f"expected as many words in {self._label} as masks, found {len(labels)} for {found}"
             return row.reject("wrong_number_of_labels", message)
@@ -195,16 +197,8 @@ def filled(text: str, spans: Sequence[tuple[int, int]], words: Sequence[str]) ->
     return text
 
 
-def _labels(value: Any, count: int) -> list[str] | None:  # noqa: ANN401 - a value of the user's
-    """Return the words of a label, as they are compared; None where it is neither a word nor a list of them.
-
-    A CSV file has a list of several as the text that JSON writes it as: ["a", "b"].
-    """
-    if isinstance(value, str) and count > 1:
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            value = [value]
+def _labels(value: Any) -> list[str] | None:  # noqa: ANN401 - a value of the user's
+    """Return the words of a label, as they are compared; None where it is neither a word nor a list of them."""
     words = value if isinstance(value, list) else [value]
     if not all(isinstance(word, str) and word.strip() and is_unicode(word) for word in words):
         return None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from evaluation.cells import PRINTED_MESSAGE, is_printed, is_texts, read_cell
 from evaluation.prediction import Columns, Predicted, is_unicode, short, unusable_text
 from evaluation.rows import Reject, Row
 from serving.errors import BadRequest
@@ -61,7 +61,8 @@ class QuestionAnsweringPredictor:
         answers = answers_of(row.values[column], row.values[self._columns.inputs[1]])
         if answers is None:
             expected = f'expected {column} to be an answer, or {{"text": [answer, …], "answer_start": [number, …]}}'
-            return row.reject("invalid_label", f"{expected}, found something else")
+            printed = is_printed(row.values[column])
+            return row.reject("invalid_label", f"{expected}, {PRINTED_MESSAGE if printed else 'found something else'}")
         if not any(text.strip() for text in answers["text"]):
             message = f"expected an answer in {column}, found none; questions without one (SQuAD 2) are not scored"
             return row.reject("no_answer", message)
@@ -81,15 +82,14 @@ def answers_of(value: Any, context: str) -> dict[str, Any] | None:  # noqa: ANN4
     >>> answers_of("Paris", "It is Paris.")
     {'text': ['Paris'], 'answer_start': [6]}
 
-    Taken are a text; SQuAD's columns as here, or written as JSON, as in a CSV file; a list of texts; and the list of
-    {"text", "answer_start"} of SQuAD's own files. Without starts, they are where the answers are first found, or -1.
+    Taken are a text; SQuAD's columns as here; a list of texts; and the list of {"text", "answer_start"} of SQuAD's own
+    files; all but the first also written as JSON, as in a CSV file. A text that begins with a brace is an answer, unless
+    it looks as if Python had printed one of these. Without starts, they are where the answers are first found, or -1.
     """
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            pass  # an answer may begin with a brace
-    if isinstance(value, list) and value and all(isinstance(answer, dict) for answer in value):
+    value = read_cell(value, lambda found: isinstance(found, dict) or is_texts(found) or _is_answers(found))
+    if is_printed(value):
+        return None
+    if _is_answers(value):
         value = {key: [answer.get(key) for answer in value] for key in ("text", "answer_start")}
     texts = value.get("text") if isinstance(value, dict) else value
     texts = [texts] if isinstance(texts, str) else texts
@@ -102,3 +102,7 @@ def answers_of(value: Any, context: str) -> dict[str, Any] | None:  # noqa: ANN4
     if len(starts) != len(texts) or not all(type(start) is int for start in starts):
         return None
     return {"text": texts, "answer_start": starts}
+
+
+def _is_answers(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(answer, dict) for answer in value)

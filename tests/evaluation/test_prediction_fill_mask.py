@@ -257,10 +257,14 @@ def test_a_csv_files_list_of_labels_is_that_of_json(
     predict: Callable[..., Any], sharp_checkpoint: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "rows.csv"
-    file.write_text('input_string,title\n"[MASK] [MASK]","[""cat"", ""dog""]"\n[MASK] sat,"cat"\n')
+    lists = '"[MASK] [MASK]","[""cat"", ""dog""]"\n[MASK] sat,"cat"\n[MASK] sat,"[""dog""]"\n'
+    printed = "[MASK] sat,['cat']\n\"[MASK] [MASK]\",\"['cat', 'dog']\"\n"
+    file.write_text(f"input_string,title\n{lists}{printed}[MASK] sat,1234\n")
     ran = predict("fill-mask", sharp_checkpoint, file)
-    assert ran["ground_truth"] == [{"title": ["cat", "dog"]}, {"title": "cat"}]
-    assert [row["line"] for row in ran["predictions"]] == [2, 3]
+    assert ran["ground_truth"] == [{"title": ["cat", "dog"]}, {"title": "cat"}, {"title": "dog"}, {"title": "1234"}]
+    assert [row["line"] for row in ran["predictions"]] == [2, 3, 4, 7]
+    assert ran.codes == [(5, "invalid_label"), (6, "invalid_label")]
+    assert all(row["message"].endswith("write it as JSON does") for row in ran["rejects"])
 
 
 # The parts

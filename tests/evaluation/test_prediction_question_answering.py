@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,6 +114,8 @@ def test_a_row_that_cannot_be_used_is_rejected(predict: Callable[..., Any], shar
         ["The cat", "cat"],
         [{"text": "The cat", "answer_start": 0}, {"text": "cat", "answer_start": 4}],
         {"text": ["The cat", "cat"]},
+        '["The cat", "cat"]',
+        '[{"text": "The cat", "answer_start": 0}, {"text": "cat", "answer_start": 4}]',
     ],
 )
 def test_right_answers_are_read_in_every_form(value: object) -> None:
@@ -124,7 +127,35 @@ def test_what_is_no_answer_is_none(value: object) -> None:
     assert answers_of(value, CONTEXT) is None
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"])).filter(lambda text: not text.lstrip().startswith("{")))
+@pytest.mark.parametrize(
+    "printed",
+    [
+        "{'text': array(['Paris'], dtype=object), 'answer_start': array([6])}",
+        "{'text': ['Paris'], 'answer_start': [6]}",
+        '{"answer_start": [6], "text": ["Paris"]',
+        "['Paris']",
+        "['Paris'\n 'Lyon']",
+    ],
+)
+def test_what_python_prints_is_rejected_and_no_answer(
+    predict: Callable[..., Any], sharp_reader: Path, printed: str, tmp_path: Path
+) -> None:
+    assert answers_of(printed, CONTEXT) is None
+    file = tmp_path / "rows.csv"
+    with file.open("w", newline="") as opened:
+        rows = [("question", "context", "answers"), ("Who sat?", CONTEXT, "The cat"), ("Who sat?", CONTEXT, printed)]
+        csv.writer(opened).writerows(rows)
+    ran = predict("question-answering", sharp_reader, file)
+    assert [code for _, code in ran.codes] == ["invalid_label"]
+    assert ran["rejects"][0]["message"].endswith("that is not JSON; write it as JSON does")
+
+
+@pytest.mark.parametrize("answer", ["{a, b}", "{", "[sic]", "[1, 2]", "[5]", "1990", "true"])
+def test_an_answer_may_have_braces_and_brackets(answer: str) -> None:
+    assert answers_of(answer, CONTEXT) == {"text": [answer], "answer_start": [-1]}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])).filter(lambda text: not text.lstrip().startswith(("{", "["))))
 def test_a_text_is_one_answer(text: str) -> None:
     found = answers_of(text, CONTEXT + text)
     assert found is not None
