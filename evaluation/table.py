@@ -9,7 +9,8 @@ They are streamed, so that a table may be larger than memory. Rows that are brok
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,14 +33,23 @@ class Table:
     delimiter: str = ""
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row | Reject]:
-        """Read the rows, with these columns only; raises TableError where a file has not got them or cannot be read."""
+        """Read the rows, with these columns only; raises TableError where a file has not got them or cannot be read.
+
+        Each file's first row is read before any is given: a fault in the last one would else come after hours of work.
+        """
         for file in self.files:
-            if self.kind == "json_lines":
-                yield from read_json_lines(file, columns)
-            elif self.kind == "parquet":
-                yield from read_parquet(file, columns)
-            else:
-                yield from read_delimited(file, columns, self.delimiter)
+            with closing(self._file_rows(file, columns)) as rows:
+                next(rows, None)
+        for file in self.files:
+            yield from self._file_rows(file, columns)
+
+    def _file_rows(self, file: Path, columns: Sequence[str]) -> Generator[Row | Reject]:
+        if self.kind == "json_lines":
+            yield from read_json_lines(file, columns)
+        elif self.kind == "parquet":
+            yield from read_parquet(file, columns)
+        else:
+            yield from read_delimited(file, columns, self.delimiter)
 
     def about(self) -> int:
         """Return about how many rows there are, for a progress bar: the lines, or what parquet files say."""

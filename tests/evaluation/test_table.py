@@ -161,6 +161,23 @@ def test_a_missing_column_is_an_error_at_once(tmp_path: Path, kind: str) -> None
         next(open_table(file).rows(COLUMNS))
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_a_fault_of_a_late_file_is_told_before_the_first_row(tmp_path: Path, kind: str) -> None:
+    files = {
+        "jsonl": ('{"input_string": "a", "title": "b"}\n' * 2, '{"text": "a", "title": "b"}\n'),
+        "csv": ("input_string,title\na,b\n", "text,title\na,b\n"),
+        "parquet": (None, "no parquet"),
+    }
+    first, second = files[kind]
+    if first is None:
+        pyarrow.parquet.write_table(pyarrow.table({"input_string": ["a"], "title": ["b"]}), tmp_path / "part-0.parquet")
+    else:
+        (tmp_path / f"part-0.{kind}").write_text(first)
+    (tmp_path / f"part-1.{kind}").write_text(second)
+    with pytest.raises(TableError, match=rf"part-1\.{kind}: expected"):
+        next(open_table(tmp_path).rows(COLUMNS))
+
+
 def test_a_column_of_late_rows_alone_is_missing(tmp_path: Path) -> None:
     late = '{"input_string": "a", "title": "b"}\n'
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n' * SAMPLE + late)
