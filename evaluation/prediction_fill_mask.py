@@ -150,28 +150,32 @@ class FillMaskPredictor:
     def _record(self, row: _Asked, scores: list[MaskScore], likelihood: Pll | None) -> Predicted:
         count = len(row.labels)
         pieces = iter(scores[count:])
-        tops, masks = [], []
+        tops, rights, masks = [], [], []
         for label, ids, span, mask in zip(row.labels, row.pieces, row.encoded.spans, scores[:count], strict=True):
-            several = sum(next(pieces).log_probability for _ in ids) if len(ids) > 1 else None
+            whole = len(ids) == 1
+            # Of a long word it is less than the smallest number that its probability can be.
+            logarithm = mask.log_probability if whole else sum(next(pieces).log_probability for _ in ids)
             words = [self._token(token) for token in mask.tokens]
             tops.append([[word, short(share)] for word, share in zip(words, mask.probabilities, strict=True)])
+            rights.append([self._normalized(word) == self._normalized(label) for word in words])
             masks.append(
                 {
-                    "label_probability": short(math.exp(mask.log_probability if several is None else several)),
-                    "label_rank": mask.rank if several is None else None,
+                    "label_probability": short(math.exp(logarithm)),
+                    "label_log_probability": short(logarithm),
+                    "label_rank": mask.rank if whole else None,
                     "label_pieces": len(ids),
                     "best_probability": tops[-1][0][1],
-                    "found": self._normalized(label) == self._normalized(words[0]),
+                    "found": rights[-1][0],
                     "exact": label == words[0],
                     **_place(row.text, span[0]),
                 }
             )
         best = [top[0][0] for top in tops]
         alone = count == 1
-        read = {"line": row.row.line, "input_string": row.text, "top": tops[0] if alone else tops}
+        listed = {"top": tops[0], "right": rights[0]} if alone else {"top": tops, "right": rights}
         return Predicted(
             {self._label: row.labels[0] if alone else row.labels},
-            {"predictions": best[0] if alone else best, **read},
+            {"predictions": best[0] if alone else best, "line": row.row.line, "input_string": row.text, **listed},
             {"line": row.row.line, "masks": masks, **_likelihood(likelihood)},
         )
 
