@@ -72,7 +72,7 @@ def load(folder: Path, task: Task, columns: Columns, settings: Settings, config:
     elif task == "text-classification":
         predictor = TextClassificationPredictor.open(folder, chosen, columns)
     else:
-        predictor = QuestionAnsweringPredictor.open(folder, chosen, columns)
+        predictor = QuestionAnsweringPredictor.open(folder, chosen, columns, config.max_answer_length)
     return Loaded(predictor, opened, choice, chosen)
 
 

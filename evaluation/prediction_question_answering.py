@@ -10,8 +10,11 @@ from evaluation.cells import PRINTED_MESSAGE, is_printed, is_texts, read_cell
 from evaluation.prediction import Columns, Predicted, is_unicode, short, unusable_text
 from evaluation.rows import Reject, Row
 from serving.errors import BadRequest
-from serving.question_answering import Answers, Question, QuestionAnswering, Span
+from serving.question_answering import Answers, Options, Question, QuestionAnswering, Span
 from serving.settings import Settings
+
+TOP = 5
+"""Answers that are listed for each question."""
 
 
 class QuestionAnsweringPredictor:
@@ -19,17 +22,18 @@ class QuestionAnsweringPredictor:
 
     long_name = "windowed_rows"
 
-    def __init__(self, model: QuestionAnswering, columns: Columns) -> None:
-        """Take a model and the columns."""
+    def __init__(self, model: QuestionAnswering, columns: Columns, max_answer_length: int) -> None:
+        """Take a model, the columns, and the tokens of the longest answer."""
         self.long_rows = 0
         self.likelihood_seconds = 0.0
         self._model = model
         self._columns = columns
+        self._options = Options(top_k=TOP, max_answer_length=max_answer_length)
 
     @classmethod
-    def open(cls, folder: Path, settings: Settings, columns: Columns) -> Self:
+    def open(cls, folder: Path, settings: Settings, columns: Columns, max_answer_length: int) -> Self:
         """Open a model folder; raises ModelFolderError."""
-        return cls(QuestionAnswering.load(folder, settings=settings), columns)
+        return cls(QuestionAnswering.load(folder, settings=settings), columns, max_answer_length)
 
     def predict(self, rows: Sequence[Row]) -> list[Predicted | Reject]:
         """Return what is said of each row, in their order; a row that cannot be used is a Reject."""
@@ -42,19 +46,19 @@ class QuestionAnsweringPredictor:
         results: list[Predicted | Reject] = []
         for index, truth in enumerate(checked):
             reject = truth if isinstance(truth, Reject) else refused.get(index)
-            results.append(reject or self._record(rows[index], truth, questions[index], next(answers)[0]))
+            results.append(reject or self._record(rows[index], truth, questions[index], next(answers)))
         return results
 
     def _answer(self, rows: Sequence[Row], questions: dict[int, Question]) -> tuple[Answers, dict[int, Reject]]:
         """Return the answers to the questions that the model takes, and rejects for the rows of the others."""
         try:
-            return self._model.answer(list(questions.values())), {}
+            return self._model.answer(list(questions.values()), self._options), {}
         except BadRequest:
             indexes = list(questions)
-            refused = self._model.refusals(list(questions.values()), row_name=lambda _: "the row")
+            refused = self._model.refusals(list(questions.values()), self._options, row_name=lambda _: "the row")
         rejects = {indexes[place]: rows[indexes[place]].reject(exc.code, str(exc)) for place, exc in refused.items()}
         taken = [question for index, question in questions.items() if index not in rejects]
-        return self._model.answer(taken), rejects
+        return self._model.answer(taken, self._options), rejects
 
     def _truth(self, row: Row) -> dict[str, Any] | Reject:
         column = self._columns.label
@@ -68,11 +72,13 @@ class QuestionAnsweringPredictor:
             return row.reject("no_answer", message)
         return answers
 
-    def _record(self, row: Row, truth: dict[str, Any], question: Question, span: Span) -> Predicted:
+    def _record(self, row: Row, truth: dict[str, Any], question: Question, spans: Sequence[Span]) -> Predicted:
+        best = spans[0]
+        top = [[span.answer, short(span.score)] for span in spans]
         return Predicted(
             {self._columns.label: truth},
-            {"predictions": span.answer, "line": row.line, **question._asdict()},
-            {"line": row.line, "score": short(span.score), "start": span.start, "end": span.end},
+            {"predictions": best.answer, "line": row.line, **question._asdict(), "top": top},
+            {"line": row.line, "score": short(best.score), "start": best.start, "end": best.end},
         )
 
 
