@@ -175,8 +175,8 @@ class FillMaskPredictor:
         listed = {"top": tops[0], "right": rights[0]} if alone else {"top": tops, "right": rights}
         return Predicted(
             {self._label: row.labels[0] if alone else row.labels},
-            {"predictions": best[0] if alone else best, "line": row.row.line, "input_string": row.text, **listed},
-            {"line": row.row.line, "masks": masks, **_likelihood(likelihood)},
+            {"predictions": best[0] if alone else best, **row.row.place, "input_string": row.text, **listed},
+            {**row.row.place, "masks": masks, **_likelihood(likelihood)},
         )
 
     def _next_likelihoods(self, asked: Sequence[_Asked]) -> Iterator[Pll | None]:

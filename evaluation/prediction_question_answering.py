@@ -77,8 +77,8 @@ class QuestionAnsweringPredictor:
         top = [[span.answer, short(span.score)] for span in spans]
         return Predicted(
             {self._columns.label: truth},
-            {"predictions": best.answer, "line": row.line, **question._asdict(), "top": top},
-            {"line": row.line, "score": short(best.score), "start": best.start, "end": best.end},
+            {"predictions": best.answer, **row.place, **question._asdict(), "top": top},
+            {**row.place, "score": short(best.score), "start": best.start, "end": best.end},
         )
 
 

@@ -91,8 +91,8 @@ class TextClassificationPredictor:
         by_name = {label.label: short(label.score) for label in labels}
         return Predicted(
             {self._columns.label: truth},
-            {"predictions": labels[0].label, "line": row.line, **texts},
-            {"line": row.line, "probabilities": {name: by_name[name] for name in self._model.labels.names}},
+            {"predictions": labels[0].label, **row.place, **texts},
+            {**row.place, "probabilities": {name: by_name[name] for name in self._model.labels.names}},
         )
 
 

@@ -66,9 +66,29 @@ def test_outputs_are_in_the_order_of_the_data_over_chunks_and_files(
     assert [row["input_string"] for row in ran["predictions"]] == texts
     assert [row["line"] for row in ran["predictions"]] == [*range(2, 15), *range(2, 19)]
     assert [(row["file"], row["line"]) for row in ran["rejects"]] == [("a.jsonl", 1), ("b.jsonl", 1)]
+    files = ["a.jsonl"] * 13 + ["b.jsonl"] * 17
+    for output in ("predictions", "prediction_probabilities"):
+        assert [row["file"] for row in ran[output]] == files
     timed = ran["performance_metadata"][:-1]
     assert [row["rows"] for row in timed] == [7, 7, 7, 7, 4]
     assert all(set(row) == {"start_time", "end_time", "rows", "seconds", "batch_size"} for row in timed)
+
+
+@pytest.mark.parametrize("task", ["text-classification", "question-answering"])
+def test_every_task_names_the_file_of_a_row_where_there_are_several(
+    predict: Callable[..., Any], sharp_classifier: Path, sharp_reader: Path, tmp_path: Path, task: str
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    row = {"text": "the cat", "label": "bad", "question": "Who sat?", "context": "The cat sat.", "answers": "cat"}
+    for name in ("a", "b"):
+        (folder / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+    model = sharp_classifier if task == "text-classification" else sharp_reader
+    ran = predict(task, model, folder)
+    for output in ("predictions", "prediction_probabilities"):
+        assert [(row["file"], row["line"]) for row in ran[output]] == [("a.jsonl", 1), ("b.jsonl", 1)]
+    ran = predict(task, model, folder / "a.jsonl")
+    assert "file" not in ran["predictions"][0] | ran["prediction_probabilities"][0]
 
 
 def test_an_mltable_is_read_as_what_it_describes(

@@ -270,6 +270,20 @@ def test_an_mltable_may_name_a_folder(tables: Path) -> None:
     assert values(tables) == [("a", "a"), ("b", "b")]
 
 
+def test_rows_of_several_files_name_theirs_from_the_folder(tables: Path) -> None:
+    text = "paths: [{pattern: '*/rows.csv'}]\ntransformations: [read_delimited]"
+    (tables / "MLTable").write_text(text)
+    for name, rows in (("x", "a,b\n"), ("y", "c,d\ne\n")):
+        (tables / name).mkdir()
+        (tables / name / "rows.csv").write_text(f"input_string,title\n{rows}")
+    for path in (tables, tables / "MLTable"):
+        found = read(path)
+        assert [(row.file, row.line) for row in found] == [("x/rows.csv", 2), ("y/rows.csv", 2), ("y/rows.csv", 3)]
+        places = [row.place for row in found if isinstance(row, Row)]
+        assert places == [{"line": 2, "file": "x/rows.csv"}, {"line": 2, "file": "y/rows.csv"}]
+    assert [row.place for row in read(tables / "x") if isinstance(row, Row)] == [{"line": 2}]
+
+
 JSON_LINES = "transformations: [read_json_lines]"
 
 
