@@ -8,11 +8,12 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 from evaluation.cells import PRINTED_MESSAGE, is_printed, is_texts, read_cell
 from evaluation.mask_scores import LabelHead, MaskScore
 from evaluation.prediction import Columns, Predicted, is_unicode, short, unusable_text
+from evaluation.pseudo_perplexity import Pll, likelihoods_of_scorable
 from evaluation.rows import Reject, Row
 from serving.engine import Engine
 from serving.loading import OpenFolder, open_engine
@@ -21,22 +22,6 @@ from serving.tokenizer import EncodedText, MaskTokenizer, Passage
 
 WORDS_KEPT = 1 << 16
 """Words whose word pieces and normalized form are kept: the same ones come again and again."""
-
-
-class Pll(Protocol):
-    """A text's pseudo-log-likelihood, original and left to right within words, in nats; its tokens and words."""
-
-    pll: float
-    pll_l2r: float
-    tokens: int
-    words: int
-
-
-class PseudoLikelihoods(Protocol):
-    """Scores whole texts (evaluation.pseudo_perplexity)."""
-
-    def __call__(self, texts: Sequence[str]) -> Sequence[Pll | None]:
-        """Return one Pll a text; None for a text that has none, such as one longer than the model."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +44,7 @@ class FillMaskPredictor:
     long_name = "windowed_rows"
 
     def __init__(
-        self,
-        tokenizer: MaskTokenizer,
-        engine: Engine[list[MaskScore]],
-        columns: Columns,
-        likelihoods: PseudoLikelihoods | None = None,
-        likelihood_rows: int = 0,
+        self, tokenizer: MaskTokenizer, engine: Engine[list[MaskScore]], columns: Columns, likelihood_rows: int = 0
     ) -> None:
         """Put the parts together; the first `likelihood_rows` rows get their text's likelihood too."""
         self.long_rows = 0
@@ -72,27 +52,20 @@ class FillMaskPredictor:
         self._tokenizer = tokenizer
         self._engine = engine
         self._text, self._label = columns.inputs[0], columns.label
-        self._likelihoods = likelihoods
-        self._likelihood_rows = likelihood_rows if likelihoods else 0
+        self._likelihood_rows = likelihood_rows
         self._pieces = functools.lru_cache(WORDS_KEPT)(tokenizer.pieces)
         self._normalized = functools.lru_cache(WORDS_KEPT)(tokenizer.normalize)
         self._token = functools.cache(tokenizer.token)
 
     @classmethod
     def open(
-        cls,
-        opened: OpenFolder,
-        settings: Settings,
-        columns: Columns,
-        best: int,
-        likelihoods: PseudoLikelihoods | None = None,
-        likelihood_rows: int = 0,
+        cls, opened: OpenFolder, settings: Settings, columns: Columns, best: int, likelihood_rows: int = 0
     ) -> Self:
         """Open a model folder with so many `best` words a mask; raises ModelFolderError."""
         vocab_size = opened.config.vocab_size
         tokenizer = MaskTokenizer(opened.parts.tokenizer, vocab_size, opened.config.max_positions)
         engine = open_engine(opened, LabelHead(vocab_size, best), tokenizer.pad_id, None, settings)
-        return cls(tokenizer, engine, columns, likelihoods, likelihood_rows)
+        return cls(tokenizer, engine, columns, likelihood_rows)
 
     def predict(self, rows: Sequence[Row]) -> list[Predicted | Reject]:
         """Return what is said of each row, in their order; a row that cannot be scored is a Reject."""
@@ -182,10 +155,11 @@ class FillMaskPredictor:
     def _next_likelihoods(self, asked: Sequence[_Asked]) -> Iterator[Pll | None]:
         wanted = asked[: self._likelihood_rows]
         self._likelihood_rows -= len(wanted)
-        if self._likelihoods is None or not wanted:
+        if not wanted:
             return iter(())
         start = time.perf_counter()
-        found = self._likelihoods([filled(row.text, row.encoded.spans, row.labels) for row in wanted])
+        texts = [filled(row.text, row.encoded.spans, row.labels) for row in wanted]
+        found = likelihoods_of_scorable(self._tokenizer, self._engine, texts)
         self.likelihood_seconds += time.perf_counter() - start
         return iter(found)
 

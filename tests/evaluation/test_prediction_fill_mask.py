@@ -18,7 +18,8 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from evaluation import cloze
 from evaluation.mask_scores import score
 from evaluation.prediction_fill_mask import filled
-from serving.fill_mask import FillMask
+from evaluation.pseudo_perplexity import pseudo_log_likelihoods
+from serving import engine
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED = ROOT / "model/embedded"
@@ -221,10 +222,14 @@ def test_case_counts_for_exact_alone_where_the_model_has_none(
 
 
 def test_likelihoods_of_the_first_texts_are_those_of_the_texts_filled_in(
-    predict: Callable[..., Any], sharp_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    predict: Callable[..., Any],
+    sharp_checkpoint: Path,
+    open_scorer: Callable[[Path], Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from evaluation.pseudo_perplexity import pseudo_log_likelihoods
-
+    sessions = []
+    open_session = engine.open_session
+    monkeypatch.setattr(engine, "open_session", lambda *given: sessions.append(given) or open_session(*given))
     monkeypatch.setattr("evaluation.model_prediction.CHUNK_ROWS", 2)
     rows = [
         {"input_string": "the [MASK] sat", "title": "cat"},
@@ -234,8 +239,8 @@ def test_likelihoods_of_the_first_texts_are_those_of_the_texts_filled_in(
     ]
     config = ["--evaluation-config-params", '{"pseudo_perplexity": true, "pseudo_perplexity_rows": 3}']
     ran = predict("fill-mask", sharp_checkpoint, rows, *config)
-    model = FillMask.load(sharp_checkpoint, "fp32")
-    first, third = pseudo_log_likelihoods(model, ["the cat sat", "the dog sat on"])
+    assert len(sessions) == 1  # of one model, which is in memory once
+    first, third = pseudo_log_likelihoods(*open_scorer(sharp_checkpoint), ["the cat sat", "the dog sat on"])
     assert ran.summary["likelihood_seconds"] > 0
     nothing = (None, None, None, None)
     keys = ("pll", "pll_l2r", "pll_tokens", "pll_words")
