@@ -72,7 +72,10 @@ def load(folder: Path, task: Task, columns: Columns, settings: Settings, config:
 
 
 def settings_for(device: str, precision: str, batch_size: int | None) -> Settings:
-    """Return serving's settings, from its environment variables, for a run without limits; raises SettingsError."""
+    """Return serving's settings, from its environment variables, for a run without limits; raises SettingsError.
+
+    `batch_size` is a maximum of rows: batch_tokens stays, as what leaves the CPU's cache is slower there.
+    """
     settings = replace(
         Settings.from_env(),
         device=DEVICES[device],
