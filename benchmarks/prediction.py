@@ -2,8 +2,8 @@
 
     .venv/bench/bin/python -m benchmarks.prediction --rows 1000000
 
-repeats a cloze file to so many rows, predicts them in int8 with `python -m evaluation.model_prediction` as a job does,
-in .venv/evaluation, and samples the resident memory of that process each second. Before, the first rows of the file go
+repeats a cloze file to so many rows, predicts them in int8 with `python -m evaluation.model_prediction` as the job does,
+with its evaluation_config, in .venv/evaluation, and samples the resident memory of that process each second. Before, the first rows of the file go
 through transformers' fill-mask pipeline in fp32 at several batch sizes, with the same threads; the best one counts.
 Prints one line of JSON; progress goes to standard error.
 """
@@ -26,6 +26,9 @@ from benchmarks.crew import ROOT, environment_of, interpreter
 from serving.cpu import usable_cpus
 
 BATCH_SIZES = (1, 4, 16, 64)
+CONFIG = ROOT / "evaluation/evaluation-config.json"
+"""That of the job, which scores some whole texts too."""
+
 OUTPUTS = ("predictions", "prediction-probabilities", "ground-truth", "performance-metadata", "rejects")
 
 
@@ -36,22 +39,37 @@ def repeated(data: Path, rows: int, to: Path) -> None:
         file.writelines(itertools.islice(itertools.cycle(lines), rows))
 
 
+def command(model: Path, data: Path, folder: Path) -> list[str]:
+    """Return the command that predicts a file, with its outputs in a folder."""
+    found = [str(interpreter("evaluation")), "-m", "evaluation.model_prediction", "--task", "fill-mask"]
+    found += [
+        "--model",
+        str(model),
+        "--test-data",
+        str(data),
+        "--precision",
+        "int8",
+        "--evaluation-config",
+        str(CONFIG),
+    ]
+    for name in OUTPUTS:
+        found += [f"--{name}", str(folder / f"{name}.jsonl")]
+    return found
+
+
 def predicted(model: Path, data: Path, folder: Path) -> dict[str, Any]:
     """Predict a file; returns rows, rows_per_second, and memory_mb: the most, and the medians of first and last tenth.
 
     Raises CalledProcessError where the command failed.
     """
-    command = [str(interpreter("evaluation")), "-m", "evaluation.model_prediction", "--task", "fill-mask"]
-    command += ["--model", str(model), "--test-data", str(data), "--precision", "int8"]
-    for name in OUTPUTS:
-        command += [f"--{name}", str(folder / f"{name}.jsonl")]
     memory = []
-    with subprocess.Popen(command, cwd=ROOT, env=environment_of(usable_cpus())) as process:
+    arguments = command(model, data, folder)
+    with subprocess.Popen(arguments, cwd=ROOT, env=environment_of(usable_cpus())) as process:
         while process.poll() is None:
             memory.append(resident_mb(process.pid))
             time.sleep(1)
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
+        raise subprocess.CalledProcessError(process.returncode, arguments)
     summary = json.loads((folder / "performance-metadata.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     tenth = max(1, len(memory) // 10)
     first, last = (

@@ -26,6 +26,7 @@ class EvaluationConfig:
     ece_bins: bins of the expected calibration error and of the reliability diagram.
     pseudo_perplexity: score the texts with the label filled in, too; pseudo_perplexity_rows: so many first rows of them.
     top_k: words a mask that predictions list beside the best one.
+    max_answer_length: tokens of the longest answer to a question.
     ignored: keys of the public component's configuration that mean nothing here.
     """
 
@@ -36,6 +37,7 @@ class EvaluationConfig:
     pseudo_perplexity: bool = False
     pseudo_perplexity_rows: int = 200
     top_k: int = 5
+    max_answer_length: int = 30
     ignored: tuple[str, ...] = ()
 
 
@@ -58,6 +60,7 @@ _RANGES = {
     "pseudo_perplexity": _Range(bool, 0, 1, "true or false"),
     "pseudo_perplexity_rows": _Range(int, 1, 1_000_000, "a whole number from 1 to 1000000"),
     "top_k": _Range(int, 1, 1000, "a whole number from 1 to 1000"),
+    "max_answer_length": _Range(int, 1, 512, "a whole number from 1 to 512"),
 }
 KEYS = tuple(field.name for field in fields(EvaluationConfig) if field.name != "ignored")
 

@@ -196,7 +196,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--evaluation-config-params", help="the same as JSON text")
     found.add_argument("--device", default="auto", choices=list(DEVICES))
     found.add_argument("--precision", default="auto", choices=PRECISIONS)
-    found.add_argument("--batch-size", type=_positive, help="rows that go through the model at once (64)")
+    found.add_argument("--batch-size", type=_positive, help="the most rows that go through the model at once (64)")
     for name in OUTPUTS:
         found.add_argument(f"--{name.replace('_', '-')}", required=True, type=Path, help="where to write JSON lines")
     return found
@@ -222,10 +222,8 @@ def main(argv: list[str] | None = None) -> int:
         SettingsError,
         ModelFolderError,
         RequestError,
+        OSError,
     ) as exc:
-        sys.stderr.write(f"model_prediction: {exc}\n")
-        return 1
-    except OSError as exc:
         sys.stderr.write(f"model_prediction: {exc}\n")
         return 1
     except KeyboardInterrupt:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
+from evaluation.cells import PRINTED_MESSAGE, is_printed, is_texts, read_cell
 from evaluation.mask_scores import LabelHead, MaskScore
 from evaluation.prediction import Columns, Predicted, is_unicode, short, unusable_text
+from evaluation.pseudo_perplexity import Pll, likelihoods_of_scorable
 from evaluation.rows import Reject, Row
 from serving.engine import Engine
 from serving.loading import OpenFolder, open_engine
@@ -21,22 +22,6 @@ from serving.tokenizer import EncodedText, MaskTokenizer, Passage
 
 WORDS_KEPT = 1 << 16
 """Words whose word pieces and normalized form are kept: the same ones come again and again."""
-
-
-class Pll(Protocol):
-    """A text's pseudo-log-likelihood, original and left to right within words, in nats; its tokens and words."""
-
-    pll: float
-    pll_l2r: float
-    tokens: int
-    words: int
-
-
-class PseudoLikelihoods(Protocol):
-    """Scores whole texts (evaluation.pseudo_perplexity)."""
-
-    def __call__(self, texts: Sequence[str]) -> Sequence[Pll | None]:
-        """Return one Pll a text; None for a text that has none, such as one longer than the model."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +44,7 @@ class FillMaskPredictor:
     long_name = "windowed_rows"
 
     def __init__(
-        self,
-        tokenizer: MaskTokenizer,
-        engine: Engine[list[MaskScore]],
-        columns: Columns,
-        likelihoods: PseudoLikelihoods | None = None,
-        likelihood_rows: int = 0,
+        self, tokenizer: MaskTokenizer, engine: Engine[list[MaskScore]], columns: Columns, likelihood_rows: int = 0
     ) -> None:
         """Put the parts together; the first `likelihood_rows` rows get their text's likelihood too."""
         self.long_rows = 0
@@ -72,27 +52,20 @@ class FillMaskPredictor:
         self._tokenizer = tokenizer
         self._engine = engine
         self._text, self._label = columns.inputs[0], columns.label
-        self._likelihoods = likelihoods
-        self._likelihood_rows = likelihood_rows if likelihoods else 0
+        self._likelihood_rows = likelihood_rows
         self._pieces = functools.lru_cache(WORDS_KEPT)(tokenizer.pieces)
         self._normalized = functools.lru_cache(WORDS_KEPT)(tokenizer.normalize)
         self._token = functools.cache(tokenizer.token)
 
     @classmethod
     def open(
-        cls,
-        opened: OpenFolder,
-        settings: Settings,
-        columns: Columns,
-        best: int,
-        likelihoods: PseudoLikelihoods | None = None,
-        likelihood_rows: int = 0,
+        cls, opened: OpenFolder, settings: Settings, columns: Columns, best: int, likelihood_rows: int = 0
     ) -> Self:
         """Open a model folder with so many `best` words a mask; raises ModelFolderError."""
         vocab_size = opened.config.vocab_size
         tokenizer = MaskTokenizer(opened.parts.tokenizer, vocab_size, opened.config.max_positions)
         engine = open_engine(opened, LabelHead(vocab_size, best), tokenizer.pad_id, None, settings)
-        return cls(tokenizer, engine, columns, likelihoods, likelihood_rows)
+        return cls(tokenizer, engine, columns, likelihood_rows)
 
     def predict(self, rows: Sequence[Row]) -> list[Predicted | Reject]:
         """Return what is said of each row, in their order; a row that cannot be scored is a Reject."""
@@ -110,10 +83,12 @@ class FillMaskPredictor:
         if not found:
             message = f"expected {self._tokenizer.mask_token} in {self._text}, found none; put it in the word's place"
             return row.reject("missing_mask", message)
-        labels = _labels(row.values[self._label], found)
+        label = read_cell(row.values[self._label], is_texts)
+        labels = None if is_printed(label) else _labels(label)
         if labels is None:
-            expected = "a word" if found == 1 else f"a list of {found} words"
-            return row.reject("invalid_label", f"expected {self._label} to be {expected}, found something else")
+            expected = f"expected {self._label} to be {'a word' if found == 1 else f'a list of {found} words'}"
+            what = PRINTED_MESSAGE if is_printed(label) else "found something else"
+            return row.reject("invalid_label", f"{expected}, {what}")
         if len(labels) != found:
             message = f"expected as many words in {self._label} as masks, found {len(labels)} for {found}"
             return row.reject("wrong_number_of_labels", message)
@@ -148,38 +123,43 @@ class FillMaskPredictor:
     def _record(self, row: _Asked, scores: list[MaskScore], likelihood: Pll | None) -> Predicted:
         count = len(row.labels)
         pieces = iter(scores[count:])
-        tops, masks = [], []
+        tops, rights, masks = [], [], []
         for label, ids, span, mask in zip(row.labels, row.pieces, row.encoded.spans, scores[:count], strict=True):
-            several = sum(next(pieces).log_probability for _ in ids) if len(ids) > 1 else None
+            whole = len(ids) == 1
+            # Of a long word it is less than the smallest number that its probability can be.
+            logarithm = mask.log_probability if whole else sum(next(pieces).log_probability for _ in ids)
             words = [self._token(token) for token in mask.tokens]
             tops.append([[word, short(share)] for word, share in zip(words, mask.probabilities, strict=True)])
+            rights.append([self._normalized(word) == self._normalized(label) for word in words])
             masks.append(
                 {
-                    "label_probability": short(math.exp(mask.log_probability if several is None else several)),
-                    "label_rank": mask.rank if several is None else None,
+                    "label_probability": short(math.exp(logarithm)),
+                    "label_log_probability": short(logarithm),
+                    "label_rank": mask.rank if whole else None,
                     "label_pieces": len(ids),
                     "best_probability": tops[-1][0][1],
-                    "found": self._normalized(label) == self._normalized(words[0]),
+                    "found": rights[-1][0],
                     "exact": label == words[0],
                     **_place(row.text, span[0]),
                 }
             )
         best = [top[0][0] for top in tops]
         alone = count == 1
-        read = {"line": row.row.line, "input_string": row.text, "top": tops[0] if alone else tops}
+        listed = {"top": tops[0], "right": rights[0]} if alone else {"top": tops, "right": rights}
         return Predicted(
             {self._label: row.labels[0] if alone else row.labels},
-            {"predictions": best[0] if alone else best, **read},
-            {"line": row.row.line, "masks": masks, **_likelihood(likelihood)},
+            {"predictions": best[0] if alone else best, **row.row.place, "input_string": row.text, **listed},
+            {**row.row.place, "masks": masks, **_likelihood(likelihood)},
         )
 
     def _next_likelihoods(self, asked: Sequence[_Asked]) -> Iterator[Pll | None]:
         wanted = asked[: self._likelihood_rows]
         self._likelihood_rows -= len(wanted)
-        if self._likelihoods is None or not wanted:
+        if not wanted:
             return iter(())
         start = time.perf_counter()
-        found = self._likelihoods([filled(row.text, row.encoded.spans, row.labels) for row in wanted])
+        texts = [filled(row.text, row.encoded.spans, row.labels) for row in wanted]
+        found = likelihoods_of_scorable(self._tokenizer, self._engine, texts)
         self.likelihood_seconds += time.perf_counter() - start
         return iter(found)
 
@@ -195,16 +175,8 @@ def filled(text: str, spans: Sequence[tuple[int, int]], words: Sequence[str]) ->
     return text
 
 
-def _labels(value: Any, count: int) -> list[str] | None:  # noqa: ANN401 - a value of the user's
-    """Return the words of a label, as they are compared; None where it is neither a word nor a list of them.
-
-    A CSV file has a list of several as the text that JSON writes it as: ["a", "b"].
-    """
-    if isinstance(value, str) and count > 1:
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            value = [value]
+def _labels(value: Any) -> list[str] | None:  # noqa: ANN401 - a value of the user's
+    """Return the words of a label, as they are compared; None where it is neither a word nor a list of them."""
     words = value if isinstance(value, list) else [value]
     if not all(isinstance(word, str) and word.strip() and is_unicode(word) for word in words):
         return None

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from evaluation.config import EvaluationConfig
 from evaluation.prediction import Columns, Predictor
-from evaluation.prediction_fill_mask import FillMaskPredictor, Pll, PseudoLikelihoods
+from evaluation.prediction_fill_mask import FillMaskPredictor
 from evaluation.prediction_question_answering import QuestionAnsweringPredictor
 from evaluation.prediction_text_classification import TextClassificationPredictor
 from serving.backend import Choice, choose
 from serving.checkpoint import read_task
 from serving.errors import ModelFolderError
-from serving.fill_mask import FillMask
 from serving.loading import OpenFolder, open_folder
 from serving.model_folder import find_checkpoint
 from serving.settings import Settings
@@ -65,32 +62,20 @@ def load(folder: Path, task: Task, columns: Columns, settings: Settings, config:
     if choice.device == "cuda":
         chosen = replace(chosen, batch_tokens=max(GPU_TOKENS, settings.batch_tokens))
     if task == "fill-mask":
-        likelihoods = _likelihoods(folder, chosen) if config.pseudo_perplexity else None
-        predictor: Predictor = FillMaskPredictor.open(
-            opened, chosen, columns, config.top_k, likelihoods, config.pseudo_perplexity_rows
-        )
+        likelihood_rows = config.pseudo_perplexity_rows if config.pseudo_perplexity else 0
+        predictor: Predictor = FillMaskPredictor.open(opened, chosen, columns, config.top_k, likelihood_rows)
     elif task == "text-classification":
         predictor = TextClassificationPredictor.open(folder, chosen, columns)
     else:
-        predictor = QuestionAnsweringPredictor.open(folder, chosen, columns)
+        predictor = QuestionAnsweringPredictor.open(folder, chosen, columns, config.max_answer_length)
     return Loaded(predictor, opened, choice, chosen)
 
 
-def _likelihoods(folder: Path, settings: Settings) -> PseudoLikelihoods:
-    from evaluation.pseudo_perplexity import pseudo_log_likelihoods, why_unscorable
-
-    model = FillMask.load(folder, settings=settings)
-
-    def likelihoods(texts: Sequence[str]) -> list[Pll | None]:
-        scored = [reason is None for reason in why_unscorable(model, texts)]
-        found = iter(pseudo_log_likelihoods(model, list(itertools.compress(texts, scored))))
-        return [next(found) if can_be else None for can_be in scored]
-
-    return likelihoods
-
-
 def settings_for(device: str, precision: str, batch_size: int | None) -> Settings:
-    """Return serving's settings, from its environment variables, for a run without limits; raises SettingsError."""
+    """Return serving's settings, from its environment variables, for a run without limits; raises SettingsError.
+
+    `batch_size` is a maximum of rows: batch_tokens stays, as what leaves the CPU's cache is slower there.
+    """
     settings = replace(
         Settings.from_env(),
         device=DEVICES[device],

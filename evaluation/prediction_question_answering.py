@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from evaluation.cells import PRINTED_MESSAGE, is_printed, is_texts, read_cell
 from evaluation.prediction import Columns, Predicted, is_unicode, short, unusable_text
 from evaluation.rows import Reject, Row
 from serving.errors import BadRequest
-from serving.question_answering import Answers, Question, QuestionAnswering, Span
+from serving.question_answering import Answers, Options, Question, QuestionAnswering, Span
 from serving.settings import Settings
+
+TOP = 5
+"""Answers that are listed for each question."""
 
 
 class QuestionAnsweringPredictor:
@@ -19,17 +22,18 @@ class QuestionAnsweringPredictor:
 
     long_name = "windowed_rows"
 
-    def __init__(self, model: QuestionAnswering, columns: Columns) -> None:
-        """Take a model and the columns."""
+    def __init__(self, model: QuestionAnswering, columns: Columns, max_answer_length: int) -> None:
+        """Take a model, the columns, and the tokens of the longest answer."""
         self.long_rows = 0
         self.likelihood_seconds = 0.0
         self._model = model
         self._columns = columns
+        self._options = Options(top_k=TOP, max_answer_length=max_answer_length)
 
     @classmethod
-    def open(cls, folder: Path, settings: Settings, columns: Columns) -> Self:
+    def open(cls, folder: Path, settings: Settings, columns: Columns, max_answer_length: int) -> Self:
         """Open a model folder; raises ModelFolderError."""
-        return cls(QuestionAnswering.load(folder, settings=settings), columns)
+        return cls(QuestionAnswering.load(folder, settings=settings), columns, max_answer_length)
 
     def predict(self, rows: Sequence[Row]) -> list[Predicted | Reject]:
         """Return what is said of each row, in their order; a row that cannot be used is a Reject."""
@@ -42,36 +46,39 @@ class QuestionAnsweringPredictor:
         results: list[Predicted | Reject] = []
         for index, truth in enumerate(checked):
             reject = truth if isinstance(truth, Reject) else refused.get(index)
-            results.append(reject or self._record(rows[index], truth, questions[index], next(answers)[0]))
+            results.append(reject or self._record(rows[index], truth, questions[index], next(answers)))
         return results
 
     def _answer(self, rows: Sequence[Row], questions: dict[int, Question]) -> tuple[Answers, dict[int, Reject]]:
         """Return the answers to the questions that the model takes, and rejects for the rows of the others."""
         try:
-            return self._model.answer(list(questions.values())), {}
+            return self._model.answer(list(questions.values()), self._options), {}
         except BadRequest:
             indexes = list(questions)
-            refused = self._model.refusals(list(questions.values()), row_name=lambda _: "the row")
+            refused = self._model.refusals(list(questions.values()), self._options, row_name=lambda _: "the row")
         rejects = {indexes[place]: rows[indexes[place]].reject(exc.code, str(exc)) for place, exc in refused.items()}
         taken = [question for index, question in questions.items() if index not in rejects]
-        return self._model.answer(taken), rejects
+        return self._model.answer(taken, self._options), rejects
 
     def _truth(self, row: Row) -> dict[str, Any] | Reject:
         column = self._columns.label
         answers = answers_of(row.values[column], row.values[self._columns.inputs[1]])
         if answers is None:
             expected = f'expected {column} to be an answer, or {{"text": [answer, …], "answer_start": [number, …]}}'
-            return row.reject("invalid_label", f"{expected}, found something else")
+            printed = is_printed(row.values[column])
+            return row.reject("invalid_label", f"{expected}, {PRINTED_MESSAGE if printed else 'found something else'}")
         if not any(text.strip() for text in answers["text"]):
             message = f"expected an answer in {column}, found none; questions without one (SQuAD 2) are not scored"
             return row.reject("no_answer", message)
         return answers
 
-    def _record(self, row: Row, truth: dict[str, Any], question: Question, span: Span) -> Predicted:
+    def _record(self, row: Row, truth: dict[str, Any], question: Question, spans: Sequence[Span]) -> Predicted:
+        best = spans[0]
+        top = [[span.answer, short(span.score)] for span in spans]
         return Predicted(
             {self._columns.label: truth},
-            {"predictions": span.answer, "line": row.line, **question._asdict()},
-            {"line": row.line, "score": short(span.score), "start": span.start, "end": span.end},
+            {"predictions": best.answer, **row.place, **question._asdict(), "top": top},
+            {**row.place, "score": short(best.score), "start": best.start, "end": best.end},
         )
 
 
@@ -81,15 +88,14 @@ def answers_of(value: Any, context: str) -> dict[str, Any] | None:  # noqa: ANN4
     >>> answers_of("Paris", "It is Paris.")
     {'text': ['Paris'], 'answer_start': [6]}
 
-    Taken are a text; SQuAD's columns as here, or written as JSON, as in a CSV file; a list of texts; and the list of
-    {"text", "answer_start"} of SQuAD's own files. Without starts, they are where the answers are first found, or -1.
+    Taken are a text; SQuAD's columns as here; a list of texts; and the list of {"text", "answer_start"} of SQuAD's own
+    files; all but the first also written as JSON, as in a CSV file. A text that begins with a brace is an answer, unless
+    it looks as if Python had printed one of these. Without starts, they are where the answers are first found, or -1.
     """
-    if isinstance(value, str) and value.lstrip().startswith("{"):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError):
-            pass  # an answer may begin with a brace
-    if isinstance(value, list) and value and all(isinstance(answer, dict) for answer in value):
+    value = read_cell(value, lambda found: isinstance(found, dict) or is_texts(found) or _is_answers(found))
+    if is_printed(value):
+        return None
+    if _is_answers(value):
         value = {key: [answer.get(key) for answer in value] for key in ("text", "answer_start")}
     texts = value.get("text") if isinstance(value, dict) else value
     texts = [texts] if isinstance(texts, str) else texts
@@ -102,3 +108,7 @@ def answers_of(value: Any, context: str) -> dict[str, Any] | None:  # noqa: ANN4
     if len(starts) != len(texts) or not all(type(start) is int for start in starts):
         return None
     return {"text": texts, "answer_start": starts}
+
+
+def _is_answers(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(answer, dict) for answer in value)

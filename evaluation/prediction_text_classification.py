@@ -22,16 +22,31 @@ class TextClassificationPredictor:
     long_name = "truncated_rows"
 
     def __init__(self, model: TextClassification, columns: Columns) -> None:
-        """Take a model and the columns; raises OptionError for a regression, which has no labels to be right about."""
+        """Take a model and the columns; raises OptionError for a model whose labels do not share out a probability of 1.
+
+        The figures are of one right label among several. A regression has none; of several labels that may hold, or of
+        a single one, none is the right one.
+        """
         if model.labels.function == "none":
             raise OptionError(
                 "expected a classifier, found problem_type regression in config.json, which is not evaluated"
+            )
+        if model.labels.function != "softmax":
+            count = len(model.labels.names)
+            found = (
+                "1 label" if count == 1 else f"{count} labels, several of which may hold (multi_label_classification)"
+            )
+            raise OptionError(
+                f"expected a classifier that chooses one of at least two labels, found one of {found} in config.json, "
+                "which is not evaluated; choose a model for single_label_classification"
             )
         self.long_rows = 0
         self.likelihood_seconds = 0.0
         self._model = model
         self._columns = columns
         self._names = frozenset(model.labels.names)
+        # Where names are numbers, as those of stars are, a number that is none of them is no place among them either.
+        self._by_number = all(_number(name) in (None, index) for index, name in enumerate(model.labels.names))
 
     @classmethod
     def open(cls, folder: Path, settings: Settings, columns: Columns) -> Self:
@@ -52,18 +67,22 @@ class TextClassificationPredictor:
         ]
 
     def _truth(self, row: Row) -> str | Reject:
-        """Return the model's name for the row's label: as it is, or by its number."""
+        """Return the model's name for the row's label: as it is, or by its number.
+
+        A number is tried as a name too, so that a label is the same one in CSV, which has texts alone, and in JSON.
+        """
         value, names = row.values[self._columns.label], self._model.labels.names
-        if isinstance(value, str) and value in self._names:
-            return value
         number = _number(value)
-        if number is not None and 0 <= number < len(names):
+        if (isinstance(value, str) or number is not None) and str(value) in self._names:
+            return str(value)
+        if number is not None and self._by_number and 0 <= number < len(names):
             return names[number]
         if number is None and not isinstance(value, str):
             message = f"expected {self._columns.label} to be a label or its number, found {kind_of(value)}"
             return row.reject("invalid_label", message)
         listed = ", ".join(names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
-        message = f"expected {self._columns.label} to be one of the model's labels ({listed}) or the number of one, "
+        numbered = " or the number of one" if self._by_number else ""
+        message = f"expected {self._columns.label} to be one of the model's labels ({listed}){numbered}, "
         message += f"found {str(value)[:40]!r}"
         return row.reject("unknown_label", message)
 
@@ -72,8 +91,8 @@ class TextClassificationPredictor:
         by_name = {label.label: short(label.score) for label in labels}
         return Predicted(
             {self._columns.label: truth},
-            {"predictions": labels[0].label, "line": row.line, **texts},
-            {"line": row.line, "probabilities": {name: by_name[name] for name in self._model.labels.names}},
+            {"predictions": labels[0].label, **row.place, **texts},
+            {**row.place, "probabilities": {name: by_name[name] for name in self._model.labels.names}},
         )
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import random
 import re
 import sys
@@ -21,6 +20,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from evaluation.cells import is_printed, is_texts, read_cell
 from evaluation.outputs import Outputs
 from evaluation.rows import Reject, Row, TableError
 from evaluation.table import KINDS, open_table
@@ -58,12 +58,10 @@ def converted(text: Any, words: Any) -> Prepared:  # noqa: ANN401 - values of th
     >>> converted("<mask> is big.", ["Paris"])
     {'input_string': '[MASK] is big.', 'title': 'Paris'}
     """
-    if isinstance(words, str):
-        try:
-            words = json.loads(words)  # as a CSV file has a list
-        except (ValueError, RecursionError):
-            words = [words]
-    if not isinstance(text, str) or not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+    words = read_cell(words, is_texts)
+    if isinstance(words, str) and not is_printed(words):
+        words = [words]
+    if not isinstance(text, str) or not is_texts(words):
         return f"{TEXTS} is not a text, or {MASKS} not a list of words"
     if MASK in text:
         return f"it has {MASK} already"

@@ -1,6 +1,6 @@
 """Pseudo-log-likelihoods: how likely a masked-language model finds whole texts, on the engine that serves it.
 
-pseudo_log_likelihoods(model, ["Paris is big."]) -> [Pll(pll=-9.1, pll_l2r=-9.1, tokens=4, words=4)]
+pseudo_log_likelihoods(tokenizer, engine, ["Paris is big."]) -> [Pll(pll=-9.1, pll_l2r=-9.1, tokens=4, words=4)]
 
 Each token is masked in turn and scored from all the others; the natural logarithms are summed.
 
@@ -16,13 +16,12 @@ A text of T tokens in W words takes 2 T - W passages through the model: the last
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from evaluation.metrics.masked_words import LEAST
-from serving.fill_mask import FillMask
+from evaluation.mask_scores import MaskScore
+from serving.engine import Engine
 from serving.tokenizer import MaskTokenizer, Passage
 
 CHUNK = 1024
@@ -59,36 +58,47 @@ class _Query(NamedTuple):
 
 
 def pseudo_log_likelihoods(
-    model: FillMask, texts: Sequence[str], row_name: Callable[[int], str] = "row {}".format
+    tokenizer: MaskTokenizer,
+    engine: Engine[list[MaskScore]],
+    texts: Sequence[str],
+    row_name: Callable[[int], str] = "row {}".format,
 ) -> list[Pll]:
-    """Return the pseudo-log-likelihoods of each text.
+    """Return the pseudo-log-likelihoods of each text; the engine is one with a LabelHead (evaluation.mask_scores).
 
     Raises UnscorableText for the first text for which `why_unscorable` has a reason; `row_name` names it in the message.
     """
-    encoded = [text.ids for text in model.tokenizer.encode(texts)]
+    encoded = [text.ids for text in tokenizer.encode(texts)]
     for index, ids in enumerate(encoded):
-        reason = _why_unscorable(model.tokenizer, ids)
+        reason = _why_unscorable(tokenizer, ids)
         if reason:
             raise UnscorableText(f"{row_name(index)}: {reason}", index)
-    words = [_words(model.tokenizer, ids) for ids in encoded]
+    words = [_words(tokenizer, ids) for ids in encoded]
     original, within_word = [0.0] * len(texts), [0.0] * len(texts)
     queries = _queries(words)
     while chunk := list(itertools.islice(queries, CHUNK)):
-        scores = model.engine.run([_passage(model.tokenizer, encoded[query.text], query) for query in chunk])
+        scores = engine.run([_passage(tokenizer, encoded[query.text], query) for query in chunk])
         for query, (mask,) in zip(chunk, scores, strict=True):
-            logarithm = math.log(max(mask.target_scores[0], LEAST))
-            original[query.text] += logarithm * query.original
-            within_word[query.text] += logarithm * query.within_word
+            original[query.text] += mask.log_probability * query.original
+            within_word[query.text] += mask.log_probability * query.within_word
     return list(map(Pll, original, within_word, map(len, encoded), map(len, words)))
 
 
-def why_unscorable(model: FillMask, texts: Sequence[str]) -> list[str | None]:
+def likelihoods_of_scorable(
+    tokenizer: MaskTokenizer, engine: Engine[list[MaskScore]], texts: Sequence[str]
+) -> list[Pll | None]:
+    """Return the pseudo-log-likelihoods of each text, None for one for which `why_unscorable` has a reason."""
+    scorable = [reason is None for reason in why_unscorable(tokenizer, texts)]
+    found = iter(pseudo_log_likelihoods(tokenizer, engine, list(itertools.compress(texts, scorable))))
+    return [next(found) if can_be else None for can_be in scorable]
+
+
+def why_unscorable(tokenizer: MaskTokenizer, texts: Sequence[str]) -> list[str | None]:
     """Return for each text why it has no pseudo-log-likelihood, None where it has one.
 
     A text without a token or with a mask has none; one longer than the model would need windows, in which the same
     token is scored from less.
     """
-    return [_why_unscorable(model.tokenizer, text.ids) for text in model.tokenizer.encode(texts)]
+    return [_why_unscorable(tokenizer, text.ids) for text in tokenizer.encode(texts)]
 
 
 def _why_unscorable(tokenizer: MaskTokenizer, ids: Sequence[int]) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -12,11 +12,28 @@ class TableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row's values by column, the file that it is in, and its line there, from 1; in parquet its row, from 1."""
+    """A row's values by column, the file that it is in, and its line there, from 1; in parquet its row, from 1.
+
+    `several` says that the table has other files too.
+    """
 
     file: str
     line: int
     values: dict[str, Any]
+    several: bool = False
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Return what the outputs say of where the row is: its line, and the file where there are several.
+
+        >>> Row("b/data.csv", 3, {}, several=True).place
+        {'line': 3, 'file': 'b/data.csv'}
+        """
+        return {"line": self.line, "file": self.file} if self.several else {"line": self.line}
+
+    def of_several(self, file: str) -> Row:
+        """Return the row as one of a file, so called, among others."""
+        return replace(self, file=file, several=True)
 
     def reject(self, code: str, message: str) -> Reject:
         """Say why this row cannot be used."""
@@ -31,6 +48,10 @@ class Reject:
     line: int
     code: str
     message: str
+
+    def of_several(self, file: str) -> Reject:
+        """Return the row as one of a file, so called, among others."""
+        return replace(self, file=file)
 
     def record(self) -> dict[str, Any]:
         """Return what is written into a file of rejects.

@@ -9,7 +9,9 @@ They are streamed, so that a table may be larger than memory. Rows that are brok
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,21 +27,39 @@ DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 @dataclass(frozen=True)
 class Table:
-    """Files of one kind, to be read in their order; `delimiter` stands between the fields of delimited ones."""
+    """Files of one kind, to be read in their order; `delimiter` stands between the fields of delimited ones.
+
+    Rows of several files name theirs as it is seen from the `folder`, as names may be the same in two folders.
+    """
 
     files: tuple[Path, ...]
     kind: str
     delimiter: str = ""
+    folder: Path = Path()
 
     def rows(self, columns: Sequence[str]) -> Iterator[Row | Reject]:
-        """Read the rows, with these columns only; raises TableError where a file has not got them or cannot be read."""
+        """Read the rows, with these columns only; raises TableError where a file has not got them or cannot be read.
+
+        Each file's first row is read before any is given: a fault in the last one would else come after hours of work.
+        """
         for file in self.files:
-            if self.kind == "json_lines":
-                yield from read_json_lines(file, columns)
-            elif self.kind == "parquet":
-                yield from read_parquet(file, columns)
+            with closing(self._file_rows(file, columns)) as rows:
+                next(rows, None)
+        for file in self.files:
+            rows = self._file_rows(file, columns)
+            if len(self.files) > 1:
+                name = Path(os.path.relpath(file, self.folder)).as_posix()
+                yield from (row.of_several(name) for row in rows)
             else:
-                yield from read_delimited(file, columns, self.delimiter)
+                yield from rows
+
+    def _file_rows(self, file: Path, columns: Sequence[str]) -> Generator[Row | Reject]:
+        if self.kind == "json_lines":
+            yield from read_json_lines(file, columns)
+        elif self.kind == "parquet":
+            yield from read_parquet(file, columns)
+        else:
+            yield from read_delimited(file, columns, self.delimiter)
 
     def about(self) -> int:
         """Return about how many rows there are, for a progress bar: the lines, or what parquet files say."""
@@ -54,14 +74,14 @@ def open_table(path: Path) -> Table:
         raise TableError(f"{path}: expected a file or folder of test data, found nothing there")
     if path.name == mltable.FILE or (path / mltable.FILE).is_file():
         described = mltable.read(path if path.is_file() else path / mltable.FILE)
-        return Table(described.files, described.kind, described.delimiter)
+        return Table(described.files, described.kind, described.delimiter, path.parent if path.is_file() else path)
     files = _data_files(path) if path.is_dir() else [path]
     kinds = sorted({KINDS.get(file.suffix.lower(), f"{file.suffix or file.name!r}") for file in files})
     if len(kinds) > 1:
         raise TableError(f"{path}: expected files of one kind, found {', '.join(kinds)}; give one of them")
     if kinds[0] not in KINDS.values():
         raise TableError(f"{path}: expected a file that ends in {', '.join(KINDS)}, found {path.name}; rename it")
-    return Table(tuple(files), kinds[0], DELIMITERS.get(kinds[0], ""))
+    return Table(tuple(files), kinds[0], DELIMITERS.get(kinds[0], ""), path)
 
 
 def _data_files(folder: Path) -> list[Path]:

@@ -10,7 +10,12 @@ from typing import Any
 
 import pytest
 
+from evaluation.mask_scores import LabelHead, MaskScore
 from evaluation.model_prediction import OUTPUTS, main
+from serving.engine import Engine
+from serving.loading import open_engine, open_folder
+from serving.settings import Settings
+from serving.tokenizer import MaskTokenizer
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,20 @@ def command() -> Callable[[str, Path, Path, Path], list[str]]:
         given = ["--task", task, "--model", str(model), "--test-data", str(data), "--precision", "fp32"]
         outputs = ((f"--{name.replace('_', '-')}", str(folder / f"{name}.jsonl")) for name in OUTPUTS)
         return [*given, *(part for output in outputs for part in output)]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def open_scorer() -> Callable[[Path], tuple[MaskTokenizer, Engine[list[MaskScore]]]]:
+    """Open the tokenizer of a masked-language model and the engine that scores one label a mask, in fp32."""
+
+    def build(folder: Path) -> tuple[MaskTokenizer, Engine[list[MaskScore]]]:
+        opened = open_folder(folder, "fill-mask")
+        config = opened.config
+        tokenizer = MaskTokenizer(opened.parts.tokenizer, config.vocab_size, config.max_positions)
+        head = LabelHead(config.vocab_size, 1)
+        return tokenizer, open_engine(opened, head, tokenizer.pad_id, "fp32", Settings())
 
     return build
 

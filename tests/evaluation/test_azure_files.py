@@ -71,6 +71,8 @@ def test_a_components_command_has_every_port_and_option(name: str, module: Any) 
     assert set(re.findall(r"(?<!\S)(?:\$\[\[)?(--[a-z-]+)", command)) == set(named) - {"-h", "--help"}
     for side in ("inputs", "outputs"):
         assert sorted(re.findall(rf"\${{{{{side}\.(\w+)}}}}", command)) == sorted(component[side])
+    if module is model_prediction:
+        assert set(component["outputs"]) == set(model_prediction.OUTPUTS)
     optional = {key for key, port in component["inputs"].items() if port.get("optional")}
     assert set(re.findall(r"\$\[\[--[a-z-]+ '\${{inputs\.(\w+)}}'\]\]", command)) == optional
     assert command.count("'${{") == command.count("${{")

@@ -22,6 +22,7 @@ values = st.fixed_dictionaries(
         "pseudo_perplexity": st.booleans(),
         "pseudo_perplexity_rows": st.integers(1, 1_000_000),
         "top_k": st.integers(1, 1000),
+        "max_answer_length": st.integers(1, 512),
     },
 )
 
@@ -58,6 +59,7 @@ def test_the_public_components_keys_are_ignored_and_named() -> None:
         ('{"confidence": NaN}', "confidence: expected a number from 0.5 to 0.999, found NaN"),
         ('{"seed": true}', "seed: expected a whole number .*, found true"),
         ('{"pseudo_perplexity": "true"}', 'pseudo_perplexity: expected true or false, found "true"'),
+        ('{"max_answer_length": 0}', "max_answer_length: expected a whole number from 1 to 512, found 0"),
         ('{"pseudo_perplexity": 1}', "pseudo_perplexity: expected true or false, found 1"),
         ("[1]", "expected a JSON object, found .1.; write"),
         ("{", "expected a JSON object, found: Expecting"),

@@ -1,4 +1,4 @@
-"""The command: its data, its outputs whole or not at all, its errors, its memory, and the Azure ML files around it."""
+"""The command: its data, its outputs whole or not at all, its errors, its memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from evaluation.model_prediction import OUTPUTS, chunks, main
 from evaluation.outputs import Outputs
 from evaluation.prediction import OptionError, columns_of
 from evaluation.rows import Reject, Row
+from serving.engine import Engine
+from serving.tokenizer import Passage
 
 ROOT = Path(__file__).parents[2]
 ROW = {"input_string": "the [MASK] sat", "title": "cat"}
@@ -66,9 +68,29 @@ def test_outputs_are_in_the_order_of_the_data_over_chunks_and_files(
     assert [row["input_string"] for row in ran["predictions"]] == texts
     assert [row["line"] for row in ran["predictions"]] == [*range(2, 15), *range(2, 19)]
     assert [(row["file"], row["line"]) for row in ran["rejects"]] == [("a.jsonl", 1), ("b.jsonl", 1)]
+    files = ["a.jsonl"] * 13 + ["b.jsonl"] * 17
+    for output in ("predictions", "prediction_probabilities"):
+        assert [row["file"] for row in ran[output]] == files
     timed = ran["performance_metadata"][:-1]
     assert [row["rows"] for row in timed] == [7, 7, 7, 7, 4]
     assert all(set(row) == {"start_time", "end_time", "rows", "seconds", "batch_size"} for row in timed)
+
+
+@pytest.mark.parametrize("task", ["text-classification", "question-answering"])
+def test_every_task_names_the_file_of_a_row_where_there_are_several(
+    predict: Callable[..., Any], sharp_classifier: Path, sharp_reader: Path, tmp_path: Path, task: str
+) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    row = {"text": "the cat", "label": "bad", "question": "Who sat?", "context": "The cat sat.", "answers": "cat"}
+    for name in ("a", "b"):
+        (folder / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+    model = sharp_classifier if task == "text-classification" else sharp_reader
+    ran = predict(task, model, folder)
+    for output in ("predictions", "prediction_probabilities"):
+        assert [(row["file"], row["line"]) for row in ran[output]] == [("a.jsonl", 1), ("b.jsonl", 1)]
+    ran = predict(task, model, folder / "a.jsonl")
+    assert "file" not in ran["predictions"][0] | ran["prediction_probabilities"][0]
 
 
 def test_an_mltable_is_read_as_what_it_describes(
@@ -119,9 +141,29 @@ def test_the_summary_says_what_ran(predict: Callable[..., Any], sharp_checkpoint
     }
 
 
-def test_batch_size_is_what_goes_through_the_model_at_once(predict: Callable[..., Any], sharp_checkpoint: Path) -> None:
-    ran = predict("fill-mask", sharp_checkpoint, [ROW] * 9, "--batch-size", "4")
-    assert ran["performance_metadata"][0]["batch_size"] == 4
+def test_batch_size_is_the_most_rows_that_go_through_the_model_at_once(
+    predict: Callable[..., Any], sharp_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+    run_batch = Engine._run_batch
+
+    def counted(self: Engine[Any], rows: Sequence[Passage]) -> list[Any]:
+        batches.append(len(rows))
+        return run_batch(self, rows)
+
+    monkeypatch.setattr(Engine, "_run_batch", counted)
+    long = {"input_string": "[MASK] " + "the cat " * 12, "title": "cat"}
+    for rows, size, expected in (([ROW] * 9, "4", 4), ([ROW] * 200, "200", 200), ([long] * 200, "200", 1024 // 27)):
+        batches.clear()
+        ran = predict("fill-mask", sharp_checkpoint, rows, "--device", "cpu", "--batch-size", size)
+        assert ran["performance_metadata"][0]["batch_size"] == int(size)
+        assert sum(batches) == len(rows)
+        assert max(batches) == expected
+
+
+def test_the_component_says_that_batch_size_is_a_maximum() -> None:
+    component = yaml.safe_load((ROOT / "evaluation/components/model_prediction.yml").read_text(encoding="utf-8"))
+    assert component["inputs"]["batch_size"]["description"].startswith("The most rows ")
 
 
 def test_without_a_gpu_the_cpu_runs_and_that_is_said(
@@ -235,6 +277,17 @@ def test_what_cannot_be_used_is_named_in_one_line(
     assert not (tmp_path / "outputs").exists()
 
 
+def test_outputs_that_cannot_be_written_are_told_in_one_line(
+    command: Callable[..., list[str]], sharp_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "rows.jsonl"
+    data.write_text(json.dumps(ROW) + "\n")
+    assert main(command("fill-mask", sharp_checkpoint, data, data / "outputs")) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert re.match("model_prediction: .*rows.jsonl", err)
+
+
 def test_data_without_a_row_is_an_error(
     predict: Callable[..., Any], sharp_checkpoint: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -291,14 +344,3 @@ def test_memory_stays_flat_over_ten_thousand_rows(
     assert (last - warm) / 1024 < GROWTH_MB
     lines = (tmp_path / "outputs/performance_metadata.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["rows_predicted"] == 10_000
-
-
-# Around it
-
-
-def test_the_command_is_that_of_the_component() -> None:
-    component = yaml.safe_load((ROOT / "evaluation/components/model_prediction.yml").read_text(encoding="utf-8"))
-    flags = set(re.findall(r"--[a-z-]+", component["command"]))
-    known = {option for action in model_prediction.parser()._actions for option in action.option_strings}
-    assert flags == known - {"-h", "--help"}
-    assert set(component["outputs"]) == set(OUTPUTS)

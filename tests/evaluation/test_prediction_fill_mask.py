@@ -18,7 +18,8 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from evaluation import cloze
 from evaluation.mask_scores import score
 from evaluation.prediction_fill_mask import filled
-from serving.fill_mask import FillMask
+from evaluation.pseudo_perplexity import pseudo_log_likelihoods
+from serving import engine
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED = ROOT / "model/embedded"
@@ -93,6 +94,7 @@ def test_words_probabilities_and_ranks_are_those_of_transformers(
         assert mask["label_probability"] == pytest.approx(expected[label].exp().item(), abs=1e-4)
         larger, about = (expected > expected[label] + 1e-4).sum(), (expected > expected[label] - 1e-4).sum()
         assert larger < mask["label_rank"] <= about + 1
+        assert mask["label_log_probability"] == pytest.approx(expected[label].item(), rel=1e-3, abs=1e-3)
         assert mask["best_probability"] == prediction["top"][0][1]
         found = oracle.tokenizer.convert_ids_to_tokens(int(best.indices[0])) == row["title"].lower()
         assert mask["found"] is found
@@ -116,6 +118,7 @@ def test_several_masks_and_labels_of_several_pieces_are_scored_each(
         several = index == 1
         log = oracle.spelled(text, index, pieces[1]) if several else expected[index][pieces[index][0]].item()
         assert mask["label_probability"] == pytest.approx(math.exp(log), rel=1e-3)
+        assert mask["label_log_probability"] == pytest.approx(log, rel=1e-3)
         assert (mask["label_rank"] is None) is several
         assert mask["label_pieces"] == len(pieces[index])
     assert [(mask["position"], mask["words"]) for mask in found["masks"]] == [(1, 10), (5, 10), (9, 10)]
@@ -132,6 +135,39 @@ def test_one_mask_may_have_a_label_of_several_pieces(
     assert mask["label_probability"] == pytest.approx(math.exp(oracle.spelled(text, 0, pieces)), rel=1e-3)
     assert mask["label_rank"] is None
     assert mask["found"] is False
+
+
+def test_a_likelihood_below_every_probability_is_written_as_it_is(
+    predict: Callable[..., Any], make_checkpoint: Callable[..., Path]
+) -> None:
+    folder = make_checkpoint(initializer_range=40.0)
+    oracle = Oracle(folder)
+    pieces = oracle.tokenizer.convert_tokens_to_ids(oracle.tokenizer.tokenize("1234"))
+    ran = predict("fill-mask", folder, [{"input_string": "the [MASK] sat", "title": "1234"}])
+    (mask,) = ran["prediction_probabilities"][0]["masks"]
+    expected = oracle.spelled("the [MASK] sat", 0, pieces)
+    assert expected < math.log(5e-324)
+    assert mask["label_probability"] == 0
+    assert mask["label_log_probability"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_the_words_that_are_the_label_are_said(
+    predict: Callable[..., Any], sharp_checkpoint: Path, make_checkpoint: Callable[..., Path]
+) -> None:
+    text = "the [MASK] sat on the [MASK]"
+    for folder, uncased in ((sharp_checkpoint, True), (make_checkpoint(lowercase=False), False)):
+        (found,) = predict("fill-mask", folder, [{"input_string": text, "title": ["cat", "cat"]}])["predictions"]
+        words = [[word for word, _ in top] for top in found["top"]]
+        labels = [next(word for word in top if word.islower()) for top in words]
+        assert found["right"] == [[word == "cat" for word in top] for top in words]
+        shouted = [{"input_string": text, "title": [label.upper() for label in labels]}]
+        (found,) = predict("fill-mask", folder, shouted)["predictions"]
+        expected = [[uncased and word == label for word in top] for top, label in zip(words, labels, strict=True)]
+        assert found["right"] == expected
+    (found,) = predict("fill-mask", sharp_checkpoint, [{"input_string": "the [MASK] sat", "title": "cat"}])[
+        "predictions"
+    ]
+    assert found["right"] == [word == "cat" for word, _ in found["top"]]
 
 
 def test_a_text_longer_than_the_model_is_windowed_and_counted(
@@ -186,10 +222,14 @@ def test_case_counts_for_exact_alone_where_the_model_has_none(
 
 
 def test_likelihoods_of_the_first_texts_are_those_of_the_texts_filled_in(
-    predict: Callable[..., Any], sharp_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    predict: Callable[..., Any],
+    sharp_checkpoint: Path,
+    open_scorer: Callable[[Path], Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from evaluation.pseudo_perplexity import pseudo_log_likelihoods
-
+    sessions = []
+    open_session = engine.open_session
+    monkeypatch.setattr(engine, "open_session", lambda *given: sessions.append(given) or open_session(*given))
     monkeypatch.setattr("evaluation.model_prediction.CHUNK_ROWS", 2)
     rows = [
         {"input_string": "the [MASK] sat", "title": "cat"},
@@ -199,8 +239,8 @@ def test_likelihoods_of_the_first_texts_are_those_of_the_texts_filled_in(
     ]
     config = ["--evaluation-config-params", '{"pseudo_perplexity": true, "pseudo_perplexity_rows": 3}']
     ran = predict("fill-mask", sharp_checkpoint, rows, *config)
-    model = FillMask.load(sharp_checkpoint, "fp32")
-    first, third = pseudo_log_likelihoods(model, ["the cat sat", "the dog sat on"])
+    assert len(sessions) == 1  # of one model, which is in memory once
+    first, third = pseudo_log_likelihoods(*open_scorer(sharp_checkpoint), ["the cat sat", "the dog sat on"])
     assert ran.summary["likelihood_seconds"] > 0
     nothing = (None, None, None, None)
     keys = ("pll", "pll_l2r", "pll_tokens", "pll_words")
@@ -257,10 +297,14 @@ def test_a_csv_files_list_of_labels_is_that_of_json(
     predict: Callable[..., Any], sharp_checkpoint: Path, tmp_path: Path
 ) -> None:
     file = tmp_path / "rows.csv"
-    file.write_text('input_string,title\n"[MASK] [MASK]","[""cat"", ""dog""]"\n[MASK] sat,"cat"\n')
+    lists = '"[MASK] [MASK]","[""cat"", ""dog""]"\n[MASK] sat,"cat"\n[MASK] sat,"[""dog""]"\n'
+    printed = "[MASK] sat,['cat']\n\"[MASK] [MASK]\",\"['cat', 'dog']\"\n"
+    file.write_text(f"input_string,title\n{lists}{printed}[MASK] sat,1234\n")
     ran = predict("fill-mask", sharp_checkpoint, file)
-    assert ran["ground_truth"] == [{"title": ["cat", "dog"]}, {"title": "cat"}]
-    assert [row["line"] for row in ran["predictions"]] == [2, 3]
+    assert ran["ground_truth"] == [{"title": ["cat", "dog"]}, {"title": "cat"}, {"title": "dog"}, {"title": "1234"}]
+    assert [row["line"] for row in ran["predictions"]] == [2, 3, 4, 7]
+    assert ran.codes == [(5, "invalid_label"), (6, "invalid_label")]
+    assert all(row["message"].endswith("write it as JSON does") for row in ran["rejects"])
 
 
 # The parts

@@ -54,6 +54,20 @@ def test_a_label_may_be_the_number_of_one(predict: Callable[..., Any], sharp_cla
     assert ran["ground_truth"] == [{"label": "so-so"}, {"label": "bad"}, {"label": "good"}]
 
 
+def test_a_label_is_the_same_one_in_every_kind_of_file(
+    predict: Callable[..., Any], make_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    stars = {str(index): str(index + 1) for index in range(5)}
+    folder = make_checkpoint(task="text-classification", id2label=stars)
+    file = tmp_path / "rows.csv"
+    file.write_text("text,label\n" + "".join(f"the cat,{label}\n" for label in range(7)))
+    in_csv = predict("text-classification", folder, file)
+    truths, codes = in_csv["ground_truth"], [code for _, code in in_csv.codes]
+    in_json = predict("text-classification", folder, [{"text": "the cat", "label": label} for label in range(7)])
+    assert truths == in_json["ground_truth"] == [{"label": str(star)} for star in range(1, 6)]
+    assert codes == [code for _, code in in_json.codes] == ["unknown_label"] * 2
+
+
 def test_a_text_longer_than_the_model_is_cut_and_counted(predict: Callable[..., Any], sharp_classifier: Path) -> None:
     rows = [{"text": "the cat sat on the mat " * 8, "label": 0}, {"text": "the cat", "label": 0}]
     assert predict("text-classification", sharp_classifier, rows).summary["truncated_rows"] == 1
@@ -86,3 +100,27 @@ def test_a_regression_is_refused(
     folder = make_checkpoint(task="text-classification", problem_type="regression", num_labels=1)
     assert predict("text-classification", folder, [{"text": "the cat", "label": 0}]).status == 1
     assert "expected a classifier, found problem_type regression" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"num_labels": 1}, "found one of 1 label in config.json"),
+        (
+            {"problem_type": "multi_label_classification", "num_labels": 3},
+            "found one of 3 labels, several of which may hold (multi_label_classification)",
+        ),
+    ],
+)
+def test_a_model_without_one_right_label_is_refused(
+    predict: Callable[..., Any],
+    make_checkpoint: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+    options: dict[str, Any],
+    found: str,
+) -> None:
+    folder = make_checkpoint(task="text-classification", **options)
+    assert predict("text-classification", folder, [{"text": "the cat", "label": 0}]).status == 1
+    err = capsys.readouterr().err
+    assert "expected a classifier that chooses one of at least two labels" in err
+    assert found in err

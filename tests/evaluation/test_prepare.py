@@ -78,6 +78,15 @@ def test_texts_with_masks_keep_their_text_and_words(parts: list[str], data: st.D
     assert row == {"input_string": "[MASK]".join(parts), "title": words[0] if len(words) == 1 else words}
 
 
+@pytest.mark.parametrize("word", ["1990", "true", "null", "[sic]"])
+def test_a_word_that_json_would_take_for_something_else_is_a_word(word: str) -> None:
+    assert converted("<mask> ended.", word) == {"input_string": "[MASK] ended.", "title": word}
+
+
+def test_a_list_that_python_printed_is_left_out() -> None:
+    assert converted("<mask> ended.", "['war']") == "texts is not a text, or masks not a list of words"
+
+
 @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
 def test_tables_of_texts_and_masks_are_prepared(tmp_path: Path, kind: str) -> None:
     file = tmp_path / f"raw.{kind}"

@@ -10,8 +10,12 @@ import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from evaluation import pseudo_perplexity
+from evaluation.mask_scores import MaskScore
 from evaluation.pseudo_perplexity import Pll, UnscorableText, pseudo_log_likelihoods, why_unscorable
-from serving.fill_mask import FillMask
+from serving.engine import Engine
+from serving.tokenizer import MaskTokenizer
+
+Scorer = tuple[MaskTokenizer, Engine[list[MaskScore]]]
 
 
 def plain_loop(folder: Path, text: str) -> Pll:
@@ -44,8 +48,8 @@ def folder(request: pytest.FixtureRequest, make_checkpoint: Callable[..., Path])
 
 
 @pytest.fixture(scope="module")
-def model(folder: Path) -> FillMask:
-    return FillMask.load(folder, precision="fp32")
+def scorer(folder: Path, open_scorer: Callable[[Path], Scorer]) -> Scorer:
+    return open_scorer(folder)
 
 
 TEXTS = [
@@ -57,12 +61,10 @@ TEXTS = [
 ]
 
 
-def test_both_variants_are_those_of_a_plain_loop(
-    folder: Path, model: FillMask, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_both_variants_are_those_of_a_plain_loop(folder: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pseudo_perplexity, "CHUNK", 7)  # so that texts are split between chunks
     expected = [plain_loop(folder, text) for text in TEXTS]
-    found = pseudo_log_likelihoods(model, TEXTS)
+    found = pseudo_log_likelihoods(*scorer, TEXTS)
     assert [pll.pll for pll in found] == pytest.approx([pll.pll for pll in expected], abs=1e-4)
     assert [pll.pll_l2r for pll in found] == pytest.approx([pll.pll_l2r for pll in expected], abs=1e-4)
     assert [(pll.tokens, pll.words) for pll in found] == [(pll.tokens, pll.words) for pll in expected]
@@ -70,20 +72,20 @@ def test_both_variants_are_those_of_a_plain_loop(
     assert abs(found[2].pll - found[2].pll_l2r) > 0.01
 
 
-def test_a_text_scores_the_same_alone_and_among_others(model: FillMask) -> None:
-    together = pseudo_log_likelihoods(model, TEXTS)
+def test_a_text_scores_the_same_alone_and_among_others(scorer: Scorer) -> None:
+    together = pseudo_log_likelihoods(*scorer, TEXTS)
     for text, found in zip(TEXTS, together, strict=True):
-        (alone,) = pseudo_log_likelihoods(model, [text])
+        (alone,) = pseudo_log_likelihoods(*scorer, [text])
         assert (alone.pll, alone.pll_l2r) == pytest.approx((found.pll, found.pll_l2r), abs=1e-4)
 
 
-def test_no_texts_have_no_likelihoods(model: FillMask) -> None:
-    assert pseudo_log_likelihoods(model, []) == []
+def test_no_texts_have_no_likelihoods(scorer: Scorer) -> None:
+    assert pseudo_log_likelihoods(*scorer, []) == []
 
 
-def test_a_text_that_cannot_be_scored_is_named(model: FillMask) -> None:
+def test_a_text_that_cannot_be_scored_is_named(scorer: Scorer) -> None:
     long = "cat " * 31
-    reasons = why_unscorable(model, ["a cat", long, " ", "a [MASK] sat"])
+    reasons = why_unscorable(scorer[0], ["a cat", long, " ", "a [MASK] sat"])
     assert reasons[0] is None
     assert reasons[1] is not None
     assert reasons[1].startswith("expected at most 30 tokens, found ")
@@ -92,11 +94,14 @@ def test_a_text_that_cannot_be_scored_is_named(model: FillMask) -> None:
     with pytest.raises(
         UnscorableText, match="^line 12: expected at most 30 tokens, found .*; cut the text into"
     ) as told:
-        pseudo_log_likelihoods(model, ["a cat", long], row_name=lambda index: f"line {11 + index}")
+        pseudo_log_likelihoods(*scorer, ["a cat", long], row_name=lambda index: f"line {11 + index}")
     assert told.value.index == 1
 
 
-def test_a_probability_that_is_rounded_to_zero_is_no_impossibility(make_checkpoint: Callable[..., Path]) -> None:
-    model = FillMask.load(make_checkpoint(initializer_range=40.0), precision="fp32")
-    (found,) = pseudo_log_likelihoods(model, ["The cat sat"])
-    assert -104 * found.tokens < found.pll < -100
+def test_a_likelihood_below_every_probability_is_that_of_a_plain_loop(
+    make_checkpoint: Callable[..., Path], open_scorer: Callable[[Path], Scorer]
+) -> None:
+    folder = make_checkpoint(initializer_range=40.0)
+    (found,) = pseudo_log_likelihoods(*open_scorer(folder), ["The cat sat"])
+    assert found.pll == pytest.approx(plain_loop(folder, "The cat sat").pll, rel=1e-4)
+    assert found.pll < -104 * found.tokens  # a 32-bit probability is no smaller than e^-104

@@ -161,6 +161,23 @@ def test_a_missing_column_is_an_error_at_once(tmp_path: Path, kind: str) -> None
         next(open_table(file).rows(COLUMNS))
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_a_fault_of_a_late_file_is_told_before_the_first_row(tmp_path: Path, kind: str) -> None:
+    files = {
+        "jsonl": ('{"input_string": "a", "title": "b"}\n' * 2, '{"text": "a", "title": "b"}\n'),
+        "csv": ("input_string,title\na,b\n", "text,title\na,b\n"),
+        "parquet": (None, "no parquet"),
+    }
+    first, second = files[kind]
+    if first is None:
+        pyarrow.parquet.write_table(pyarrow.table({"input_string": ["a"], "title": ["b"]}), tmp_path / "part-0.parquet")
+    else:
+        (tmp_path / f"part-0.{kind}").write_text(first)
+    (tmp_path / f"part-1.{kind}").write_text(second)
+    with pytest.raises(TableError, match=rf"part-1\.{kind}: expected"):
+        next(open_table(tmp_path).rows(COLUMNS))
+
+
 def test_a_column_of_late_rows_alone_is_missing(tmp_path: Path) -> None:
     late = '{"input_string": "a", "title": "b"}\n'
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n' * SAMPLE + late)
@@ -251,6 +268,20 @@ def test_an_mltable_may_name_a_folder(tables: Path) -> None:
         path.unlink()
     (tables / "MLTable").write_text("paths: [{folder: ./data}]\ntransformations: [read_json_lines]")
     assert values(tables) == [("a", "a"), ("b", "b")]
+
+
+def test_rows_of_several_files_name_theirs_from_the_folder(tables: Path) -> None:
+    text = "paths: [{pattern: '*/rows.csv'}]\ntransformations: [read_delimited]"
+    (tables / "MLTable").write_text(text)
+    for name, rows in (("x", "a,b\n"), ("y", "c,d\ne\n")):
+        (tables / name).mkdir()
+        (tables / name / "rows.csv").write_text(f"input_string,title\n{rows}")
+    for path in (tables, tables / "MLTable"):
+        found = read(path)
+        assert [(row.file, row.line) for row in found] == [("x/rows.csv", 2), ("y/rows.csv", 2), ("y/rows.csv", 3)]
+        places = [row.place for row in found if isinstance(row, Row)]
+        assert places == [{"line": 2, "file": "x/rows.csv"}, {"line": 2, "file": "y/rows.csv"}]
+    assert [row.place for row in read(tables / "x") if isinstance(row, Row)] == [{"line": 2}]
 
 
 JSON_LINES = "transformations: [read_json_lines]"
