@@ -23,6 +23,7 @@ from evaluation import plots, svg
 from evaluation.metrics_file import Metric, MetricsFile, MetricsFileError, Reliability, Slice, parse, read
 from evaluation.number_format import SPACE, count, digits, duration, interval, quantity, sign
 from evaluation.report_examples import answer, excerpt, inputs, is_right, pieces, writes_no_capitals
+from evaluation.whole_file import write_whole
 
 RUN = {
     "model_type": "Architecture",
@@ -223,7 +224,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"report: {args.metrics}: {exc}\n")
         return 1
     try:
-        args.report.write_text(page, encoding="utf-8")
+        write_whole(args.report, page)
     except OSError as exc:
         sys.stderr.write(f"report: {args.report}: expected a file that can be written, found: {exc.strerror}\n")
         return 1

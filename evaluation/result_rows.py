@@ -77,9 +77,13 @@ class ResultFiles:
 
 def find_file(path: Path) -> Path:
     """Return the file of JSON lines that a path is, or that is the only one in a folder; raises DataError."""
-    if not path.is_dir():
-        return path
-    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith((".", "_")))
+    try:
+        if not path.is_dir():
+            return path
+        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith((".", "_")))
+    except OSError as exc:
+        place = exc.filename or path
+        raise DataError(f"{place}: expected a file or folder that can be read, found: {exc.strerror}") from exc
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
         raise DataError(f"{path}: expected one file of JSON lines in the folder, found {found}; name the file")

@@ -14,7 +14,19 @@ from evaluation.metrics.calibration import reliability
 from evaluation.metrics.columns import Columns
 from evaluation.metrics.examples import Examples
 from evaluation.metrics.masked_words import METRICS, PSEUDO_METRICS, Judged, Masks, Texts, accuracy_at_1
-from evaluation.metrics.rows import PUBLIC_FORM, Cut, Figures, Part, Row, RowError, histogram, measure, number, shown
+from evaluation.metrics.rows import (
+    PUBLIC_FORM,
+    Cut,
+    Figures,
+    Part,
+    Row,
+    RowError,
+    are_candidates,
+    histogram,
+    measure,
+    number,
+    shown,
+)
 from evaluation.metrics.slices import (
     MASK_POSITION,
     RARE,
@@ -144,15 +156,11 @@ def _words(part: Part, value: object) -> list[str]:
 def _tops(value: object, masks: int) -> list[list[Any]]:
     """Return the best words of each mask, [["capital", 0.61], …]; empty where the line has none."""
     tops = [[]] * masks if value is None else [value] if masks == 1 else value
-    if not isinstance(tops, list) or len(tops) != masks or not all(map(_is_top, tops)):
+    if not isinstance(tops, list) or len(tops) != masks or not all(map(are_candidates, tops)):
         raise RowError(
             "prediction", f"expected 'top' to be [[word, probability], …] for each mask, found {shown(value)}"
         )
     return tops
-
-
-def _is_top(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value)
 
 
 def _among_five(label: str, top: list[Any]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,10 +81,9 @@ class QuestionAnswering:
         if score is None:
             self._without_score = True
             return
-        if isinstance(score, bool) or not isinstance(score, int | float) or not score >= 0:
-            raise RowError(
-                "prediction_probabilities", f"expected 'score' to be a number from 0 up, found {shown(score)}"
-            )
+        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score) or score < 0:
+            problem = f"expected 'score' to be a number from 0 up, found {shown(score)}"
+            raise RowError("prediction_probabilities", problem)
         exact, best, band = found
         texts = (row.prediction.get("question"), row.prediction.get("context"))
         example = {

@@ -376,6 +376,37 @@ def test_what_cannot_be_evaluated_is_one_line(
     assert not (tmp_path / "result").exists()
 
 
+@pytest.mark.parametrize(
+    ("summary", "message"),
+    [
+        ({"seconds": float("nan")}, "expected numbers that metrics.json can hold, found: .*NaN"),
+        ({"rows_rejected": "many"}, "expected metrics.json .*, found data.rejected: .*; correct what predictions or"),
+    ],
+)
+def test_figures_that_cannot_be_told_are_one_line_and_leave_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], summary: dict[str, Any], message: str
+) -> None:
+    files = {**CLASSIFIED, "performance_metadata": [{"summary": True, **summary}]}
+    assert compute_metrics.main(arguments(tmp_path, "text-classification", files)) == 1
+    assert_one_line(capsys, message)
+    assert not (tmp_path / "result").exists()
+
+
+def test_an_input_that_cannot_be_looked_at_is_named_and_not_the_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = tmp_path / ("x" * 300)  # no file system has such a name, whoever asks
+    command = arguments(tmp_path, "text-classification", CLASSIFIED, "--rejects", str(long))
+    assert compute_metrics.main(command) == 1
+    assert_one_line(capsys, "x{300}: expected a file or folder that can be read, found: File name too long")
+
+
+def test_half_a_letter_is_written_and_read_again(tmp_path: Path) -> None:
+    files = {**ANSWERED, "prediction": [{**row, "question": "\ud800"} for row in ANSWERED["prediction"]]}
+    assert compute_metrics.main(arguments(tmp_path, "question-answering", files)) == 0
+    assert result(tmp_path)["examples"]["worst"][0]["input"] == "\ud800\na dog sat"
+
+
 def test_a_folder_of_several_files_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = arguments(tmp_path, "text-classification", CLASSIFIED)
     (tmp_path / "prediction" / "more.jsonl").touch()

@@ -447,6 +447,10 @@ GOOD_MASK = {
             "prediction",
             r"expected 'top' to be \[\[word, probability\], …\] for each mask",
         ),
+        ({"prediction": {"top": [[None, 0.5]]}}, "prediction", r"expected 'top' to be .*, found \[\[null, 0.5\]\]"),
+        ({"prediction": {"top": [["x", "0.5"]]}}, "prediction", "expected 'top' to be"),
+        ({"prediction": {"top": [["x", math.nan]]}}, "prediction", "expected 'top' to be .*, found .*NaN"),
+        ({"prediction": {"top": [["x", 1.5]]}}, "prediction", "expected 'top' to be .*, found .*1.5"),
         ({"probabilities": {}}, "prediction_probabilities", "expected 'masks' to be a list of objects, found null"),
         ({"mask": {"found": 1}}, "prediction_probabilities", "expected 'found' and 'exact' to be true or false, found"),
         (
@@ -520,6 +524,8 @@ def test_a_column_of_texts_is_no_column_of_labels() -> None:
         ({"truth": {"answers": ["x"]}}, "ground_truth", r'expected an answer, or \{"text": .*, found \{"answers"'),
         ({"predicted": None}, "prediction", "expected an answer, a text, found null"),
         ({"probabilities": {"score": "0.5"}}, "prediction_probabilities", "expected 'score' to be a number from 0 up"),
+        ({"probabilities": {"score": math.inf}}, "prediction_probabilities", "'score' .* from 0 up, found Infinity"),
+        ({"probabilities": {"score": math.nan}}, "prediction_probabilities", "'score' .* from 0 up, found NaN"),
     ],
 )
 def test_an_answered_row_that_cannot_be_used_says_why(change: dict[str, Any], part: str, message: str) -> None:

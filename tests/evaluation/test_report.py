@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -255,6 +256,24 @@ def test_a_file_that_is_no_metrics_is_named_in_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"report: {file}: expected ") and message in line
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_page_is_written_whole_or_not_at_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, page = tmp_path / "metrics.json", tmp_path / "report.html"
+    file.write_text(json.dumps(sample("fill-mask")), encoding="utf-8")
+    page.write_text("the page before", encoding="utf-8")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert report.main([str(file), str(page)]) == 1
+    found = "expected a file that can be written, found: No space left on device"
+    assert capsys.readouterr().err == f"report: {page}: {found}\n"
+    assert page.read_text(encoding="utf-8") == "the page before"
+    assert sorted(tmp_path.iterdir()) == [file, page]
 
 
 def test_a_page_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
