@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,7 @@ from evaluation.metrics.bootstrap import apart
 from evaluation.metrics.calibration import reliability
 from evaluation.metrics.columns import Columns
 from evaluation.metrics.examples import Examples
-from evaluation.metrics.masked_words import METRICS, PSEUDO_METRICS, Judged, Masks, Texts, accuracy_at_1
+from evaluation.metrics.masked_words import LEAST, METRICS, PSEUDO_METRICS, Judged, Masks, Texts, accuracy_at_1
 from evaluation.metrics.rows import (
     PUBLIC_FORM,
     Cut,
@@ -56,6 +57,7 @@ class FillMask:
             rank=int,
             pieces=int,
             label_probability=float,
+            label_log_probability=float,
             best_probability=float,
             frequency=bool,
             length=bool,
@@ -93,6 +95,7 @@ class FillMask:
             rank=0 if several else int(number(PROBABILITIES, mask, "label_rank", 1, MANY)),
             pieces=int(number(PROBABILITIES, mask, "label_pieces", 1, MANY)),
             label_probability=number(PROBABILITIES, mask, "label_probability"),
+            label_log_probability=_log_probability(mask),
             best_probability=number(PROBABILITIES, mask, "best_probability"),
             frequency=frequency_band(label),
             length=length_band(words, SENTENCE_WORDS),
@@ -177,6 +180,16 @@ def _masks(probabilities: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         if not isinstance(mask.get("found"), bool) or not isinstance(mask.get("exact"), bool):
             raise RowError(PROBABILITIES, f"expected 'found' and 'exact' to be true or false, found {shown(mask)}")
     return masks
+
+
+def _log_probability(mask: Mapping[str, Any]) -> float:
+    """Return the natural logarithm of the label's probability, as it is told, else as the probability gives it.
+
+    That of a word of many pieces can be smaller than float32 or even JSON holds, where its logarithm is still known.
+    """
+    if mask.get("label_log_probability") is not None:
+        return number(PROBABILITIES, mask, "label_log_probability", -math.inf, 0)
+    return math.log(max(number(PROBABILITIES, mask, "label_probability"), LEAST))
 
 
 def _check_count(part: Part, what: str, found: int, expected: int) -> None:

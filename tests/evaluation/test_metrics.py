@@ -208,6 +208,16 @@ def test_bands_follow_the_length_and_the_place(a: int, b: int) -> None:
     assert slices.ANSWER_LENGTH.names == ["up to 1", "2 to 3", "4 to 6", "more than 6"]
 
 
+def test_a_likelihood_that_no_float32_holds_counts_in_full() -> None:
+    mask = {"label": "zymurgy", "label_probability": 0.0, "rank": 1, "label_pieces": 12, "best_probability": 0.5}
+    row = fill_mask_row(1, [{**mask, "exact": True, "place": 0, "words": 4}])
+    (told,) = row.probabilities["masks"]
+    for log, expected in ((-150.0, 150), (None, 103.28)):  # without it, what the probability says
+        task = FillMask(FEW)
+        task.add(row._replace(probabilities={"masks": [{**told, "label_log_probability": log}]}))
+        assert values(task.figures())["several_pieces_mean_nll"] == pytest.approx(expected, abs=0.005)
+
+
 def test_pseudo_perplexity_is_of_the_texts_that_were_scored() -> None:
     task = FillMask(FEW)
     mask = {"label": "cat", "label_probability": 0.5, "rank": 1, "label_pieces": 1, "best_probability": 0.5}
@@ -461,6 +471,8 @@ GOOD_MASK = {
         ({"mask": {"best_probability": None}}, "prediction_probabilities", "'best_probability' .*, found null"),
         ({"mask": {"label_probability": math.nan}}, "prediction_probabilities", "'label_probability' .*, found NaN"),
         ({"mask": {"label_probability": True}}, "prediction_probabilities", "'label_probability' .*, found true"),
+        ({"mask": {"label_log_probability": 0.5}}, "prediction_probabilities", "'label_log_probability' .*, found 0.5"),
+        ({"mask": {"label_log_probability": -math.inf}}, "prediction_probabilities", "'label_log_.*, found -Infinity"),
         ({"mask": {"label_rank": 0}}, "prediction_probabilities", "'label_rank' .*, found 0"),
         ({"mask": {"position": 3}}, "prediction_probabilities", "'position' to be a number from 0 to 2, found 3"),
         ({"pll": {"pll": -3.0, "pll_l2r": -3.0}}, "prediction_probabilities", "'pll_tokens' .*, found null"),
