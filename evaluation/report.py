@@ -130,7 +130,7 @@ def _figures(found: MetricsFile) -> Iterator[Figure]:
         shown = min(len(drawn.confusion.labels), plots.MOST_LABELS)
         text = "A line of the matrix holds all rows of one true label; the stronger a cell, the more of them it has."
         if shown < len(drawn.confusion.labels):
-            text += f" The {shown} of {len(drawn.confusion.labels)} labels with most mistakes are shown."
+            text += f" The {shown} of {len(drawn.confusion.labels)} labels with most mistakes are shown; shares are of all rows."
         yield Figure(plot, "What it takes for what", text)
     if drawn.histogram and (plot := plots.histogram(drawn.histogram)):
         text = "How many have which score: a mean says little where most of them are at the ends."
