@@ -22,7 +22,7 @@ from markupsafe import Markup
 from evaluation import plots, svg
 from evaluation.metrics_file import Metric, MetricsFile, MetricsFileError, Reliability, Slice, parse, read
 from evaluation.number_format import SPACE, count, digits, duration, interval, quantity, sign
-from evaluation.report_examples import answer, excerpt, inputs, is_right, pieces, writes_no_capitals
+from evaluation.report_examples import answer, excerpt, inputs, is_right, pieces
 from evaluation.whole_file import write_whole
 
 RUN = {
@@ -84,7 +84,6 @@ def render(metrics: Mapping[str, Any]) -> str:
             for name in ("low", "rows", "definition", "source")
         },
         left_out=[(part.name, part.reason) for part in found.left_out],
-        uncased=found.task == "fill-mask" and writes_no_capitals(found.examples),
         run=list(_run(found)),
         settings=[(_name(key), _written(key, value)) for key, value in found.settings.items() if value is not None],
     )

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from evaluation.metrics.rows import Part, Row, RowError, shown
 
-KNOWN = frozenset({"line", "input_string", "top", "text", "text_pair", "question", "context"})
+KNOWN = frozenset({"line", "input_string", "top", "right", "text", "text_pair", "question", "context"})
 """Columns beside those that are compared."""
 
 

@@ -71,6 +71,7 @@ class FillMask:
         labels, predicted = _words("ground_truth", row.truth), _words("prediction", row.predicted)
         _check_count("prediction", "words", len(predicted), len(labels))
         tops = _tops(row.prediction.get("top"), len(labels))
+        rights = _rights(row.prediction.get("right"), tops)
         masks = [] if row.probabilities is None else _masks(row.probabilities)
         if row.probabilities is not None:
             _check_count(PROBABILITIES, "masks", len(masks), len(labels))
@@ -81,7 +82,9 @@ class FillMask:
             if masks:
                 self._add_mask(masks[index], label)
                 example = {"expected": label, "predicted": predicted[index], "top": tops[index]}
-                which = {"mask": index + 1} if len(labels) > 1 else {}
+                which: dict[str, Any] = {"mask": index + 1} if len(labels) > 1 else {}
+                if rights is not None:
+                    which["right"] = rights[index]
                 text = row.prediction.get("input_string") or ""
                 self._offer(masks[index], {"line": row.line, "input": text, **example, **which})
         self._starts.append(self._starts[-1] + len(labels))
@@ -164,6 +167,21 @@ def _tops(value: object, masks: int) -> list[list[Any]]:
             "prediction", f"expected 'top' to be [[word, probability], …] for each mask, found {shown(value)}"
         )
     return tops
+
+
+def _rights(value: object, tops: list[list[Any]]) -> list[list[bool]] | None:
+    """Return which of the best words of each mask are the label to the model; None where the line does not say."""
+    if value is None:
+        return None
+    rights = [value] if len(tops) == 1 else value
+    if not isinstance(rights, list) or len(rights) != len(tops) or not all(map(_tells_of_each, rights, tops)):
+        expected = "expected 'right' to be true or false for each word of 'top', in a list for each mask"
+        raise RowError("prediction", f"{expected}, found {shown(value)}")
+    return rights
+
+
+def _tells_of_each(flags: object, top: list[Any]) -> bool:
+    return isinstance(flags, list) and len(flags) == len(top) and all(isinstance(flag, bool) for flag in flags)
 
 
 def _among_five(label: str, top: list[Any]) -> int:

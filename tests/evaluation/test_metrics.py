@@ -59,6 +59,16 @@ def test_every_metric_says_what_it_is_and_where_it_is_from() -> None:
 # Fill-mask
 
 probability = st.floats(0, 1, allow_subnormal=False)
+WRONG_MASK = {
+    "label_probability": 0.2,
+    "label_rank": 2,
+    "label_pieces": 1,
+    "best_probability": 0.5,
+    "found": False,
+    "exact": False,
+    "position": 0,
+    "words": 3,
+}
 EVEN = {"label_probability": 0.5, "best_probability": 0.5}
 masks = st.fixed_dictionaries(
     {
@@ -303,6 +313,23 @@ def test_examples_are_rare_words_found_and_wrong_words_held_for_sure() -> None:
     }
 
 
+def test_examples_carry_which_of_the_best_words_are_right_to_the_model() -> None:
+    row = Row(1, "Cat", "dog", {"top": [["dog", 0.5], ["cat", 0.2]], "right": [False, True]}, {"masks": [WRONG_MASK]})
+    two = Row(
+        2,
+        ["Cat", "Cow"],
+        ["dog", "cow"],
+        {"input_string": "another", "top": [[["dog", 0.4]], [["cow", 0.5]]], "right": [[False], [True]]},
+        {"masks": [{**WRONG_MASK, "best_probability": 0.4}, {**WRONG_MASK, "found": True, "label_rank": 1}]},
+    )
+    task = FillMask(FEW)
+    task.add(row)
+    task.add(two)
+    examples = task.figures().examples
+    assert [example["right"] for example in examples["worst"]] == [[False, True], [False]]
+    assert [example["right"] for example in examples["best"]] == [[True]]
+
+
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 8)), max_size=40))
 def test_the_kept_examples_are_the_highest_of_different_inputs(offered: list[tuple[int, int]]) -> None:
     kept = Examples(3)
@@ -461,6 +488,12 @@ GOOD_MASK = {
         ({"prediction": {"top": [["x", "0.5"]]}}, "prediction", "expected 'top' to be"),
         ({"prediction": {"top": [["x", math.nan]]}}, "prediction", "expected 'top' to be .*, found .*NaN"),
         ({"prediction": {"top": [["x", 1.5]]}}, "prediction", "expected 'top' to be .*, found .*1.5"),
+        (
+            {"prediction": {"top": [["x", 0.5]], "right": [True, False]}},
+            "prediction",
+            r"expected 'right' to be true or false for each word of 'top', .*, found \[true, false\]",
+        ),
+        ({"prediction": {"top": [["x", 0.5]], "right": ["yes"]}}, "prediction", "expected 'right' to be true or false"),
         ({"probabilities": {}}, "prediction_probabilities", "expected 'masks' to be a list of objects, found null"),
         ({"mask": {"found": 1}}, "prediction_probabilities", "expected 'found' and 'exact' to be true or false, found"),
         (

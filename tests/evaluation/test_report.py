@@ -110,7 +110,7 @@ def test_an_example_says_which_of_its_masks_it_is_about() -> None:
 @pytest.mark.parametrize(
     ("kind", "task", "expected", "top", "right"),
     [
-        ("worst", "fill-mask", "Wales", ["wales", "spain"], ["wales"]),  # no capital anywhere: an uncased model
+        ("worst", "fill-mask", "Wales", ["wales", "spain"], []),  # nothing says that the model is an uncased one
         ("worst", "fill-mask", "Wales", ["wales", "Spain"], []),
         ("worst", "fill-mask", "Wales", ["Spain", "Wales"], ["Wales"]),
         ("best", "question-answering", ["the Nile", "Nile"], ["The Nile", "Nile"], ["The Nile", "Nile"]),
@@ -124,6 +124,23 @@ def test_candidates_that_are_right_are_ticked(
     row = {"expected": expected, "predicted": top[0], "top": [[word, 0.5] for word in top]}
     text = Page(render({"task": task, "metrics": [], "examples": {kind: [row]}})).text
     assert re.findall(r"(\S.*) ✓", text) == right
+
+
+@pytest.mark.parametrize(
+    ("top", "right", "ticked"),
+    [
+        ([["wales", 0.5], ["Spain", 0.2]], [True, False], ["wales"]),  # an uncased model's, whatever else it writes
+        ([["Wales", 0.5], ["wales", 0.2]], [False, True], ["wales"]),
+        ([["Wales", 0.5], ["wales", 0.2]], [False, False], []),
+        ([[["a", 0.5]], [["x", 0.5], ["b", 0.2]]], [[False], [False, True]], ["b"]),
+    ],
+)
+def test_where_an_evaluation_says_what_is_right_that_is_ticked(
+    top: list[object], right: list[object], ticked: list[str]
+) -> None:
+    row = {"expected": "Wales", "predicted": "Wales", "top": top, "right": right}
+    text = Page(render({"task": "fill-mask", "metrics": [], "examples": {"best": [row]}})).text
+    assert re.findall(r"(\S.*) ✓", text) == ticked
 
 
 def test_a_name_may_break_after_an_underscore() -> None:
