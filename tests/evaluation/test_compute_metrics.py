@@ -94,10 +94,11 @@ CLASSIFIED = {
         for n, share in enumerate((0.9, 0.2, 0.7), 1)
     ],
 }
+CATS = [["Cat", 0.9], ["a cat", 0.05], ["cat sat", 0.02]]
 ANSWERED = {
     "ground_truth": [{"answers": {"text": ["the cat"], "answer_start": [0]}}, {"answers": "a dog"}],
     "prediction": [
-        {"predictions": "Cat", "line": 1, "question": "Who?", "context": "the cat sat"},
+        {"predictions": "Cat", "line": 1, "question": "Who?", "context": "the cat sat", "top": CATS},
         {"predictions": "bird", "line": 2, "question": "What?", "context": "a dog sat"},
     ],
     "prediction_probabilities": [
@@ -214,7 +215,12 @@ def test_text_classification_end_to_end(tmp_path: Path, capsys: pytest.CaptureFi
 def test_question_answering_end_to_end(tmp_path: Path) -> None:
     assert compute_metrics.main(arguments(tmp_path, "question-answering", ANSWERED)) == 0
     found = result(tmp_path)
-    assert values(found) == {"exact_match": 0.5, "f1": 0.5}
+    error = pytest.approx((0.1 + 1) / 2)  # a score of 1.1 counts as 1
+    assert values(found) == {"exact_match": 0.5, "f1": 0.5, "expected_calibration_error": error}
+    assert [(b["confidence"], b["accuracy"]) for b in found["plots"]["reliability"]["bins"]] == [(0.9, 1), (1, 0)]
+    assert found["examples"]["best"][0]["top"] == [["Cat", 0.9], ["a cat", 0.05], ["cat sat", 0.02]]
+    assert found["examples"]["best"][0]["right"] == [True, True, False]
+    assert found["examples"]["worst"][0]["top"] == []
     assert found["plots"]["histogram"]["counts"] == [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
     assert found["examples"]["best"][0]["expected"] == "the cat"
     assert found["examples"]["worst"][0]["input"] == "What?\na dog sat"

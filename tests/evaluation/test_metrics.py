@@ -444,7 +444,11 @@ def test_question_answering_figures_are_means_of_the_scores(rows: list[tuple[str
         exact.append(squad.exact_match(predicted, texts))
         f1.append(squad.f1(predicted, texts))
     found = task.figures()
-    assert values(found) == pytest.approx({"exact_match": mean(exact), "f1": mean(f1)})
+    error = 1 - mean(exact)  # all scores count as 1
+    assert values(found) == pytest.approx(
+        {"exact_match": mean(exact), "f1": mean(f1), "expected_calibration_error": error}
+    )
+    assert [part["rows"] for part in found.plots["reliability"]["bins"]] == [len(rows)]
     assert sum(found.plots["histogram"]["counts"]) == len(rows)
     assert found.plots["histogram"]["counts"][-1] == f1.count(1)
     kinds = [(f"{of} length in words", metric) for of in ("answer", "context") for metric in ("exact_match", "f1")]
@@ -452,6 +456,16 @@ def test_question_answering_figures_are_means_of_the_scores(rows: list[tuple[str
     assert left_out(found) == {}
     for example in found.examples["best"] + found.examples["worst"]:
         assert example["input"].startswith("Who?\nword ")
+
+
+def test_answers_of_which_one_has_no_score_have_no_reliability() -> None:
+    task = QuestionAnswering(FEW)
+    for probabilities in ({"score": 0.5}, {}):
+        task.add(Row(1, "cat", "cat", {"context": "a cat"}, probabilities))
+    found = task.figures()
+    assert "reliability" not in found.plots
+    reason = "takes the 'score' of every row in prediction_probabilities"
+    assert left_out(found) == dict.fromkeys(("expected_calibration_error", "reliability", "examples"), reason)
 
 
 # Rows that cannot be used
@@ -568,6 +582,8 @@ def test_a_column_of_texts_is_no_column_of_labels() -> None:
     [
         ({"truth": {"answers": ["x"]}}, "ground_truth", r'expected an answer, or \{"text": .*, found \{"answers"'),
         ({"predicted": None}, "prediction", "expected an answer, a text, found null"),
+        ({"prediction": {"top": [["x", math.inf]]}}, "prediction", "expected 'top' to be .*, found .*Infinity"),
+        ({"prediction": {"top": ["x"]}}, "prediction", r"expected 'top' to be \[\[answer, score\], …\], found"),
         ({"probabilities": {"score": "0.5"}}, "prediction_probabilities", "expected 'score' to be a number from 0 up"),
         ({"probabilities": {"score": math.inf}}, "prediction_probabilities", "'score' .* from 0 up, found Infinity"),
         ({"probabilities": {"score": math.nan}}, "prediction_probabilities", "'score' .* from 0 up, found NaN"),
