@@ -125,9 +125,10 @@ class Example(_Part):
     """One row and what the model said of it; `top` holds (word, probability) pairs, best first, for each mask.
 
     `right` says of each of them whether the evaluation took it for right; without it, that is not known. Of a text with
-    several masks an example may be about one of them, `mask`, counted from 1.
+    several masks an example may be about one of them, `mask`, counted from 1. `file` is there where the data has several.
     """
 
+    file: str | None = None
     line: int | None = None
     mask: int | None = None
     input: Any = ""

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from evaluation.metrics.rows import Part, Row, RowError, shown
 
-KNOWN = frozenset({"line", "input_string", "top", "right", "text", "text_pair", "question", "context"})
+KNOWN = frozenset({"file", "line", "input_string", "top", "right", "text", "text_pair", "question", "context"})
 """Columns beside those that are compared."""
 
 
@@ -151,15 +151,24 @@ def _row(lines: Mapping[Part, _Line], columns: Mapping[Part, str | None], place:
             raise place.error(RowError(part, problem))
         compared.append(values[column])
     prediction = lines["prediction"].values
-    number = prediction.get("line")
+    number, file = prediction.get("line"), prediction.get("file")
     probabilities = lines.get("prediction_probabilities")
-    if probabilities is not None and probabilities.values.get("line", number) != number:
-        problem = f"expected the row of line {number}, as in prediction, found {probabilities.values['line']}"
-        raise place.error(RowError("prediction_probabilities", f"{problem}; take both files from the same run"))
+    if probabilities is not None:
+        _check_same_row(prediction, probabilities.values, place)
     return Row(
         number if isinstance(number, int) else count,
         compared[0],
         compared[1],
         prediction,
         None if probabilities is None else probabilities.values,
+        file if isinstance(file, str) else None,
     )
+
+
+def _check_same_row(prediction: Mapping[str, Any], probabilities: Mapping[str, Any], place: Place) -> None:
+    """Refuse probabilities that tell another place in the data, line or file, than the prediction."""
+    for key in ("line", "file"):
+        expected = prediction.get(key)
+        if probabilities.get(key, expected) != expected:
+            problem = f"expected the row of {key} {expected}, as in prediction, found {probabilities[key]}"
+            raise place.error(RowError("prediction_probabilities", f"{problem}; take both files from the same run"))

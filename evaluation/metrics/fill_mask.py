@@ -86,7 +86,7 @@ class FillMask:
                 if rights is not None:
                     which["right"] = rights[index]
                 text = row.prediction.get("input_string") or ""
-                self._offer(masks[index], {"line": row.line, "input": text, **example, **which})
+                self._offer(masks[index], {**row.place, "input": text, **example, **which})
         self._starts.append(self._starts[-1] + len(labels))
 
     def _add_mask(self, mask: Mapping[str, Any], label: str) -> None:

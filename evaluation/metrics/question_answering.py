@@ -108,7 +108,7 @@ class QuestionAnswering:
         exact, best, band = found
         texts = (row.prediction.get("question"), row.prediction.get("context"))
         example = {
-            "line": row.line,
+            **row.place,
             "input": "\n".join(text for text in texts if isinstance(text, str)),
             "expected": expected[0] if len(expected) == 1 else expected,
             "predicted": row.predicted,

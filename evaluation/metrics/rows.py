@@ -37,13 +37,22 @@ class RowError(ValueError):
 
 
 class Row(NamedTuple):
-    """A row of the three files: what is true, what was predicted, and the whole lines; `line` is that of the data."""
+    """A row of the three files: what is true, what was predicted, and the whole lines.
+
+    `line` is that of the data, and `file` which of its files it is in, where it has several.
+    """
 
     line: int
     truth: Any
     predicted: Any
     prediction: Mapping[str, Any]
     probabilities: Mapping[str, Any] | None
+    file: str | None = None
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where an example of the row is in the data, as metrics.json has it."""
+        return {"line": self.line} if self.file is None else {"file": self.file, "line": self.line}
 
 
 @dataclass

@@ -256,6 +256,30 @@ def test_files_of_one_column_are_enough_for_what_they_allow(tmp_path: Path, caps
     assert told == [f"compute_metrics: left out {name}: {reason}" for name, reason in reasons.items()]
 
 
+@pytest.mark.parametrize(
+    ("task", "files"),
+    [("fill-mask", FILL_MASK), ("text-classification", CLASSIFIED), ("question-answering", ANSWERED)],
+)
+def test_examples_say_which_of_several_files_they_are_in(
+    tmp_path: Path, task: str, files: dict[str, list[dict[str, Any]]]
+) -> None:
+    parts = ("prediction", "prediction_probabilities")
+    placed = {part: [{**row, "file": f"{row['line']}/data.csv"} for row in files[part]] for part in parts}
+    assert compute_metrics.main(arguments(tmp_path, task, {**files, **placed})) == 0
+    examples = [example for kind in result(tmp_path)["examples"].values() for example in kind]
+    assert len(examples) >= 2
+    assert all(example["file"] == f"{example['line']}/data.csv" for example in examples)
+
+
+def test_rows_of_different_files_are_not_taken_for_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = (("prediction", "x"), ("prediction_probabilities", "y"))
+    placed = {part: [{**row, "file": f"{name}/data.csv"} for row in CLASSIFIED[part]] for part, name in parts}
+    assert compute_metrics.main(arguments(tmp_path, "text-classification", {**CLASSIFIED, **placed})) == 1
+    assert_one_line(
+        capsys, "line 1: expected the row of file x/data.csv, as in prediction, found y/data.csv; take both files from"
+    )
+
+
 def test_a_column_may_be_named(tmp_path: Path) -> None:
     files = {
         "ground_truth": [{"id": 1, "label": "a"}, {"id": 2, "label": "b"}],

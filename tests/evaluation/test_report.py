@@ -107,6 +107,12 @@ def test_an_example_says_which_of_its_masks_it_is_about() -> None:
     assert "line 78, mask 2" in Page(render(sample("fill-mask"))).text
 
 
+def test_an_example_says_which_of_several_files_it_is_in() -> None:
+    text = Page(render(sample("fill-mask"))).text
+    assert "y/<plays>.csv, line 78" in text
+    assert text.count(".csv, ") == 1
+
+
 @pytest.mark.parametrize(
     ("kind", "task", "expected", "top", "right"),
     [
