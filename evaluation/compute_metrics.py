@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -24,9 +22,11 @@ from evaluation.metrics.fill_mask import FillMask
 from evaluation.metrics.question_answering import QuestionAnswering
 from evaluation.metrics.rows import Figures, RowError, Task
 from evaluation.metrics.text_classification import TextClassification
+from evaluation.metrics_file import MetricsFileError
 from evaluation.number_format import interval, quantity
 from evaluation.result_rows import DataError, ResultFiles, find_file, read_lines
 from evaluation.tracking import TrackingError, track
+from evaluation.whole_file import write_whole
 
 TASKS: dict[str, type[FillMask | TextClassification | QuestionAnswering]] = {
     "fill-mask": FillMask,
@@ -85,27 +85,38 @@ def document(
 
 
 def write(metrics: Mapping[str, Any], output: Path) -> tuple[Path, Path]:
-    """Write report.html and then metrics.json into a folder, each whole or not at all; returns their paths."""
-    from evaluation.report import render  # what it draws with takes a second, which bad input need not wait for
+    """Write report.html and then metrics.json into a folder, each whole or not at all; returns their paths.
 
-    output.mkdir(parents=True, exist_ok=True)
+    Both are made before either is written, so that what cannot be told leaves nothing behind. Raises DataError.
+    """
+    text, page = _json(metrics), _page(metrics)
     report, figures = output / "report.html", output / "metrics.json"
-    _write_whole(report, render(metrics))
-    _write_whole(figures, json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_whole(report, page)
+        write_whole(figures, text)
+    except OSError as exc:
+        raise DataError(f"{output}: expected a folder to write to, found: {exc.strerror}") from exc
     return figures, report
 
 
-def _write_whole(file: Path, text: str) -> None:
-    with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, suffix=".part", delete=False) as part:
-        try:
-            part.write(text)
-            part.flush()
-            os.fsync(part.fileno())
-            os.chmod(part.name, 0o644)  # as any other file: others may read a report
-            os.replace(part.name, file)
-        except BaseException:
-            os.unlink(part.name)
-            raise
+def _page(metrics: Mapping[str, Any]) -> str:
+    from evaluation.report import render  # what it draws with takes a second, which bad input need not wait for
+
+    try:
+        return render(metrics)
+    except MetricsFileError as exc:
+        raise DataError(f"{exc}; correct what predictions or performance_metadata say of it") from exc
+
+
+def _json(metrics: Mapping[str, Any]) -> str:
+    try:
+        text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    except ValueError as exc:
+        expected = "expected numbers that metrics.json can hold"
+        raise DataError(f"{expected}, found: {exc}; look for NaN or Infinity in performance_metadata") from exc
+    # Half a surrogate pair can stand in JSON as an escape, and in UTF-8 not at all.
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def table(metrics: Mapping[str, Any]) -> Iterator[str]:
@@ -141,7 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"compute_metrics: {exc}\n")
         return 1
     except OSError as exc:
-        sys.stderr.write(f"compute_metrics: {args.output}: expected a folder to write to, found: {exc.strerror}\n")
+        place = exc.filename or "standard output"
+        sys.stderr.write(f"compute_metrics: {place}: expected a file that can be used, found: {exc.strerror}\n")
         return 1
     return 0
 

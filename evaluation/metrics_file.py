@@ -115,19 +115,34 @@ def _holds_lists(item: list[Any]) -> bool:
     return all(isinstance(inner, list) for inner in item)
 
 
+def _flags_a_mask(found: Any) -> Any:  # noqa: ANN401
+    """Return what is told of each candidate as a list for each mask, as the candidates are."""
+    nested = isinstance(found, list) and all(isinstance(item, list) for item in found)
+    return [item for item in found if item] if nested else [found]
+
+
 class Example(_Part):
     """One row and what the model said of it; `top` holds (word, probability) pairs, best first, for each mask.
 
-    Of a text with several masks it may be about one of them, `mask`, counted from 1.
+    `right` says of each of them whether the evaluation took it for right; without it, that is not known. Of a text with
+    several masks an example may be about one of them, `mask`, counted from 1. `file` is there where the data has several.
     """
 
+    file: str | None = None
     line: int | None = None
     mask: int | None = None
     input: Any = ""
     expected: Any = None
     predicted: Any = None
     top: Annotated[list[list[tuple[str, float | None]]], BeforeValidator(_a_list_a_mask)] = []
+    right: Annotated[list[list[bool]], BeforeValidator(_flags_a_mask)] = []
     score: float | None = None
+
+    @model_validator(mode="after")
+    def _tells_of_each_candidate(self) -> Example:
+        if self.right and [len(flags) for flags in self.right] != [len(words) for words in self.top]:
+            raise ValueError("expected 'right' to be true or false for each of 'top'")
+        return self
 
 
 class Examples(_Part):

@@ -87,9 +87,12 @@ def slices(found: Sequence[Slice], overall: Metric, name: str) -> Plot | None:
 
 
 def confusion(found: Confusion) -> Plot | None:
-    """Draw the matrix, a row's cells shaded by their share of the row; None where no row was counted."""
-    labels, counts = most_confused(found)
-    if not any(map(sum, counts)):
+    """Draw the matrix, a row's cells shaded by their share of the row; None where no row was counted.
+
+    A share is of all rows of a true label, those that were given a label not shown too.
+    """
+    labels, counts, totals = most_confused(found)
+    if not any(totals):
         return None
     room = 7 * max(min(len(_short(label, 16)), 16) for label in labels) + 16
     side = max(46, (WIDTH - room - 2) // len(labels))
@@ -109,16 +112,21 @@ def confusion(found: Confusion) -> Plot | None:
         for across, down, side_name in ((room, 12, "predicted →"), (0, top - 8, "true ↓")):
             place = across / figure.bbox.width, 1 - down / figure.bbox.height
             figure.text(*place, side_name, color=MUTED, fontsize=11)
-        for at, row in enumerate(counts):
+        for at, (row, total) in enumerate(zip(counts, totals, strict=True)):
             for across, number in enumerate(row):
-                _cell(axes, (across, at), number, number / max(1, sum(row)), side)
+                _cell(axes, (across, at), number, number / max(1, total), side)
         said = "; ".join(
-            f"of {count(sum(row), 'row')} that are {label}: "
-            + ", ".join(f"{number:,} as {given}" for given, number in zip(labels, row, strict=True) if number)
-            for label, row in zip(labels, counts, strict=True)
-            if sum(row)
+            f"of {count(total, 'row')} that are {label}: {_told(labels, row, total)}"
+            for label, row, total in zip(labels, counts, totals, strict=True)
+            if total
         )
         return element(figure, "confusion", f"Confusion matrix. What was predicted {said}.")
+
+
+def _told(labels: Sequence[str], row: Sequence[int], total: int) -> str:
+    """Say what a true label's rows were taken for: "438 as Business, 18 as World, 2 as labels that are not shown"."""
+    given = [*zip(labels, row, strict=True), ("labels that are not shown", total - sum(row))]
+    return ", ".join(f"{number:,} as {label}" for label, number in given if number)
 
 
 def histogram(found: Histogram) -> Plot | None:
@@ -142,8 +150,11 @@ def histogram(found: Histogram) -> Plot | None:
         return element(figure, "histogram", f"Histogram of {found.name}. {said}.")
 
 
-def most_confused(found: Confusion) -> tuple[list[str], list[list[int]]]:
-    """Return the labels and counts, and of more than MOST_LABELS those with most mistakes, in their order."""
+def most_confused(found: Confusion) -> tuple[list[str], list[list[int]], list[int]]:
+    """Return the labels, their counts, and how many rows of each there are, whatever they were given.
+
+    Of more than MOST_LABELS those with most mistakes are kept, in their order.
+    """
     size = len(found.labels)
 
     def mistakes(at: int) -> int:
@@ -151,7 +162,8 @@ def most_confused(found: Confusion) -> tuple[list[str], list[list[int]]]:
         return sum(found.counts[at][other] + found.counts[other][at] for other in others)
 
     kept = sorted(sorted(range(size), key=mistakes, reverse=True)[:MOST_LABELS])
-    return [found.labels[at] for at in kept], [[found.counts[at][other] for other in kept] for at in kept]
+    counts = [[found.counts[at][other] for other in kept] for at in kept]
+    return [found.labels[at] for at in kept], counts, [sum(found.counts[at]) for at in kept]
 
 
 _ROW = 50

@@ -22,7 +22,8 @@ from markupsafe import Markup
 from evaluation import plots, svg
 from evaluation.metrics_file import Metric, MetricsFile, MetricsFileError, Reliability, Slice, parse, read
 from evaluation.number_format import SPACE, count, digits, duration, interval, quantity, sign
-from evaluation.report_examples import answer, excerpt, inputs, is_right, pieces, writes_no_capitals
+from evaluation.report_examples import answer, excerpt, inputs, is_right, pieces
+from evaluation.whole_file import write_whole
 
 RUN = {
     "model_type": "Architecture",
@@ -83,7 +84,6 @@ def render(metrics: Mapping[str, Any]) -> str:
             for name in ("low", "rows", "definition", "source")
         },
         left_out=[(part.name, part.reason) for part in found.left_out],
-        uncased=found.task == "fill-mask" and writes_no_capitals(found.examples),
         run=list(_run(found)),
         settings=[(_name(key), _written(key, value)) for key, value in found.settings.items() if value is not None],
     )
@@ -129,7 +129,7 @@ def _figures(found: MetricsFile) -> Iterator[Figure]:
         shown = min(len(drawn.confusion.labels), plots.MOST_LABELS)
         text = "A line of the matrix holds all rows of one true label; the stronger a cell, the more of them it has."
         if shown < len(drawn.confusion.labels):
-            text += f" The {shown} of {len(drawn.confusion.labels)} labels with most mistakes are shown."
+            text += f" The {shown} of {len(drawn.confusion.labels)} labels with most mistakes are shown; shares are of all rows."
         yield Figure(plot, "What it takes for what", text)
     if drawn.histogram and (plot := plots.histogram(drawn.histogram)):
         text = "How many have which score: a mean says little where most of them are at the ends."
@@ -223,7 +223,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"report: {args.metrics}: {exc}\n")
         return 1
     try:
-        args.report.write_text(page, encoding="utf-8")
+        write_whole(args.report, page)
     except OSError as exc:
         sys.stderr.write(f"report: {args.report}: expected a file that can be written, found: {exc.strerror}\n")
         return 1

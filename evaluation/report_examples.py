@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from evaluation.metrics_file import Example, Examples
+from evaluation.metrics_file import Example
 
 LONG = 420
 """An input of more letters than this is shown around what is asked, and whole when its reader wants it."""
@@ -34,19 +34,15 @@ def expected_words(example: Example, mask: int) -> list[str]:
     return [str(found[mask])] if several and mask < len(found) else [str(word) for word in found]
 
 
-def is_right(word: str, example: Example, mask: int, best: bool, uncased: bool) -> bool:
-    """Tell whether a candidate is an expected word, or of one of the best examples what was predicted, and so is right.
+def is_right(example: Example, mask: int, candidate: int, best: bool) -> bool:
+    """Tell whether a candidate, counted from 0, is right: as the evaluation says, else where it is an expected word.
 
-    The second is so where an evaluation takes "the Nile" for "Nile". An uncased model is not charged for case.
+    Of one of the best examples what was predicted is right too: an evaluation may take "the Nile" for "Nile".
     """
+    if example.right:
+        return example.right[mask][candidate]
     words = expected_words(example, mask) + ([str(example.predicted)] if best else [])
-    return word.lower() in map(str.lower, words) if uncased else word in words
-
-
-def writes_no_capitals(examples: Examples) -> bool:
-    """Tell whether no candidate has a capital letter: an uncased model's."""
-    rows = (*examples.best, *examples.worst)
-    return all(word == word.lower() for row in rows for candidates in row.top for word, _ in candidates)
+    return example.top[mask][candidate][0] in words
 
 
 def pieces(text: str) -> list[str]:

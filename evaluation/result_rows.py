@@ -77,9 +77,13 @@ class ResultFiles:
 
 def find_file(path: Path) -> Path:
     """Return the file of JSON lines that a path is, or that is the only one in a folder; raises DataError."""
-    if not path.is_dir():
-        return path
-    files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith((".", "_")))
+    try:
+        if not path.is_dir():
+            return path
+        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith((".", "_")))
+    except OSError as exc:
+        place = exc.filename or path
+        raise DataError(f"{place}: expected a file or folder that can be read, found: {exc.strerror}") from exc
     if len(files) != 1:
         found = ", ".join(file.name for file in files) or "none"
         raise DataError(f"{path}: expected one file of JSON lines in the folder, found {found}; name the file")
@@ -147,15 +151,24 @@ def _row(lines: Mapping[Part, _Line], columns: Mapping[Part, str | None], place:
             raise place.error(RowError(part, problem))
         compared.append(values[column])
     prediction = lines["prediction"].values
-    number = prediction.get("line")
+    number, file = prediction.get("line"), prediction.get("file")
     probabilities = lines.get("prediction_probabilities")
-    if probabilities is not None and probabilities.values.get("line", number) != number:
-        problem = f"expected the row of line {number}, as in prediction, found {probabilities.values['line']}"
-        raise place.error(RowError("prediction_probabilities", f"{problem}; take both files from the same run"))
+    if probabilities is not None:
+        _check_same_row(prediction, probabilities.values, place)
     return Row(
         number if isinstance(number, int) else count,
         compared[0],
         compared[1],
         prediction,
         None if probabilities is None else probabilities.values,
+        file if isinstance(file, str) else None,
     )
+
+
+def _check_same_row(prediction: Mapping[str, Any], probabilities: Mapping[str, Any], place: Place) -> None:
+    """Refuse probabilities that tell another place in the data, line or file, than the prediction."""
+    for key in ("line", "file"):
+        expected = prediction.get(key)
+        if probabilities.get(key, expected) != expected:
+            problem = f"expected the row of {key} {expected}, as in prediction, found {probabilities[key]}"
+            raise place.error(RowError("prediction_probabilities", f"{problem}; take both files from the same run"))

@@ -96,7 +96,8 @@ def estimates(
     for statistic in statistics:
         start, end = end, end + statistic.columns(slice(0, 0)).shape[1]
         value = float(statistic.value(plain[start:end]))
-        draws = statistic.value(drawn[:, start:end]) if len(starts) > 2 else np.empty(0)
+        units = min(statistic.rows, len(starts) - 1)  # one row, drawn again and again, is always the same
+        draws = statistic.value(drawn[:, start:end]) if units > 1 else np.empty(0)
         found.append(Estimate(value, *percentile_interval(value, draws, config), statistic.rows))
     return found
 

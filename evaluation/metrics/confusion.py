@@ -80,7 +80,7 @@ class Confusion:
         return self._interval(value, np.concatenate(list(self._drawn(figure, config))), config, self.rows)
 
     def _interval(self, value: float, draws: Floats, config: EvaluationConfig, rows: int) -> Estimate:
-        low, high = percentile_interval(value, draws, config) if self.rows > 1 else (None, None)
+        low, high = percentile_interval(value, draws, config) if rows > 1 else (None, None)
         return Estimate(value, low, high, rows)
 
     def _drawn(self, figure: Callable[[Floats, Floats, Floats], Drawn], config: EvaluationConfig) -> Iterator[Drawn]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from collections.abc import Mapping
 from typing import Any
@@ -13,8 +14,20 @@ from evaluation.metrics.bootstrap import apart
 from evaluation.metrics.calibration import reliability
 from evaluation.metrics.columns import Columns
 from evaluation.metrics.examples import Examples
-from evaluation.metrics.masked_words import METRICS, PSEUDO_METRICS, Judged, Masks, Texts, accuracy_at_1
-from evaluation.metrics.rows import PUBLIC_FORM, Cut, Figures, Part, Row, RowError, histogram, measure, number, shown
+from evaluation.metrics.masked_words import LEAST, METRICS, PSEUDO_METRICS, Judged, Masks, Texts, accuracy_at_1
+from evaluation.metrics.rows import (
+    PUBLIC_FORM,
+    Cut,
+    Figures,
+    Part,
+    Row,
+    RowError,
+    are_candidates,
+    histogram,
+    measure,
+    number,
+    shown,
+)
 from evaluation.metrics.slices import (
     MASK_POSITION,
     RARE,
@@ -44,6 +57,7 @@ class FillMask:
             rank=int,
             pieces=int,
             label_probability=float,
+            label_log_probability=float,
             best_probability=float,
             frequency=bool,
             length=bool,
@@ -57,6 +71,7 @@ class FillMask:
         labels, predicted = _words("ground_truth", row.truth), _words("prediction", row.predicted)
         _check_count("prediction", "words", len(predicted), len(labels))
         tops = _tops(row.prediction.get("top"), len(labels))
+        rights = _rights(row.prediction.get("right"), tops)
         masks = [] if row.probabilities is None else _masks(row.probabilities)
         if row.probabilities is not None:
             _check_count(PROBABILITIES, "masks", len(masks), len(labels))
@@ -67,9 +82,11 @@ class FillMask:
             if masks:
                 self._add_mask(masks[index], label)
                 example = {"expected": label, "predicted": predicted[index], "top": tops[index]}
-                which = {"mask": index + 1} if len(labels) > 1 else {}
+                which: dict[str, Any] = {"mask": index + 1} if len(labels) > 1 else {}
+                if rights is not None:
+                    which["right"] = rights[index]
                 text = row.prediction.get("input_string") or ""
-                self._offer(masks[index], {"line": row.line, "input": text, **example, **which})
+                self._offer(masks[index], {**row.place, "input": text, **example, **which})
         self._starts.append(self._starts[-1] + len(labels))
 
     def _add_mask(self, mask: Mapping[str, Any], label: str) -> None:
@@ -81,6 +98,7 @@ class FillMask:
             rank=0 if several else int(number(PROBABILITIES, mask, "label_rank", 1, MANY)),
             pieces=int(number(PROBABILITIES, mask, "label_pieces", 1, MANY)),
             label_probability=number(PROBABILITIES, mask, "label_probability"),
+            label_log_probability=_log_probability(mask),
             best_probability=number(PROBABILITIES, mask, "best_probability"),
             frequency=frequency_band(label),
             length=length_band(words, SENTENCE_WORDS),
@@ -144,15 +162,26 @@ def _words(part: Part, value: object) -> list[str]:
 def _tops(value: object, masks: int) -> list[list[Any]]:
     """Return the best words of each mask, [["capital", 0.61], …]; empty where the line has none."""
     tops = [[]] * masks if value is None else [value] if masks == 1 else value
-    if not isinstance(tops, list) or len(tops) != masks or not all(map(_is_top, tops)):
+    if not isinstance(tops, list) or len(tops) != masks or not all(map(are_candidates, tops)):
         raise RowError(
             "prediction", f"expected 'top' to be [[word, probability], …] for each mask, found {shown(value)}"
         )
     return tops
 
 
-def _is_top(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in value)
+def _rights(value: object, tops: list[list[Any]]) -> list[list[bool]] | None:
+    """Return which of the best words of each mask are the label to the model; None where the line does not say."""
+    if value is None:
+        return None
+    rights = [value] if len(tops) == 1 else value
+    if not isinstance(rights, list) or len(rights) != len(tops) or not all(map(_tells_of_each, rights, tops)):
+        expected = "expected 'right' to be true or false for each word of 'top', in a list for each mask"
+        raise RowError("prediction", f"{expected}, found {shown(value)}")
+    return rights
+
+
+def _tells_of_each(flags: object, top: list[Any]) -> bool:
+    return isinstance(flags, list) and len(flags) == len(top) and all(isinstance(flag, bool) for flag in flags)
 
 
 def _among_five(label: str, top: list[Any]) -> int:
@@ -169,6 +198,16 @@ def _masks(probabilities: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         if not isinstance(mask.get("found"), bool) or not isinstance(mask.get("exact"), bool):
             raise RowError(PROBABILITIES, f"expected 'found' and 'exact' to be true or false, found {shown(mask)}")
     return masks
+
+
+def _log_probability(mask: Mapping[str, Any]) -> float:
+    """Return the natural logarithm of the label's probability, as it is told, else as the probability gives it.
+
+    That of a word of many pieces can be smaller than float32 or even JSON holds, where its logarithm is still known.
+    """
+    if mask.get("label_log_probability") is not None:
+        return number(PROBABILITIES, mask, "label_log_probability", -math.inf, 0)
+    return math.log(max(number(PROBABILITIES, mask, "label_probability"), LEAST))
 
 
 def _check_count(part: Part, what: str, found: int, expected: int) -> None:

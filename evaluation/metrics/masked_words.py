@@ -20,7 +20,7 @@ from evaluation.metrics.rows import PUBLIC_FORM
 Numbers = npt.NDArray[Any]
 
 LEAST = float(np.finfo(np.float32).smallest_subnormal)
-"""A probability of zero was one below what the engine's float32 can hold: it counts as this, e^-103."""
+"""Without its logarithm, a probability of zero was one below what float32 can hold: it counts as this, e^-103."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Judged:
     rank: Numbers
     pieces: Numbers
     label_probability: Numbers
+    label_log_probability: Floats
     best_probability: Numbers
     frequency: Numbers
     length: Numbers
@@ -39,8 +40,7 @@ class Judged:
     @property
     def nll(self) -> Floats:
         """The negative natural logarithm of the masked word's probability."""
-        surprise: Floats = -np.log(np.maximum(self.label_probability, LEAST))
-        return surprise
+        return -self.label_log_probability
 
     @property
     def reciprocal_rank(self) -> Floats:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import math
+from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from evaluation.config import EvaluationConfig
 from evaluation.metrics import squad
-from evaluation.metrics.bootstrap import Ratio, apart
+from evaluation.metrics.bootstrap import Floats, Ratio, apart
+from evaluation.metrics.calibration import CalibrationError, reliability
 from evaluation.metrics.columns import Columns
-from evaluation.metrics.definition import metric
+from evaluation.metrics.definition import LeftOut, metric
 from evaluation.metrics.examples import Examples
-from evaluation.metrics.rows import PUBLIC_FORM, Cut, Figures, Row, RowError, histogram, measure, shown
+from evaluation.metrics.rows import Cut, Figures, Row, RowError, are_candidates, histogram, measure, shown
 from evaluation.metrics.slices import ANSWER_LENGTH, ANSWER_WORDS, CONTEXT_LENGTH, CONTEXT_WORDS, length_band
+
+SHOWN = 5
+"""Answers of an example."""
+
+WITHOUT_SCORE = "takes the 'score' of every row in prediction_probabilities"
 
 LONG = 2
 """The band of contexts from which on an answer that was found is worth showing."""
@@ -22,10 +32,12 @@ LONG = 2
 
 @dataclass(frozen=True)
 class Answers:
-    """What is known of each answer: its exact match, 0 or 1, and its F1, 0 to 1."""
+    """What is known of each answer: its exact match, 0 or 1, its F1, 0 to 1, and its score, 0 to 1, where all have one."""
 
     exact: npt.NDArray[Any]
     f1: npt.NDArray[Any]
+    confidence: Floats | None
+    bins: int
 
 
 @metric("exact_match", "share", "higher", headline=True)
@@ -46,7 +58,19 @@ def f1(answers: Answers) -> Ratio:
     return Ratio(answers.f1)
 
 
-METRICS = (exact_match, f1)
+@metric("expected_calibration_error", "share", "lower")
+def expected_calibration_error(answers: Answers) -> CalibrationError:
+    """Mean gap between an answer's score, 1 at most, and how often it is an exact match, over bins of equal width.
+
+    Source: M. P. Naeini et al. (2015), "Obtaining Well Calibrated Probabilities Using Bayesian Binning"; C. Guo et al.
+    (2017), "On Calibration of Modern Neural Networks", https://proceedings.mlr.press/v70/guo17a.html.
+    """
+    if answers.confidence is None:
+        raise LeftOut(WITHOUT_SCORE)
+    return CalibrationError(answers.confidence, answers.exact, answers.bins)
+
+
+METRICS = (exact_match, f1, expected_calibration_error)
 
 
 class QuestionAnswering:
@@ -57,7 +81,7 @@ class QuestionAnswering:
         self._config = config
         self._answers = Columns(exact=bool, f1=float, answer=bool, context=bool)
         self._without_context = False
-        self._without_score = False
+        self._scores = array("d")
         self._best, self._worst = Examples(), Examples()
 
     def add(self, row: Row) -> None:
@@ -72,26 +96,23 @@ class QuestionAnswering:
         exact, best = squad.exact_match(row.predicted, expected), squad.f1(row.predicted, expected)
         shortest = min((len(answer.split()) for answer in expected), default=0)
         self._answers.append(exact=int(exact), f1=best, answer=length_band(shortest, ANSWER_WORDS), context=band)
-        self._offer(row, expected, (exact, best, band))
+        top, score = _top(row.prediction.get("top")), _score(row.probabilities)
+        if score is not None:
+            self._scores.append(min(score, 1.0))  # the same words at several places add up, to more than 1 perhaps
+            self._offer(row, expected, (exact, best, band), top, score)
 
-    def _offer(self, row: Row, expected: list[str], found: tuple[float, float, int]) -> None:
+    def _offer(
+        self, row: Row, expected: list[str], found: tuple[float, float, int], top: list[Any], score: float
+    ) -> None:
         """Keep what is right, long contexts first; and what shares no word with an answer; the surest first."""
-        score = None if row.probabilities is None else row.probabilities.get("score")
-        if score is None:
-            self._without_score = True
-            return
-        if isinstance(score, bool) or not isinstance(score, int | float) or not score >= 0:
-            raise RowError(
-                "prediction_probabilities", f"expected 'score' to be a number from 0 up, found {shown(score)}"
-            )
         exact, best, band = found
         texts = (row.prediction.get("question"), row.prediction.get("context"))
         example = {
-            "line": row.line,
+            **row.place,
             "input": "\n".join(text for text in texts if isinstance(text, str)),
             "expected": expected[0] if len(expected) == 1 else expected,
             "predicted": row.predicted,
-            "top": [],
+            "top": top[:SHOWN],
             "score": score,
         }
         if exact:
@@ -102,7 +123,8 @@ class QuestionAnswering:
     def figures(self) -> Figures:
         """Return what was found; there must have been a row."""
         found = Figures()
-        answers = Answers(self._answers["exact"], self._answers["f1"])
+        sure = np.frombuffer(self._scores) if len(self._scores) == len(self._answers) else None
+        answers = Answers(self._answers["exact"], self._answers["f1"], sure, self._config.ece_bins)
         kinds = [(ANSWER_LENGTH, self._answers["answer"])]
         if not self._without_context:
             kinds.append((CONTEXT_LENGTH, self._answers["context"]))
@@ -110,12 +132,44 @@ class QuestionAnswering:
         cuts = [Cut(bands, index, *figure) for bands, index in kinds for figure in figures]
         measure(found, METRICS, cuts, answers, self._config, apart(len(self._answers)))
         found.plots["histogram"] = histogram("F1 of an answer", answers.f1)
-        found.examples = {"best": self._best.rows(), "worst": self._worst.rows()}
+        found.examples = {"best": _judged(self._best), "worst": _judged(self._worst)}
         if self._without_context:
             found.leave_out(f"slices by {CONTEXT_LENGTH.by}", "takes the column 'context' in the predictions")
-        if self._without_score:
-            found.leave_out("examples", PUBLIC_FORM)
+        if sure is None:
+            for name in ("reliability", "examples"):
+                found.leave_out(name, WITHOUT_SCORE)
+        else:
+            found.plots["reliability"] = {"bins": reliability(sure, answers.exact, answers.bins)}
         return found
+
+
+def _top(value: object) -> list[Any]:
+    """Return the best answers, [[answer, score], …]; empty where the line has none."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or not are_candidates(value, math.inf):
+        raise RowError("prediction", f"expected 'top' to be [[answer, score], …], found {shown(value)}")
+    return value
+
+
+def _score(probabilities: Mapping[str, Any] | None) -> float | None:
+    """Return the score of the predicted answer; None where it is not known."""
+    score = None if probabilities is None else probabilities.get("score")
+    if score is None:
+        return None
+    if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score) or score < 0:
+        problem = f"expected 'score' to be a number from 0 up, found {shown(score)}"
+        raise RowError("prediction_probabilities", problem)
+    return float(score)
+
+
+def _judged(kept: Examples) -> list[dict[str, Any]]:
+    """Return the examples, each with which of its best answers are exact matches."""
+    examples = kept.rows()
+    for example in examples:
+        expected = _answers(example["expected"])
+        example["right"] = [bool(squad.exact_match(answer, expected)) for answer, _ in example["top"]]
+    return examples
 
 
 def _answers(value: object) -> list[str]:

@@ -37,13 +37,22 @@ class RowError(ValueError):
 
 
 class Row(NamedTuple):
-    """A row of the three files: what is true, what was predicted, and the whole lines; `line` is that of the data."""
+    """A row of the three files: what is true, what was predicted, and the whole lines.
+
+    `line` is that of the data, and `file` which of its files it is in, where it has several.
+    """
 
     line: int
     truth: Any
     predicted: Any
     prediction: Mapping[str, Any]
     probabilities: Mapping[str, Any] | None
+    file: str | None = None
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where an example of the row is in the data, as metrics.json has it."""
+        return {"line": self.line} if self.file is None else {"file": self.file, "line": self.line}
 
 
 @dataclass
@@ -120,10 +129,28 @@ def measure(
 def number(part: Part, row: Mapping[str, Any], key: str, least: float = 0.0, most: float = 1.0) -> float:
     """Return a number of a line; raises RowError where it is none, or out of range but for rounding."""
     value = row.get(key)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or not least - ROUNDING <= value <= most + ROUNDING:
+    if not _is_number(value) or not least - ROUNDING <= value <= most + ROUNDING:
         raise RowError(part, f"expected {key!r} to be a number from {least:g} to {most:g}, found {shown(value)}")
     return min(max(float(value), least), most)
+
+
+def are_candidates(value: object, most: float = 1.0) -> bool:
+    """Tell whether a value is [[text, number], …]; a number is from 0 to `most` and finite, or null if not known.
+
+    >>> are_candidates([["capital", 0.61], ["heart", None]]), are_candidates([[None, 0.5]])
+    (True, False)
+    """
+    return isinstance(value, list) and all(_is_candidate(pair, most) for pair in value)
+
+
+def _is_candidate(pair: object, most: float) -> bool:
+    if not isinstance(pair, list) or len(pair) != 2 or not isinstance(pair[0], str):
+        return False
+    return pair[1] is None or (_is_number(pair[1]) and -ROUNDING <= pair[1] <= most + ROUNDING)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def shown(value: object) -> str:

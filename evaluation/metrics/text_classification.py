@@ -134,7 +134,7 @@ class TextClassification:
         examples.offer(
             (confidence,),
             {
-                "line": row.line,
+                **row.place,
                 "input": _input(row.prediction),
                 "expected": true,
                 "predicted": predicted,

@@ -8,7 +8,7 @@ TASKS = ("fill-mask", "text-classification", "question-answering")
 PLOTS = {
     "fill-mask": ["reliability", "histogram", "slices-0", "slices-1", "slices-2"],
     "text-classification": ["reliability", "confusion", "slices-0"],
-    "question-answering": ["histogram", "slices-0"],
+    "question-answering": ["reliability", "histogram", "slices-0"],
 }
 """The plots on a task's page, in order."""
 
@@ -125,7 +125,15 @@ def fill_mask() -> dict[str, Any]:
                     "with",
                     *(("on", 0.61), ("for", 0.2), ("discussing", 0.05), ("explaining", 0.02), ("in", 0.01)),
                 ),
-                example(78, "The [MASK] of [MASK] and Juliet.", "Romeo", ("Adam", 0.4), ("Romeo", 0.2), mask=2),
+                example(
+                    78,
+                    "The [MASK] of [MASK] and Juliet.",
+                    "Romeo",
+                    ("Adam", 0.4),
+                    ("Romeo", 0.2),
+                    mask=2,
+                    file="y/<plays>.csv",
+                ),
                 example(812, HOSTILE, "שלום", ("<b>bold</b>", 0.5), ("🙂", 0.3), ("unbroken" * 12, 0.1)),
             ],
         },
@@ -170,16 +178,15 @@ def question_answering() -> dict[str, Any]:
             metric("F1", 0.8823, 0.016, headline=True),
         ],
         "slices": slices("length of the context", "F1", **{"to 100 words": 0.91, "more": 0.86}),
-        "plots": {
-            "histogram": histogram("F1 of an answer"),
-        },
+        "plots": {"reliability": {"bins": bins()}, "histogram": histogram("F1 of an answer")},
         "examples": {
             "best": [
                 example(
                     5,
                     asked,
                     {"text": ["Denver Broncos", "Denver Broncos"], "answer_start": [1, 1]},
-                    ("Denver Broncos", 0.97),
+                    ("Denver Broncos", 1.07),
+                    ("the Denver Broncos", 0.02),
                 )
             ],
             "worst": [example(6, HOSTILE, ["the team", "team"])],

@@ -102,6 +102,19 @@ def test_no_interval_where_it_makes_no_sense() -> None:
     assert estimates([], FEW, apart(0)) == []
 
 
+def test_a_slice_of_one_row_has_no_interval_among_many_rows() -> None:
+    values, one, two = np.arange(9.0), np.arange(9) == 4, np.arange(9) < 2
+    alone, pair = estimates([Ratio(values, one), Ratio(values, two)], MANY, apart(9))
+    assert alone == (4.0, None, None, 1)
+    assert (pair.low, pair.high) == (0, 1)
+
+
+def test_a_label_of_one_text_has_no_interval_among_many_texts() -> None:
+    found = Confusion.from_pairs({("a", "a"): 20, ("a", "b"): 20, ("b", "b"): 1}, "ab").recalls(FEW)
+    assert found["b"] == (1.0, None, None, 1)
+    assert found["a"].low < 0.5 < found["a"].high
+
+
 def test_values_without_a_weight_do_not_count_whatever_they_are() -> None:
     values, weights = np.array([1.0, np.nan, 0.0, np.inf]), np.array([True, False, True, False])
     ((value, low, high, rows),) = estimates([Ratio(values, weights)], FEW, apart(4))

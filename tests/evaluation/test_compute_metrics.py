@@ -94,10 +94,11 @@ CLASSIFIED = {
         for n, share in enumerate((0.9, 0.2, 0.7), 1)
     ],
 }
+CATS = [["Cat", 0.9], ["a cat", 0.05], ["cat sat", 0.02]]
 ANSWERED = {
     "ground_truth": [{"answers": {"text": ["the cat"], "answer_start": [0]}}, {"answers": "a dog"}],
     "prediction": [
-        {"predictions": "Cat", "line": 1, "question": "Who?", "context": "the cat sat"},
+        {"predictions": "Cat", "line": 1, "question": "Who?", "context": "the cat sat", "top": CATS},
         {"predictions": "bird", "line": 2, "question": "What?", "context": "a dog sat"},
     ],
     "prediction_probabilities": [
@@ -214,7 +215,12 @@ def test_text_classification_end_to_end(tmp_path: Path, capsys: pytest.CaptureFi
 def test_question_answering_end_to_end(tmp_path: Path) -> None:
     assert compute_metrics.main(arguments(tmp_path, "question-answering", ANSWERED)) == 0
     found = result(tmp_path)
-    assert values(found) == {"exact_match": 0.5, "f1": 0.5}
+    error = pytest.approx((0.1 + 1) / 2)  # a score of 1.1 counts as 1
+    assert values(found) == {"exact_match": 0.5, "f1": 0.5, "expected_calibration_error": error}
+    assert [(b["confidence"], b["accuracy"]) for b in found["plots"]["reliability"]["bins"]] == [(0.9, 1), (1, 0)]
+    assert found["examples"]["best"][0]["top"] == [["Cat", 0.9], ["a cat", 0.05], ["cat sat", 0.02]]
+    assert found["examples"]["best"][0]["right"] == [True, True, False]
+    assert found["examples"]["worst"][0]["top"] == []
     assert found["plots"]["histogram"]["counts"] == [1, 0, 0, 0, 0, 0, 0, 0, 0, 1]
     assert found["examples"]["best"][0]["expected"] == "the cat"
     assert found["examples"]["worst"][0]["input"] == "What?\na dog sat"
@@ -248,6 +254,30 @@ def test_files_of_one_column_are_enough_for_what_they_allow(tmp_path: Path, caps
     assert reasons["accuracy@1"] == "takes prediction_probabilities, which were not given"
     told = capsys.readouterr().err.splitlines()
     assert told == [f"compute_metrics: left out {name}: {reason}" for name, reason in reasons.items()]
+
+
+@pytest.mark.parametrize(
+    ("task", "files"),
+    [("fill-mask", FILL_MASK), ("text-classification", CLASSIFIED), ("question-answering", ANSWERED)],
+)
+def test_examples_say_which_of_several_files_they_are_in(
+    tmp_path: Path, task: str, files: dict[str, list[dict[str, Any]]]
+) -> None:
+    parts = ("prediction", "prediction_probabilities")
+    placed = {part: [{**row, "file": f"{row['line']}/data.csv"} for row in files[part]] for part in parts}
+    assert compute_metrics.main(arguments(tmp_path, task, {**files, **placed})) == 0
+    examples = [example for kind in result(tmp_path)["examples"].values() for example in kind]
+    assert len(examples) >= 2
+    assert all(example["file"] == f"{example['line']}/data.csv" for example in examples)
+
+
+def test_rows_of_different_files_are_not_taken_for_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    parts = (("prediction", "x"), ("prediction_probabilities", "y"))
+    placed = {part: [{**row, "file": f"{name}/data.csv"} for row in CLASSIFIED[part]] for part, name in parts}
+    assert compute_metrics.main(arguments(tmp_path, "text-classification", {**CLASSIFIED, **placed})) == 1
+    assert_one_line(
+        capsys, "line 1: expected the row of file x/data.csv, as in prediction, found y/data.csv; take both files from"
+    )
 
 
 def test_a_column_may_be_named(tmp_path: Path) -> None:
@@ -374,6 +404,37 @@ def test_what_cannot_be_evaluated_is_one_line(
     assert compute_metrics.main(arguments(tmp_path, "text-classification", files, *more)) == 1
     assert_one_line(capsys, message)
     assert not (tmp_path / "result").exists()
+
+
+@pytest.mark.parametrize(
+    ("summary", "message"),
+    [
+        ({"seconds": float("nan")}, "expected numbers that metrics.json can hold, found: .*NaN"),
+        ({"rows_rejected": "many"}, "expected metrics.json .*, found data.rejected: .*; correct what predictions or"),
+    ],
+)
+def test_figures_that_cannot_be_told_are_one_line_and_leave_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], summary: dict[str, Any], message: str
+) -> None:
+    files = {**CLASSIFIED, "performance_metadata": [{"summary": True, **summary}]}
+    assert compute_metrics.main(arguments(tmp_path, "text-classification", files)) == 1
+    assert_one_line(capsys, message)
+    assert not (tmp_path / "result").exists()
+
+
+def test_an_input_that_cannot_be_looked_at_is_named_and_not_the_output(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    long = tmp_path / ("x" * 300)  # no file system has such a name, whoever asks
+    command = arguments(tmp_path, "text-classification", CLASSIFIED, "--rejects", str(long))
+    assert compute_metrics.main(command) == 1
+    assert_one_line(capsys, "x{300}: expected a file or folder that can be read, found: File name too long")
+
+
+def test_half_a_letter_is_written_and_read_again(tmp_path: Path) -> None:
+    files = {**ANSWERED, "prediction": [{**row, "question": "\ud800"} for row in ANSWERED["prediction"]]}
+    assert compute_metrics.main(arguments(tmp_path, "question-answering", files)) == 0
+    assert result(tmp_path)["examples"]["worst"][0]["input"] == "\ud800\na dog sat"
 
 
 def test_a_folder_of_several_files_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,6 +59,16 @@ def test_every_metric_says_what_it_is_and_where_it_is_from() -> None:
 # Fill-mask
 
 probability = st.floats(0, 1, allow_subnormal=False)
+WRONG_MASK = {
+    "label_probability": 0.2,
+    "label_rank": 2,
+    "label_pieces": 1,
+    "best_probability": 0.5,
+    "found": False,
+    "exact": False,
+    "position": 0,
+    "words": 3,
+}
 EVEN = {"label_probability": 0.5, "best_probability": 0.5}
 masks = st.fixed_dictionaries(
     {
@@ -208,6 +218,16 @@ def test_bands_follow_the_length_and_the_place(a: int, b: int) -> None:
     assert slices.ANSWER_LENGTH.names == ["up to 1", "2 to 3", "4 to 6", "more than 6"]
 
 
+def test_a_likelihood_that_no_float32_holds_counts_in_full() -> None:
+    mask = {"label": "zymurgy", "label_probability": 0.0, "rank": 1, "label_pieces": 12, "best_probability": 0.5}
+    row = fill_mask_row(1, [{**mask, "exact": True, "place": 0, "words": 4}])
+    (told,) = row.probabilities["masks"]
+    for log, expected in ((-150.0, 150), (None, 103.28)):  # without it, what the probability says
+        task = FillMask(FEW)
+        task.add(row._replace(probabilities={"masks": [{**told, "label_log_probability": log}]}))
+        assert values(task.figures())["several_pieces_mean_nll"] == pytest.approx(expected, abs=0.005)
+
+
 def test_pseudo_perplexity_is_of_the_texts_that_were_scored() -> None:
     task = FillMask(FEW)
     mask = {"label": "cat", "label_probability": 0.5, "rank": 1, "label_pieces": 1, "best_probability": 0.5}
@@ -291,6 +311,23 @@ def test_examples_are_rare_words_found_and_wrong_words_held_for_sure() -> None:
         "top": [[f"other{n}", 0.1] for n in range(5)],
         "score": 0.7,
     }
+
+
+def test_examples_carry_which_of_the_best_words_are_right_to_the_model() -> None:
+    row = Row(1, "Cat", "dog", {"top": [["dog", 0.5], ["cat", 0.2]], "right": [False, True]}, {"masks": [WRONG_MASK]})
+    two = Row(
+        2,
+        ["Cat", "Cow"],
+        ["dog", "cow"],
+        {"input_string": "another", "top": [[["dog", 0.4]], [["cow", 0.5]]], "right": [[False], [True]]},
+        {"masks": [{**WRONG_MASK, "best_probability": 0.4}, {**WRONG_MASK, "found": True, "label_rank": 1}]},
+    )
+    task = FillMask(FEW)
+    task.add(row)
+    task.add(two)
+    examples = task.figures().examples
+    assert [example["right"] for example in examples["worst"]] == [[False, True], [False]]
+    assert [example["right"] for example in examples["best"]] == [[True]]
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 8)), max_size=40))
@@ -407,7 +444,11 @@ def test_question_answering_figures_are_means_of_the_scores(rows: list[tuple[str
         exact.append(squad.exact_match(predicted, texts))
         f1.append(squad.f1(predicted, texts))
     found = task.figures()
-    assert values(found) == pytest.approx({"exact_match": mean(exact), "f1": mean(f1)})
+    error = 1 - mean(exact)  # all scores count as 1
+    assert values(found) == pytest.approx(
+        {"exact_match": mean(exact), "f1": mean(f1), "expected_calibration_error": error}
+    )
+    assert [part["rows"] for part in found.plots["reliability"]["bins"]] == [len(rows)]
     assert sum(found.plots["histogram"]["counts"]) == len(rows)
     assert found.plots["histogram"]["counts"][-1] == f1.count(1)
     kinds = [(f"{of} length in words", metric) for of in ("answer", "context") for metric in ("exact_match", "f1")]
@@ -415,6 +456,16 @@ def test_question_answering_figures_are_means_of_the_scores(rows: list[tuple[str
     assert left_out(found) == {}
     for example in found.examples["best"] + found.examples["worst"]:
         assert example["input"].startswith("Who?\nword ")
+
+
+def test_answers_of_which_one_has_no_score_have_no_reliability() -> None:
+    task = QuestionAnswering(FEW)
+    for probabilities in ({"score": 0.5}, {}):
+        task.add(Row(1, "cat", "cat", {"context": "a cat"}, probabilities))
+    found = task.figures()
+    assert "reliability" not in found.plots
+    reason = "takes the 'score' of every row in prediction_probabilities"
+    assert left_out(found) == dict.fromkeys(("expected_calibration_error", "reliability", "examples"), reason)
 
 
 # Rows that cannot be used
@@ -447,6 +498,16 @@ GOOD_MASK = {
             "prediction",
             r"expected 'top' to be \[\[word, probability\], …\] for each mask",
         ),
+        ({"prediction": {"top": [[None, 0.5]]}}, "prediction", r"expected 'top' to be .*, found \[\[null, 0.5\]\]"),
+        ({"prediction": {"top": [["x", "0.5"]]}}, "prediction", "expected 'top' to be"),
+        ({"prediction": {"top": [["x", math.nan]]}}, "prediction", "expected 'top' to be .*, found .*NaN"),
+        ({"prediction": {"top": [["x", 1.5]]}}, "prediction", "expected 'top' to be .*, found .*1.5"),
+        (
+            {"prediction": {"top": [["x", 0.5]], "right": [True, False]}},
+            "prediction",
+            r"expected 'right' to be true or false for each word of 'top', .*, found \[true, false\]",
+        ),
+        ({"prediction": {"top": [["x", 0.5]], "right": ["yes"]}}, "prediction", "expected 'right' to be true or false"),
         ({"probabilities": {}}, "prediction_probabilities", "expected 'masks' to be a list of objects, found null"),
         ({"mask": {"found": 1}}, "prediction_probabilities", "expected 'found' and 'exact' to be true or false, found"),
         (
@@ -457,6 +518,8 @@ GOOD_MASK = {
         ({"mask": {"best_probability": None}}, "prediction_probabilities", "'best_probability' .*, found null"),
         ({"mask": {"label_probability": math.nan}}, "prediction_probabilities", "'label_probability' .*, found NaN"),
         ({"mask": {"label_probability": True}}, "prediction_probabilities", "'label_probability' .*, found true"),
+        ({"mask": {"label_log_probability": 0.5}}, "prediction_probabilities", "'label_log_probability' .*, found 0.5"),
+        ({"mask": {"label_log_probability": -math.inf}}, "prediction_probabilities", "'label_log_.*, found -Infinity"),
         ({"mask": {"label_rank": 0}}, "prediction_probabilities", "'label_rank' .*, found 0"),
         ({"mask": {"position": 3}}, "prediction_probabilities", "'position' to be a number from 0 to 2, found 3"),
         ({"pll": {"pll": -3.0, "pll_l2r": -3.0}}, "prediction_probabilities", "'pll_tokens' .*, found null"),
@@ -519,7 +582,11 @@ def test_a_column_of_texts_is_no_column_of_labels() -> None:
     [
         ({"truth": {"answers": ["x"]}}, "ground_truth", r'expected an answer, or \{"text": .*, found \{"answers"'),
         ({"predicted": None}, "prediction", "expected an answer, a text, found null"),
+        ({"prediction": {"top": [["x", math.inf]]}}, "prediction", "expected 'top' to be .*, found .*Infinity"),
+        ({"prediction": {"top": ["x"]}}, "prediction", r"expected 'top' to be \[\[answer, score\], …\], found"),
         ({"probabilities": {"score": "0.5"}}, "prediction_probabilities", "expected 'score' to be a number from 0 up"),
+        ({"probabilities": {"score": math.inf}}, "prediction_probabilities", "'score' .* from 0 up, found Infinity"),
+        ({"probabilities": {"score": math.nan}}, "prediction_probabilities", "'score' .* from 0 up, found NaN"),
     ],
 )
 def test_an_answered_row_that_cannot_be_used_says_why(change: dict[str, Any], part: str, message: str) -> None:

@@ -65,6 +65,10 @@ def test_candidates_are_a_list_a_mask(top: object, found: object) -> None:
             "plots.histogram: value error, expected 3 edges",
         ),
         ({"examples": {"best": [{"top": "word"}]}}, "examples.best.0.top.0"),
+        (
+            {"examples": {"best": [{"top": [["a", 0.5], ["b", 0.2]], "right": [True]}]}},
+            "examples.best.0: value error, expected 'right' to be true or false for each of 'top'",
+        ),
         ({"examples": {"best": [{"top": [["word", "often"]]}]}}, "examples.best.0.top.0.0.1"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from xml.etree import ElementTree
@@ -133,9 +134,26 @@ def test_of_many_labels_those_that_are_confused_most_are_shown() -> None:
     size = plots.MOST_LABELS + 10
     counts = [[9 if at == across else 0 for across in range(size)] for at in range(size)]
     counts[28][5] = counts[29][28] = 4
-    labels, kept = plots.most_confused(Confusion(labels=[f"label {at}" for at in range(size)], counts=counts))
+    labels, kept, totals = plots.most_confused(Confusion(labels=[f"label {at}" for at in range(size)], counts=counts))
     assert len(labels) == plots.MOST_LABELS
     assert labels == [f"label {at}" for at in (*range(plots.MOST_LABELS - 2), 28, 29)]
     assert kept[labels.index("label 28")][labels.index("label 5")] == 4
+    assert totals == [*[9] * (plots.MOST_LABELS - 2), 13, 13]
     few = Confusion(labels=["a", "b"], counts=[[1, 2], [3, 4]])
-    assert plots.most_confused(few) == (few.labels, few.counts)
+    assert plots.most_confused(few) == (few.labels, few.counts, [3, 7])
+
+
+def test_shares_are_of_all_rows_of_a_label_those_not_shown_too() -> None:
+    size = plots.MOST_LABELS + 1
+    counts = [[0] * size for _ in range(size)]
+    for at in range(plots.MOST_LABELS):
+        counts[at][at], counts[at][(at + 1) % plots.MOST_LABELS] = 1, 9
+    counts[0][size - 1] = 8  # the last label has the fewest mistakes, and is not shown
+    plot = plots.confusion(Confusion(labels=[f"label {at}" for at in range(size)], counts=counts))
+    label = drawn(plot).attrib["aria-label"].replace("\u202f", " ")
+    assert "label 20" not in label
+    told = "of 18 rows that are label 0: 1 as label 0, 9 as label 1, 8 as labels that are not shown; "
+    assert told in label
+    # Its shade is the root of half its row; where the row is all shown, that of nine tenths.
+    shades = sorted({float(shade) for shade in re.findall(r"opacity: ([\d.]+)", plot.svg if plot else "")})
+    assert shades[-2:] == pytest.approx([0.5 * math.sqrt(0.5), 0.5 * math.sqrt(0.9)], abs=1e-5)

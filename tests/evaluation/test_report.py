@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -106,10 +107,16 @@ def test_an_example_says_which_of_its_masks_it_is_about() -> None:
     assert "line 78, mask 2" in Page(render(sample("fill-mask"))).text
 
 
+def test_an_example_says_which_of_several_files_it_is_in() -> None:
+    text = Page(render(sample("fill-mask"))).text
+    assert "y/<plays>.csv, line 78" in text
+    assert text.count(".csv, ") == 1
+
+
 @pytest.mark.parametrize(
     ("kind", "task", "expected", "top", "right"),
     [
-        ("worst", "fill-mask", "Wales", ["wales", "spain"], ["wales"]),  # no capital anywhere: an uncased model
+        ("worst", "fill-mask", "Wales", ["wales", "spain"], []),  # nothing says that the model is an uncased one
         ("worst", "fill-mask", "Wales", ["wales", "Spain"], []),
         ("worst", "fill-mask", "Wales", ["Spain", "Wales"], ["Wales"]),
         ("best", "question-answering", ["the Nile", "Nile"], ["The Nile", "Nile"], ["The Nile", "Nile"]),
@@ -123,6 +130,23 @@ def test_candidates_that_are_right_are_ticked(
     row = {"expected": expected, "predicted": top[0], "top": [[word, 0.5] for word in top]}
     text = Page(render({"task": task, "metrics": [], "examples": {kind: [row]}})).text
     assert re.findall(r"(\S.*) ✓", text) == right
+
+
+@pytest.mark.parametrize(
+    ("top", "right", "ticked"),
+    [
+        ([["wales", 0.5], ["Spain", 0.2]], [True, False], ["wales"]),  # an uncased model's, whatever else it writes
+        ([["Wales", 0.5], ["wales", 0.2]], [False, True], ["wales"]),
+        ([["Wales", 0.5], ["wales", 0.2]], [False, False], []),
+        ([[["a", 0.5]], [["x", 0.5], ["b", 0.2]]], [[False], [False, True]], ["b"]),
+    ],
+)
+def test_where_an_evaluation_says_what_is_right_that_is_ticked(
+    top: list[object], right: list[object], ticked: list[str]
+) -> None:
+    row = {"expected": "Wales", "predicted": "Wales", "top": top, "right": right}
+    text = Page(render({"task": "fill-mask", "metrics": [], "examples": {"best": [row]}})).text
+    assert re.findall(r"(\S.*) ✓", text) == ticked
 
 
 def test_a_name_may_break_after_an_underscore() -> None:
@@ -255,6 +279,24 @@ def test_a_file_that_is_no_metrics_is_named_in_one_line(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"report: {file}: expected ") and message in line
     assert not (tmp_path / "report.html").exists()
+
+
+def test_a_page_is_written_whole_or_not_at_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, page = tmp_path / "metrics.json", tmp_path / "report.html"
+    file.write_text(json.dumps(sample("fill-mask")), encoding="utf-8")
+    page.write_text("the page before", encoding="utf-8")
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    assert report.main([str(file), str(page)]) == 1
+    found = "expected a file that can be written, found: No space left on device"
+    assert capsys.readouterr().err == f"report: {page}: {found}\n"
+    assert page.read_text(encoding="utf-8") == "the page before"
+    assert sorted(tmp_path.iterdir()) == [file, page]
 
 
 def test_a_page_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
