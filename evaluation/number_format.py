@@ -99,7 +99,9 @@ def _percentage(percent: float) -> str:
 def _decimal(value: float, decimals: int) -> str:
     """Write about three digits that say something, whatever the size of the number."""
     size = abs(value)
-    if size >= 1e6 or 0 < size < 0.5 * 10**-decimals:
+    if size >= 1e6 or 0 < size < 1e-3:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa} × 10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
+    if 0 < size < 10 ** (1 - decimals):
+        return f"{value:.2g}"  # so many decimals would leave one digit of it, and that rounded
     return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.{decimals}f}"

@@ -22,6 +22,7 @@ from evaluation.number_format import MINUS, SPACE, UNDEFINED, count, digits, dur
         (0.00001, "share", "<0.01 %"),
         (0.999999, "share", ">99.99 %"),
         (3.4219, "nats", "3.42 nats"),
+        (0.015625, "nats", "0.016 nats"),
         (-13.24, "nats", "−13.2 nats"),
         (30.62, "perplexity", "30.6"),
         (1234.5, "perplexity", "1,234"),
