@@ -58,6 +58,7 @@ class RunState:
     ended: str | None = None
     mlflow_run_id: str | None = None
     steps: dict[str, StepState] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
 
 
@@ -134,6 +135,11 @@ class RunFolder:
     def step(self, name: str) -> StepFolder:
         """Return the folder of a step."""
         return StepFolder(self.path / name)
+
+    def unlink_outputs(self) -> None:
+        """Remove the links in outputs/, not what they lead to."""
+        for link in (self.path / "outputs").glob("*"):
+            link.unlink()
 
     def link_output(self, name: str, target: Path) -> Path:
         """Make outputs/<name> a link to a step's output, which moves along with the run's folder."""

@@ -6,6 +6,7 @@ inputs and code are what they were. The first that is not kept runs, and all tha
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,14 +55,7 @@ class Runner:
         """
         self._begin()
         try:
-            made_by: dict[str, str] = {}
-            kept: set[str] = set()
-            for step in self.plan.steps:
-                made_by[step.name] = fingerprint(step, made_by)
-                if self._keeps(step, made_by[step.name], kept):
-                    kept.add(step.name)
-                else:
-                    self._run_step(step, made_by[step.name])
+            self._run_steps()
             for name, output in self.plan.outputs.items():
                 target = self.folder.step(output.step).outputs / output.name
                 self.state.outputs[name] = str(self.folder.link_output(name, target))
@@ -70,8 +64,23 @@ class Runner:
             raise
         self._end(FINISHED)
 
+    def _run_steps(self) -> None:
+        made_by: dict[str, str] = {}
+        kept: set[str] = set()
+        earlier = dict(self.state.steps)
+        for step in self.plan.steps:
+            made_by[step.name] = fingerprint(step, made_by)
+            if self._keeps(step, earlier.get(step.name), made_by[step.name], kept):
+                kept.add(step.name)
+            else:
+                self._forget(step)
+                self._run_step(step, made_by[step.name])
+
     def _begin(self) -> None:
         self.state.status, self.state.ended = RUNNING, None
+        # What an earlier try came to is not what this one comes to.
+        self.state.outputs = {}
+        self.folder.unlink_outputs()
         self.state.steps = {s.name: self.state.steps[s.name] for s in self.plan.steps if s.name in self.state.steps}
         left = end_leftovers(MARK, str(self.folder.path))
         if left:
@@ -80,7 +89,9 @@ class Runner:
             if step.status == RUNNING:
                 step.status = INTERRUPTED
                 self.tracker.end(step.mlflow_run_id, INTERRUPTED)
-        again = self.state.mlflow_run_id
+        # A run's parameters cannot be changed in MLflow: other inputs are another run there.
+        again = self.state.mlflow_run_id if self.state.inputs == self.plan.inputs else None
+        self.state.inputs = self.plan.inputs
         self.state.mlflow_run_id = self.tracker.begin(self.state.name, self.plan.inputs, again=again)
         self.folder.write(self.state)
 
@@ -89,21 +100,38 @@ class Runner:
         self.folder.write(self.state)
         self.tracker.end(self.state.mlflow_run_id, status)
 
-    def _keeps(self, step: Step, digest: str, kept: set[str]) -> bool:
-        before = self.state.steps.get(step.name)
+    def _keeps(self, step: Step, before: StepState | None, digest: str, kept: set[str]) -> bool:
         if before is None or before.status != FINISHED:
             return False
         if before.fingerprint != digest:
             reason = "its command, environment, inputs or code changed"
         elif step.needs - kept:
             reason = f"{', '.join(sorted(step.needs - kept))} ran again"
-        elif not all(Path(path).exists() for path in before.outputs.values()):
+        elif not self._has_outputs(step, before):
             reason = "an output of it is gone"
         else:
             self.screen.note(f"{step.name}: kept, it finished at {before.ended}")
             return True
         self.screen.note(f"{step.name}: runs again, as {reason}")
         return False
+
+    def _has_outputs(self, step: Step, record: StepState) -> bool:
+        """Return whether what a step wrote is there, and all that is taken from it was written."""
+        written = all(Path(path).exists() for path in record.outputs.values())
+        return written and self.plan.taken(step.name) <= set(record.outputs)
+
+    def _forget(self, step: Step) -> None:
+        """Drop what is known of a step, and of all that is made from its outputs, before those are removed.
+
+        A runner that ends between the two would else leave a step finished that has no outputs, or others.
+        """
+        stale = {step.name}
+        for other in self.plan.steps:
+            if other.needs & stale:
+                stale.add(other.name)
+        for name in stale:
+            self.state.steps.pop(name, None)
+        self.folder.write(self.state)
 
     def _run_step(self, step: Step, digest: str) -> None:
         where = self.folder.step(step.name)
@@ -148,6 +176,8 @@ class Runner:
         if record.exit_status or missing:
             raise StepError(step.name, record.exit_status, _reason(record.exit_status, missing), list(log.last))
         where.finish()
+        # A machine that loses its power after the step is called finished has its outputs on the disk.
+        os.sync()
         record.outputs = {name: str(where.outputs / name) for name in step.outputs if (where.outputs / name).exists()}
         if not can_log(step.environment):
             for path in record.outputs.values():

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registry.jobs.errors import RunError
-from registry.jobs.run_folder import STATE, RunFolder, RunState, now
+from registry.jobs.run_folder import STATE, RunFolder, RunState, StepFolder, now
 
 if TYPE_CHECKING:
     from tests.registry.jobs.conftest import Asset
@@ -104,6 +104,73 @@ def test_what_takes_from_a_step_that_ran_again_runs_again(asset: Asset) -> None:
     (asset.last.path / "count/outputs/counted").unlink()
     result = asset("run", "--resume")
     assert "show: runs again, as count ran again" in result.stdout and result.exit_code == 0
+
+
+def add_step(asset: Asset, name: str, script: str) -> None:
+    """Add a step that takes the output of `count`."""
+    asset.edit(
+        "job.yml",
+        "jobs:\n",
+        f"""jobs:
+  {name}:
+    type: command
+    command: cat '${{{{inputs.counted}}}}' > '${{{{outputs.copied}}}}'; {script}
+    environment: file:./environment/dev/environment.yaml
+    inputs:
+      counted: ${{{{parent.jobs.count.outputs.counted}}}}
+    outputs:
+      copied: {{type: uri_file}}
+""",
+    )
+
+
+def test_what_takes_from_a_step_that_ran_again_runs_again_also_where_another_failed_first(asset: Asset) -> None:
+    add_step(asset, "aside", f"[ ! -e {asset.folder}/no ]")
+    assert asset.run().exit_code == 0
+    (asset.last.path / "count/outputs/counted").unlink()
+    (asset.folder / "no").write_text("", encoding="utf-8")
+    assert asset("run", "--resume").exit_code == 1
+    assert set(asset.last_state.steps) == {"count", "aside"}
+    (asset.folder / "no").unlink()
+    result = asset("run", "--resume")
+    assert result.exit_code == 0, result.output
+    assert KEPT in result.stdout and "show: starts" in result.stdout and "show: kept" not in result.stdout
+
+
+def test_a_step_is_not_called_finished_while_its_outputs_are_removed(
+    asset: Asset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert asset.run().exit_code == 0
+    (asset.folder / "code/new.sh").write_text("echo\n", encoding="utf-8")
+    monkeypatch.setattr(StepFolder, "clear", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert asset("run", "--resume").exit_code == 130
+    assert asset.last_state.steps == {}
+
+
+def test_a_try_that_fails_has_nothing_of_the_one_before(asset: Asset) -> None:
+    metrics = {"task": "fill-mask", "metrics": [{"name": "accuracy@1", "value": 0.5}]}
+    asset.flag.write_text(f"echo '{json.dumps(metrics)}' > $2/metrics.json\n", encoding="utf-8")
+    assert json.loads(asset.run("--json").stdout)["metrics"] == {"accuracy@1": 0.5}
+    before = asset.last_state.mlflow_run_id
+    asset.flag.write_text("exit 3\n", encoding="utf-8")
+    result = asset("run", "--resume", "--json", "--set", "inputs.mode=words")
+    found = json.loads(result.stdout)
+    assert (found["status"], found["outputs"], found["metrics"]) == ("failed", {}, {})
+    assert list((asset.last.path / "outputs").iterdir()) == []
+    assert asset.last_state.mlflow_run_id not in (None, before)
+
+
+def test_a_finished_step_whose_output_is_now_taken_runs_again(asset: Asset) -> None:
+    assert asset.run().exit_code == 0
+    asset.edit("job.yml", "outputs:\n  shown:", "outputs:\n  odd:\n    type: uri_file\n  shown:")
+    asset.edit(
+        "job.yml",
+        "      mode: ${{parent.inputs.mode}}\n",
+        "      mode: ${{parent.inputs.mode}}\n    outputs:\n      rejects: ${{parent.outputs.odd}}\n",
+    )
+    result = asset("run", "--resume")
+    assert "count: runs again, as an output of it is gone" in result.stdout and result.exit_code == 1
+    assert "did not write rejects, which is taken from it" in result.stderr
 
 
 def test_a_finished_run_has_nothing_to_do(asset: Asset) -> None:
