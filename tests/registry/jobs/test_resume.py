@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,25 +13,12 @@ import pytest
 
 from registry.jobs.errors import RunError
 from registry.jobs.run_folder import STATE, RunFolder, RunState, StepFolder, now
+from tests.registry.jobs.helpers import add_step, alive, wait_for
 
 if TYPE_CHECKING:
     from tests.registry.jobs.conftest import Asset
 
 KEPT = "count: kept, it finished at"
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def half_written(asset: Asset) -> list[Path]:
@@ -104,24 +90,6 @@ def test_what_takes_from_a_step_that_ran_again_runs_again(asset: Asset) -> None:
     (asset.last.path / "count/outputs/counted").unlink()
     result = asset("run", "--resume")
     assert "show: runs again, as count ran again" in result.stdout and result.exit_code == 0
-
-
-def add_step(asset: Asset, name: str, script: str) -> None:
-    """Add a step that takes the output of `count`."""
-    asset.edit(
-        "job.yml",
-        "jobs:\n",
-        f"""jobs:
-  {name}:
-    type: command
-    command: cat '${{{{inputs.counted}}}}' > '${{{{outputs.copied}}}}'; {script}
-    environment: file:./environment/dev/environment.yaml
-    inputs:
-      counted: ${{{{parent.jobs.count.outputs.counted}}}}
-    outputs:
-      copied: {{type: uri_file}}
-""",
-    )
 
 
 def test_what_takes_from_a_step_that_ran_again_runs_again_also_where_another_failed_first(asset: Asset) -> None:
