@@ -21,7 +21,7 @@ from registry.jobs.local_data import OwnModel
 from registry.jobs.plan import Plan, plan_job
 from registry.jobs.run_folder import RunFolder, RunState, find_run, now
 from registry.jobs.runner import Runner, require_environments
-from registry.jobs.screen import Screen
+from registry.jobs.screen import SafeStream, Screen, safe_console
 from registry.jobs.settings import absolute
 from registry.jobs.tracking import Tracker, database
 
@@ -52,8 +52,8 @@ class Begun:
 def run(options: RunOptions) -> int:
     """Run or continue a job; return the exit status: 0, 1 a step failed, 2 nothing was run, 130 it was interrupted."""
     # With --json, standard output is the one object at the end.
-    console = Console(stderr=options.as_json, highlight=False)
-    errors = Console(stderr=True, highlight=False)
+    errors = safe_console(sys.stderr)
+    console = errors if options.as_json else safe_console(sys.stdout)
     state_folder = (options.state or ROOT / ".asset").absolute()
     begun: Begun | None = None
     restore = _interrupt_on_signals()
@@ -148,7 +148,9 @@ def _findings(error: JobError) -> list[dict[str, Any]]:
 
 
 def _print_json(content: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
+    output = SafeStream(sys.stdout)
+    output.write(json.dumps(content, ensure_ascii=False) + "\n")
+    output.flush()
 
 
 def _interrupt_on_signals() -> Callable[[], None]:

@@ -3,6 +3,7 @@
 run.json                the state (class RunState), replaced as a whole at each change
 lock                    held by the runner, with its process id
 <step>/log.txt          what the step wrote
+<step>/work             where it runs, of a step without code
 <step>/outputs/<name>   its outputs; while it runs, they are in <step>/outputs.unfinished
 outputs/<name>          the job's outputs, links to those of steps
 """
@@ -171,11 +172,17 @@ class StepFolder:
         """Return the folder that the step writes to."""
         return self.path / "outputs.unfinished"
 
+    @property
+    def work(self) -> Path:
+        """Return the folder that a step without code runs in: what it writes there is beside our files."""
+        return self.path / "work"
+
     def clear(self) -> None:
-        """Remove what an earlier try wrote, and make the folder to write to. The log is kept."""
-        for folder in (self.outputs, self.unfinished):
+        """Remove what an earlier try wrote, and make the folders to write to. The log is kept."""
+        for folder in (self.outputs, self.unfinished, self.work):
             shutil.rmtree(folder, ignore_errors=True)
         self.unfinished.mkdir(parents=True)
+        self.work.mkdir()
 
     def finish(self) -> None:
         """Call what was written finished, in one act."""

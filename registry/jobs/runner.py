@@ -164,7 +164,13 @@ class Runner:
         self.screen.note(f"{step.name}: finished in {seconds:.1f} s")
 
     def _execute(self, step: Step, record: StepState, where: StepFolder) -> None:
-        launch = Launch(record.command, step.folder or where.path, self._variables(step, record), step.processes)
+        launch = Launch(
+            record.command,
+            step.folder or where.work,
+            self._variables(step, record),
+            step.processes,
+            (MARK, str(self.folder.path)),
+        )
         with StepLog(where.log, step.name, self.screen, step.processes) as log:
             process = StepProcess(launch, log.output)
             try:
@@ -172,6 +178,9 @@ class Runner:
             except BaseException:
                 process.stop()
                 raise
+        if process.problem:
+            reason = f"its output could not be kept in {where.log}: {process.problem}; make room for it"
+            raise StepError(step.name, record.exit_status, reason, list(log.last))
         missing = sorted(name for name in self.plan.taken(step.name) if not (where.unfinished / name).exists())
         if record.exit_status or missing:
             raise StepError(step.name, record.exit_status, _reason(record.exit_status, missing), list(log.last))
