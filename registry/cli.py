@@ -80,7 +80,7 @@ def run_command(
 
 @app.command("ui")
 def ui_command(
-    port: Annotated[int, typer.Option(help="The port on 127.0.0.1; 0 takes a free one.")] = 5050,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")] = 5050,
     state: State = None,
 ) -> None:
     """Open MLflow's pages on the runs of this checkout, until Ctrl-C.

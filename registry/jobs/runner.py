@@ -13,7 +13,7 @@ from pathlib import Path
 from signal import Signals
 
 from registry.jobs.command import resolve
-from registry.jobs.errors import StepError, shown
+from registry.jobs.errors import JobError, StepError, shown
 from registry.jobs.fingerprint import fingerprint
 from registry.jobs.plan import Plan, Step, StepOutput
 from registry.jobs.run_folder import (
@@ -53,8 +53,8 @@ class Runner:
             StepError: a step failed; the state says so.
             KeyboardInterrupt: the run was told to stop; the step's processes are gone, and the state says so.
         """
-        self._begin()
         try:
+            self._begin()
             self._run_steps()
             for name, output in self.plan.outputs.items():
                 target = self.folder.step(output.step).outputs / output.name
@@ -229,6 +229,19 @@ def _reason(status: int, missing: list[str]) -> str:
         return f"its command ended with status 0 and did not write {', '.join(missing)}, which is taken from it"
     named = f", by {Signals(status - 128).name}" if status - 128 in set(Signals) else ""
     return f"its command ended with status {status}{named}"
+
+
+def require_commands(plan: Plan) -> None:
+    """See that each step's command can be filled in before the first one runs.
+
+    Raises:
+        JobError: one names what its step does not have.
+    """
+    for step in plan.steps:
+        try:
+            resolve(step.command, dict.fromkeys(step.inputs, ""), dict.fromkeys(step.outputs, ""))
+        except JobError as exc:
+            raise JobError(f"step '{step.name}': {exc}") from exc
 
 
 def require_environments(plan: Plan) -> None:
