@@ -25,6 +25,9 @@ ASSET = re.compile(
     r"azureml:(?://registries/[^/]+/models/)?(?P<name>[\w.-]+)(?:(?::|/versions/)(?P<version>[\w.-]+)|(?:@|/labels/)(?P<label>\w+))?"
 )
 
+FOLDERS = {"uri_folder", "mltable", "mlflow_model"}
+"""The types of data that Azure refuses a file for."""
+
 
 @dataclass(frozen=True)
 class OwnModel:
@@ -101,3 +104,6 @@ def _check(value: dict[str, Any], place: Place, folder: Path, own: OwnModel, opt
         )
     elif value.get("type") == "uri_file" and path.is_dir():
         yield Finding(place, f"expected a file (uri_file), found the folder {value['path']}; name a file in it")
+    elif value.get("type") in FOLDERS and not path.is_dir():
+        fix = "write `type: uri_file`" if value["type"] == "uri_folder" else "name the folder that it is in"
+        yield Finding(place, f"expected a folder ({value['type']}), found the file {value['path']}; {fix}")

@@ -92,7 +92,7 @@ settings:
   default_compute: azureml:cpu-cluster
 inputs:
   data:
-    type: uri_folder
+    type: uri_file
     path: data.txt
   mode: lines
   flag: /nowhere
