@@ -63,16 +63,6 @@ def test_a_step_runs_in_the_environment_that_its_component_names(asset: Asset) -
     assert log.startswith(f"{ROOT}/.venv/dev {ROOT}/.venv/dev/bin/python \n")
 
 
-def test_an_environment_that_is_not_set_up_is_named_with_its_make_target(asset: Asset) -> None:
-    (asset.folder / "environment/dev").rename(asset.folder / "environment/elsewhere")
-    for name in ("count", "show"):
-        asset.edit(f"components/{name}.yml", "environment/dev/", "environment/elsewhere/")
-    result = asset.run()
-    assert result.exit_code == 2
-    assert "found none; set it up with `make .venv/elsewhere/.installed`" in result.stderr
-    assert not (asset.state / "runs").exists()
-
-
 def test_azure_variables_and_those_of_the_step_are_set(asset: Asset) -> None:
     asset.edit(
         "job.yml",
@@ -228,7 +218,7 @@ def test_the_metrics_of_an_evaluation_are_shown(asset: Asset) -> None:
 
 def test_the_model_of_this_checkout_is_named_as_on_azure(asset: Asset) -> None:
     asset.edit(
-        "job.yml", "type: uri_folder\n    path: data.txt", "type: mlflow_model\n    path: azureml:bert-base-cased:17"
+        "job.yml", "type: uri_file\n    path: data.txt", "type: mlflow_model\n    path: azureml:bert-base-cased:17"
     )
     asset.edit("components/count.yml", "data:\n    type: uri_folder", "data:\n    type: mlflow_model")
     (asset.folder / "code/count.sh").write_text('ls "$1" | sort | head -n 1 > "$2"\n', encoding="utf-8")
