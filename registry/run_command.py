@@ -14,7 +14,7 @@ from registry.jobs import summary
 from registry.jobs.checks import checked_job
 from registry.jobs.environments import ROOT
 from registry.jobs.errors import InvalidJobError, JobError, RunError, StepError
-from registry.jobs.local_data import OwnModel
+from registry.jobs.local_data import OwnModel, quoted
 from registry.jobs.plan import Plan, plan_job
 from registry.jobs.run_folder import INTERRUPTED as INTERRUPTED_STATUS
 from registry.jobs.run_folder import RunFolder, RunState, find_run, now
@@ -84,6 +84,10 @@ def run(options: RunOptions) -> int:
 
 def _begin(options: RunOptions, state_folder: Path, screen: Screen) -> Begun:
     """Find out all that can go wrong before a step runs; then make the folder of a new run."""
+    if quoted(state_folder.resolve()):
+        raise RunError(
+            f"expected a folder of local state without quotation marks, found {state_folder}; choose one with --asset-dir"
+        )
     runs = state_folder / "runs"
     folder, earlier = None, None
     if options.resume:

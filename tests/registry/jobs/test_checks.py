@@ -185,6 +185,18 @@ BROKEN = {
         "expected a folder (uri_folder), found the file data.txt; write `type: uri_file`",
         True,
     ),
+    "a step's output within a text": (
+        (JOB, "flag: ${{parent.inputs.flag}}", "flag: x-${{parent.jobs.count.outputs.counted}}"),
+        (JOB, "flag: x-"),
+        "input 'flag' of step 'show': expected a plain value within a text, found data, ${{parent.jobs.count.",
+        True,
+    ),
+    "data within a text": (
+        (JOB, "flag: ${{parent.inputs.flag}}", "flag: ${{parent.inputs.data}}/f.txt"),
+        (JOB, "/f.txt"),
+        "input 'flag' of step 'show': expected a plain value within a text, found data, ${{parent.inputs.data}}; bind it",
+        True,
+    ),
     "data in the cloud": (
         (JOB, "path: data.txt", "path: azureml:rows:3"),
         (JOB, "azureml:rows:3"),
