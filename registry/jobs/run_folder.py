@@ -35,7 +35,7 @@ class StepState:
     """What is known of a step. Times are ISO 8601 in UTC, paths absolute."""
 
     status: str = RUNNING
-    fingerprint: str = ""
+    fingerprint: dict[str, str] = field(default_factory=dict)
     command: str = ""
     environment: str = ""
     inputs: dict[str, str] = field(default_factory=dict)
@@ -86,6 +86,11 @@ class RunFolder:
                 path.mkdir()
                 return cls(path)
         raise RunError(f"expected room for a run at {runs / name}, found a thousand of that name; wait a second")
+
+    @property
+    def state(self) -> Path:
+        """Return the folder of local state, in whose runs/ this is."""
+        return self.path.parent.parent
 
     def read(self) -> RunState:
         """Return the state.

@@ -14,7 +14,7 @@ from signal import Signals
 
 from registry.jobs.command import resolve
 from registry.jobs.errors import JobError, StepError, shown
-from registry.jobs.fingerprint import fingerprint
+from registry.jobs.fingerprint import Parts, changed, fingerprint
 from registry.jobs.plan import Plan, Step, StepOutput
 from registry.jobs.run_folder import (
     FAILED,
@@ -31,6 +31,9 @@ from registry.jobs.screen import Screen
 from registry.jobs.step_log import StepLog
 from registry.jobs.step_process import Launch, StepProcess, end_leftovers
 from registry.jobs.tracking import Tracker, can_log
+
+TIMED_OUT = 124
+"""The status that `timeout` gives."""
 
 MARK = "ASSET_RUN_FOLDER"
 """The environment variable that tells a step's processes from all others: it holds the folder of their run."""
@@ -65,11 +68,11 @@ class Runner:
         self._end(FINISHED)
 
     def _run_steps(self) -> None:
-        made_by: dict[str, str] = {}
+        made_by: dict[str, Parts] = {}
         kept: set[str] = set()
         earlier = dict(self.state.steps)
         for step in self.plan.steps:
-            made_by[step.name] = fingerprint(step, made_by)
+            made_by[step.name] = fingerprint(step, made_by, self.folder.state)
             if self._keeps(step, earlier.get(step.name), made_by[step.name], kept):
                 kept.add(step.name)
             else:
@@ -100,11 +103,11 @@ class Runner:
         self.folder.write(self.state)
         self.tracker.end(self.state.mlflow_run_id, status)
 
-    def _keeps(self, step: Step, before: StepState | None, digest: str, kept: set[str]) -> bool:
+    def _keeps(self, step: Step, before: StepState | None, parts: Parts, kept: set[str]) -> bool:
         if before is None or before.status != FINISHED:
             return False
-        if before.fingerprint != digest:
-            reason = "its command, environment, inputs or code changed"
+        if different := changed(before.fingerprint, parts):
+            reason = f"its {' and '.join(different)} changed"
         elif step.needs - kept:
             reason = f"{', '.join(sorted(step.needs - kept))} ran again"
         elif not self._has_outputs(step, before):
@@ -133,12 +136,12 @@ class Runner:
             self.state.steps.pop(name, None)
         self.folder.write(self.state)
 
-    def _run_step(self, step: Step, digest: str) -> None:
+    def _run_step(self, step: Step, parts: Parts) -> None:
         where = self.folder.step(step.name)
         where.clear()
         inputs = {name: self._text(value) for name, value in step.inputs.items()}
         record = StepState(
-            fingerprint=digest,
+            fingerprint=parts,
             command=resolve(step.command, inputs, _room_for_outputs(step, where)),
             environment=step.environment.name,
             inputs=inputs,
@@ -174,7 +177,11 @@ class Runner:
         with StepLog(where.log, step.name, self.screen, step.processes) as log:
             process = StepProcess(launch, log.output)
             try:
-                record.exit_status = process.wait()
+                record.exit_status = process.wait(step.timeout)
+            except TimeoutError as exc:
+                process.stop()
+                reason = f"it ran longer than its limit of {step.timeout} s; raise limits.timeout"
+                raise StepError(step.name, TIMED_OUT, reason, list(log.last)) from exc
             except BaseException:
                 process.stop()
                 raise

@@ -61,13 +61,20 @@ class StepProcess:
         """Return the process id of each, which is its group's too."""
         return [process.pid for process in self._processes]
 
-    def wait(self) -> int:
+    def wait(self, limit: float | None = None) -> int:
         """Return the exit status: 0 when all ended with 0, else that of the first that failed; the others are stopped then.
 
         A status is as a shell gives it: 137 for a process that SIGKILL ended.
+
+        Raises:
+            TimeoutError: some still run after `limit` seconds.
         """
+        deadline = None if limit is None else time.monotonic() + limit
         for _ in self._processes:
-            status = self._ended.get()
+            try:
+                status = self._ended.get(timeout=None if deadline is None else max(deadline - time.monotonic(), 0))
+            except queue.Empty as exc:
+                raise TimeoutError from exc
             if status:
                 self.stop(STOPPING[1:])
                 return status if status > 0 else 128 - status

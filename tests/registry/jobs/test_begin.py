@@ -65,3 +65,27 @@ def test_a_run_that_is_stopped_while_the_store_is_set_up_is_not_running(
 
 def test_the_end_names_the_command_that_shows_the_run(asset: Asset) -> None:
     assert f"ui --asset-dir {asset.state}`" in asset.run().stdout
+
+
+def test_quotation_marks_in_paths_are_told_before_a_step_runs(asset: Asset) -> None:
+    (asset.folder / "it's.txt").write_text("one\n", encoding="utf-8")
+    result = asset.run("--set", "inputs.data.path=it's.txt")
+    assert result.exit_code == 2
+    said = f"expected a path without quotation marks, found {asset.folder}/it's.txt; rename or move it"
+    assert said in result.stderr
+    result = asset.run("--asset-dir", str(asset.folder / "it's"))
+    assert result.exit_code == 2 and f"without quotation marks, found {asset.folder}/it's; choose" in result.stderr
+
+
+def test_the_limit_of_a_step_holds(asset: Asset) -> None:
+    asset.edit("job.yml", "jobs:\n  show:\n", "jobs:\n  show:\n    limits: {timeout: 1}\n")
+    asset.flag.write_text("sleep 300\n", encoding="utf-8")
+    result = asset.run()
+    assert result.exit_code == 1
+    assert "step 'show' failed: it ran longer than its limit of 1 s; raise limits.timeout" in result.stderr
+
+
+def test_a_setting_that_is_not_followed_here_is_told(asset: Asset) -> None:
+    asset.edit("job.yml", "settings:\n", "settings:\n  continue_on_step_failure: true\n")
+    result = asset.run()
+    assert result.exit_code == 0 and "warning: continue_on_step_failure is for Azure" in result.stdout

@@ -64,12 +64,9 @@ def test_a_runner_that_was_killed_is_continued(asset: Asset) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda a: (a.folder / "code/new.sh").write_text("echo\n"), "its command, environment, inputs or code changed"),
-        (lambda a: (a.folder / "data.txt").write_text("one\n"), "its command, environment, inputs or code changed"),
-        (
-            lambda a: a.edit("components/count.yml", "default: 1\n", "default: 2\n"),
-            "its command, environment, inputs or",
-        ),
+        (lambda a: (a.folder / "code/new.sh").write_text("echo\n"), "its code changed"),
+        (lambda a: (a.folder / "data.txt").write_text("one\n"), "its inputs changed"),
+        (lambda a: a.edit("components/count.yml", "bash count.sh", "bash  count.sh"), "its command changed"),
         (lambda a: (a.last.path / "count/outputs/counted").unlink(), "an output of it is gone"),
     ],
     ids=["code", "data", "component", "output"],
@@ -150,10 +147,17 @@ def test_a_finished_run_has_nothing_to_do(asset: Asset) -> None:
 def test_caches_do_not_count_as_changes(asset: Asset) -> None:
     fail_in_the_middle(asset)
     asset.flag.unlink()
-    for name in ("code/__pycache__/x.pyc", "code/.cache/x"):
+    for name in ("code/__pycache__/x.pyc", "code/.cache/x", "code/outputs/x", "code/logs/x"):
         (asset.folder / name).parent.mkdir()
         (asset.folder / name).write_text("x", encoding="utf-8")
     assert KEPT in asset("run", "--resume").stdout
+
+
+def test_local_state_in_the_code_does_not_count_as_a_change(asset: Asset) -> None:
+    asset.state = asset.state.rename(asset.folder / "code/state")
+    assert asset.run().exit_code == 0
+    result = asset("run", "--resume")
+    assert KEPT in result.stdout and "show: kept" in result.stdout
 
 
 def test_settings_of_the_run_hold_and_can_be_changed(asset: Asset) -> None:
