@@ -172,6 +172,23 @@ class Asset:
         assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {name}"
         path.write_text(text.replace(old, new), encoding="utf-8")
 
+    def add_step(self, name: str, script: str) -> None:
+        """Add a step that takes the output of `count`."""
+        self.edit(
+            "job.yml",
+            "jobs:\n",
+            f"""jobs:
+  {name}:
+    type: command
+    command: cat '${{{{inputs.counted}}}}' > '${{{{outputs.copied}}}}'; {script}
+    environment: file:./environment/dev/environment.yaml
+    inputs:
+      counted: ${{{{parent.jobs.count.outputs.counted}}}}
+    outputs:
+      copied: {{type: uri_file}}
+""",
+        )
+
     def line(self, name: str, text: str) -> int:
         """Return the line of a file on which a text stands, from 1."""
         lines = (self.folder / name).read_text(encoding="utf-8").splitlines()

@@ -13,7 +13,7 @@ import pytest
 
 from registry.jobs.errors import RunError
 from registry.jobs.run_folder import STATE, RunFolder, RunState, StepFolder, now
-from tests.registry.jobs.helpers import add_step, alive, wait_for
+from tests.registry.jobs.processes import alive, wait_for
 
 if TYPE_CHECKING:
     from tests.registry.jobs.conftest import Asset
@@ -90,7 +90,7 @@ def test_what_takes_from_a_step_that_ran_again_runs_again(asset: Asset) -> None:
 
 
 def test_what_takes_from_a_step_that_ran_again_runs_again_also_where_another_failed_first(asset: Asset) -> None:
-    add_step(asset, "aside", f"[ ! -e {asset.folder}/no ]")
+    asset.add_step("aside", f"[ ! -e {asset.folder}/no ]")
     assert asset.run().exit_code == 0
     (asset.last.path / "count/outputs/counted").unlink()
     (asset.folder / "no").write_text("", encoding="utf-8")

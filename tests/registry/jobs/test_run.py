@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.registry.jobs.helpers import add_step, gone
+from tests.registry.jobs.processes import gone
 
 if TYPE_CHECKING:
     from tests.registry.jobs.conftest import Asset
@@ -162,7 +162,7 @@ def test_nothing_of_a_finished_step_runs_on(asset: Asset) -> None:
 
 
 def test_a_step_without_code_has_a_folder_of_its_own(asset: Asset) -> None:
-    add_step(asset, "aside", "mkdir outputs; echo mine > outputs/log.txt")
+    asset.add_step("aside", "mkdir outputs; echo mine > outputs/log.txt")
     result = asset.run()
     assert result.exit_code == 0, result.output
     assert (asset.last.path / "aside/outputs/copied").read_text(encoding="utf-8") == "3\n"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.registry.jobs.helpers import gone
+from tests.registry.jobs.processes import gone
 
 if TYPE_CHECKING:
     from tests.registry.jobs.conftest import Asset

@@ -1,14 +1,10 @@
-"""What several of these tests do: wait, ask whether a process is there, add a step."""
+"""Wait for processes, and ask whether they are there."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tests.registry.jobs.conftest import Asset
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
@@ -28,21 +24,3 @@ def alive(pid: int) -> bool:
 
 def gone(pid: int) -> bool:
     return not alive(pid)
-
-
-def add_step(asset: Asset, name: str, script: str) -> None:
-    """Add a step that takes the output of `count`."""
-    asset.edit(
-        "job.yml",
-        "jobs:\n",
-        f"""jobs:
-  {name}:
-    type: command
-    command: cat '${{{{inputs.counted}}}}' > '${{{{outputs.copied}}}}'; {script}
-    environment: file:./environment/dev/environment.yaml
-    inputs:
-      counted: ${{{{parent.jobs.count.outputs.counted}}}}
-    outputs:
-      copied: {{type: uri_file}}
-""",
-    )
