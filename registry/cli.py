@@ -31,7 +31,7 @@ def _commands() -> None:
 @app.command("run")
 def run_command(
     run: Annotated[
-        str | None, typer.Argument(metavar="RUN", help="With --resume: the run's name. Default: the last one.")
+        str | None, typer.Argument(metavar="RUN", help="With --resume: the run's name. Default: the one started last.")
     ] = None,
     file: Annotated[Path | None, typer.Option("--file", "-f", help="The job: an Azure ML pipeline job's YAML.")] = None,
     settings: Annotated[
@@ -68,7 +68,7 @@ def run_command(
         asset run -f evaluation/evaluate-model-fill-mask.yml --set inputs.test_data.path=cloze.jsonl
             --set inputs.mlflow_model.path=model/embedded --set inputs.precision=fp32
 
-        asset run --resume                                      # the last run
+        asset run --resume                                      # the run started last
 
         asset run --resume evaluate-model-fill-mask-20261121-183000
     """
@@ -80,7 +80,7 @@ def run_command(
 
 @app.command("ui")
 def ui_command(
-    port: Annotated[int, typer.Option(help="The port on 127.0.0.1; 0 takes a free one.")] = 5050,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")] = 5050,
     state: State = None,
 ) -> None:
     """Open MLflow's pages on the runs of this checkout, until Ctrl-C.

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import signal
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -17,13 +14,15 @@ from registry.jobs import summary
 from registry.jobs.checks import checked_job
 from registry.jobs.environments import ROOT
 from registry.jobs.errors import InvalidJobError, JobError, RunError, StepError
-from registry.jobs.local_data import OwnModel
+from registry.jobs.local_data import OwnModel, quoted
 from registry.jobs.plan import Plan, plan_job
+from registry.jobs.run_folder import INTERRUPTED as INTERRUPTED_STATUS
 from registry.jobs.run_folder import RunFolder, RunState, find_run, now
-from registry.jobs.runner import Runner, require_environments
-from registry.jobs.screen import Screen
+from registry.jobs.runner import Runner, require_commands, require_environments
+from registry.jobs.screen import SafeStream, Screen, safe_console
 from registry.jobs.settings import absolute
 from registry.jobs.tracking import Tracker, database
+from registry.stop_signals import interrupt_on_signals
 
 FAILED, INVALID, INTERRUPTED = 1, 2, 130
 
@@ -52,17 +51,18 @@ class Begun:
 def run(options: RunOptions) -> int:
     """Run or continue a job; return the exit status: 0, 1 a step failed, 2 nothing was run, 130 it was interrupted."""
     # With --json, standard output is the one object at the end.
-    console = Console(stderr=options.as_json, highlight=False)
-    errors = Console(stderr=True, highlight=False)
+    errors = safe_console(sys.stderr)
+    console = errors if options.as_json else safe_console(sys.stdout)
     state_folder = (options.state or ROOT / ".asset").absolute()
     begun: Begun | None = None
-    restore = _interrupt_on_signals()
+    restore = interrupt_on_signals()
     try:
         screen = Screen(console)
         begun = _begin(options, state_folder, screen)
         with begun.folder.lock():
-            # Another runner may have ended since the state was read.
-            begun.state = replace(begun.folder.read(), settings=begun.state.settings)
+            # Another runner may have ended since the state was read. Interrupted, until the first step is looked at.
+            begun.state = replace(begun.folder.read(), settings=begun.state.settings, status=INTERRUPTED_STATUS)
+            begun.folder.write(begun.state)
             return _run(options, begun, state_folder, screen, errors)
     except KeyboardInterrupt:
         return _interrupted(options, begun, errors)
@@ -73,7 +73,10 @@ def run(options: RunOptions) -> int:
             errors.print(line, markup=False, soft_wrap=True)
         return INVALID
     except OSError as exc:
-        errors.print(f"cannot go on: {exc}", markup=False, soft_wrap=True)
+        message = f"cannot go on: {exc}"
+        errors.print(message, markup=False, soft_wrap=True)
+        if options.as_json:
+            _print_json(_described(options, begun) | {"status": "failed", "message": message})
         return FAILED
     finally:
         restore()
@@ -81,6 +84,10 @@ def run(options: RunOptions) -> int:
 
 def _begin(options: RunOptions, state_folder: Path, screen: Screen) -> Begun:
     """Find out all that can go wrong before a step runs; then make the folder of a new run."""
+    if quoted(state_folder.resolve()):
+        raise RunError(
+            f"expected a folder of local state without quotation marks, found {state_folder}; choose one with --asset-dir"
+        )
     runs = state_folder / "runs"
     folder, earlier = None, None
     if options.resume:
@@ -97,11 +104,12 @@ def _begin(options: RunOptions, state_folder: Path, screen: Screen) -> Begun:
     own = OwnModel.read()
     plan = plan_job(*checked_job(file, settings, own), own)
     require_environments(plan)
+    require_commands(plan)
     for warning in plan.warnings:
         screen.note(f"warning: {warning}", "yellow")
     if folder is None or earlier is None:
         folder = RunFolder.create(runs, plan.job_file.stem)
-        earlier = RunState(folder.path.name, str(plan.job_file), settings, now())
+        earlier = RunState(folder.path.name, str(plan.job_file), settings, now(), INTERRUPTED_STATUS)
         folder.write(earlier)
     return Begun(plan, folder, replace(earlier, settings=settings))
 
@@ -119,7 +127,8 @@ def _run(options: RunOptions, begun: Begun, state_folder: Path, screen: Screen, 
         Runner(begun.plan, begun.folder, begun.state, tracker, screen).run()
         summary.show_finished(screen.console, begun.state)
         screen.note(
-            f"finished. The run is kept in {summary.shown(begun.folder.path)}; look at it with `{summary.program()} ui`"
+            f"finished. The run is kept in {summary.shown(begun.folder.path)}; look at it with "
+            f"`{summary.ui_command(options.state)}`"
         )
     except StepError as exc:
         failure = exc
@@ -131,14 +140,24 @@ def _run(options: RunOptions, begun: Begun, state_folder: Path, screen: Screen, 
 
 def _interrupted(options: RunOptions, begun: Begun | None, errors: Console) -> int:
     if begun is None:
-        errors.print("interrupted before a step ran")
+        message = "interrupted before a step ran"
+        errors.print(message)
+        if options.as_json:
+            _print_json({"status": "interrupted", "message": message})
         return INTERRUPTED
     resume = summary.resume_command(begun.folder, options.state)
     errors.print("interrupted; nothing of it runs on", style="bold red")
     summary.show_way_on(errors, begun.folder, resume)
     if options.as_json:
-        _print_json(summary.as_json(begun.state, begun.folder, resume))
+        _print_json(_described(options, begun))
     return INTERRUPTED
+
+
+def _described(options: RunOptions, begun: Begun | None) -> dict[str, Any]:
+    """Return what there is to say of a run that did not come to its end: nothing where it has no folder."""
+    if begun is None:
+        return {}
+    return summary.as_json(begun.state, begun.folder, summary.resume_command(begun.folder, options.state))
 
 
 def _findings(error: JobError) -> list[dict[str, Any]]:
@@ -148,23 +167,6 @@ def _findings(error: JobError) -> list[dict[str, Any]]:
 
 
 def _print_json(content: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(content, ensure_ascii=False) + "\n")
-
-
-def _interrupt_on_signals() -> Callable[[], None]:
-    """Make a stop by another program, or a closed terminal, as orderly as Ctrl-C; return what undoes that."""
-    before = {}
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        # Under nohup a hang-up stays ignored.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, _interrupt)
-
-    def restore() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    return restore
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    output = SafeStream(sys.stdout)
+    output.write(json.dumps(content, ensure_ascii=False) + "\n")
+    output.flush()

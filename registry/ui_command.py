@@ -14,6 +14,7 @@ from rich.console import Console
 
 from registry.jobs.environments import ROOT
 from registry.jobs.tracking import database, tracking_uri
+from registry.stop_signals import interrupt_on_signals
 
 HOST = "127.0.0.1"
 
@@ -32,14 +33,18 @@ def ui(state: Path | None, port: int) -> int:
         return 1
     console.print(f"MLflow shows the runs of {folder} at http://{HOST}:{port} (Ctrl-C stops it)", soft_wrap=True)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri(folder)]
-    process = subprocess.Popen([*command, "--host", HOST, "--port", str(port)], start_new_session=True)
-    signal.signal(signal.SIGTERM, lambda number, frame: (_ for _ in ()).throw(KeyboardInterrupt))
+    # Before the server is there: it has a session of its own, and nobody else would end it.
+    restore = interrupt_on_signals()
+    process = None
     try:
+        process = subprocess.Popen([*command, "--host", HOST, "--port", str(port)], start_new_session=True)
         return process.wait()
     except KeyboardInterrupt:
         return 0
     finally:
-        _stop(process)
+        if process is not None:
+            _stop(process)
+        restore()
 
 
 def _free_port(port: int) -> int:

@@ -194,7 +194,15 @@ def test_amlignore_repeats_gitignore() -> None:
 def test_azure_sends_the_code_and_leaves_the_rest() -> None:
     ignore = get_ignore_file(ROOT)
     sent = ("score.py", "serving/engine.py", "finetune/pretrain.py", "evaluation/metrics.py", "environment/a/b.yaml")
-    left = (".git/HEAD", ".venv/dev/bin/python", "tests/test_house.py", ".ci/run", "runs/a/b", ".asset/mlflow.db")
+    left = (
+        ".git/HEAD",
+        ".venv/dev/bin/python",
+        "tests/test_house.py",
+        ".ci/run",
+        "runs/a/b",
+        ".asset/mlflow.db",
+        "README.md",
+    )
     assert [name for name in sent if ignore.is_file_excluded(ROOT / name)] == []
     assert [name for name in left if not ignore.is_file_excluded(ROOT / name)] == []
 

@@ -34,7 +34,14 @@ class VirtualEnvironment:
         Raises:
             JobError: it is not; the message names the command that does it.
         """
-        if not (self.folder / "bin" / "python").exists():
+        if not (self.root / "environment" / self.name / "requirements.txt").is_file():
+            known = ", ".join(sorted(path.parent.name for path in self.root.glob("environment/*/requirements.txt")))
+            raise JobError(
+                f"expected an environment of this checkout ({known}), found '{self.name}'; name one of those, as in "
+                "`environment: file:…/environment/evaluation/environment.yaml`"
+            )
+        # Made last, when all packages are there.
+        if not (self.folder / ".installed").exists():
             raise JobError(
                 f"expected the environment {self.folder}, found none; set it up with `make .venv/{self.name}/.installed`"
             )

@@ -1,7 +1,8 @@
-"""Whether a step would do again what it did: its command, environment, inputs and code, in one hash.
+"""Whether a step would do again what it did: its command, environment, inputs and code, a hash of each.
 
 Files count by name, size and time of change, as `make` does it: a million rows are not read to see that they are the
-same. Hidden files do not count: tools keep their caches there (a model's compiled graphs, for one).
+same. Hidden files do not count: tools keep their caches there (a model's compiled graphs, for one). Nor do the folder of
+local state and what steps write to the top of their code: they run in it, and it would change with every run.
 """
 
 from __future__ import annotations
@@ -14,22 +15,32 @@ from pathlib import Path
 
 from registry.jobs.plan import Step, StepOutput
 
+WRITTEN = ("outputs", "logs")
+"""Folders at the top of the code that Azure gives a job to write to."""
 
-def fingerprint(step: Step, made_by: dict[str, str]) -> str:
-    """Return the hash of a step, given those of the steps that it takes outputs from."""
-    described = {
-        "command": step.command,
+Parts = dict[str, str]
+"""A hash for each of command, environment, inputs and code."""
+
+
+def fingerprint(step: Step, made_by: dict[str, Parts], state: Path) -> Parts:
+    """Return the hashes of a step, given those of the steps that it takes outputs from; `state` is local state."""
+    described: dict[str, object] = {
+        "command": [step.command, step.outputs, step.processes, step.variables],
         "environment": [step.environment.name, _times([step.environment.folder / ".installed"])],
         "inputs": {name: _input(value, made_by) for name, value in step.inputs.items()},
-        "outputs": step.outputs,
-        "processes": step.processes,
-        "variables": step.variables,
-        "code": None if step.folder is None else [str(step.folder), _times(_code(step.folder))],
+        "code": None if step.folder is None else [str(step.folder), _times(_code(step.folder, state))],
     }
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+    return {
+        name: hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest() for name, part in described.items()
+    }
 
 
-def _input(value: str | Path | StepOutput, made_by: dict[str, str]) -> object:
+def changed(before: Parts, after: Parts) -> list[str]:
+    """Return what is not as it was."""
+    return [name for name, part in after.items() if before.get(name) != part]
+
+
+def _input(value: str | Path | StepOutput, made_by: dict[str, Parts]) -> object:
     if isinstance(value, StepOutput):
         return [made_by[value.step], value.name]
     if isinstance(value, Path):
@@ -37,7 +48,7 @@ def _input(value: str | Path | StepOutput, made_by: dict[str, str]) -> object:
     return value
 
 
-def _code(folder: Path) -> Iterator[Path]:
+def _code(folder: Path, state: Path) -> Iterator[Path]:
     """Yield the files that Azure would take along: all that .amlignore (or else .gitignore) does not name."""
     from registry.jobs.sdk import quiet
 
@@ -45,7 +56,8 @@ def _code(folder: Path) -> Iterator[Path]:
         from azure.ai.ml._utils._asset_utils import get_ignore_file
 
     ignore = get_ignore_file(folder)
-    return _files(folder, lambda path: path.name == "__pycache__" or ignore.is_file_excluded(path))
+    left_out = {state.resolve(), *(folder / name for name in WRITTEN)}
+    return _files(folder, lambda path: path.name == "__pycache__" or path in left_out or ignore.is_file_excluded(path))
 
 
 def _files(folder: Path, left_out: Callable[[Path], bool]) -> Iterator[Path]:

@@ -25,6 +25,9 @@ ASSET = re.compile(
     r"azureml:(?://registries/[^/]+/models/)?(?P<name>[\w.-]+)(?:(?::|/versions/)(?P<version>[\w.-]+)|(?:@|/labels/)(?P<label>\w+))?"
 )
 
+FOLDERS = {"uri_folder", "mltable", "mlflow_model"}
+"""The types of data that Azure refuses a file for."""
+
 
 @dataclass(frozen=True)
 class OwnModel:
@@ -76,6 +79,11 @@ def local_path(path: str, folder: Path, own: OwnModel) -> Path | None:
     return (folder / path.removeprefix("file:")).resolve()
 
 
+def quoted(path: Path) -> bool:
+    """Return whether a path would end the quotation marks that commands put around it: '${{inputs.data}}'."""
+    return any(mark in str(path) for mark in "'\"")
+
+
 def check_data(job: JobSource, own: OwnModel) -> Iterator[Finding]:
     """Find data of the job, or written into a step, that is not there or cannot be had here."""
     holders = [((), job.ports("inputs"))]
@@ -99,5 +107,10 @@ def _check(value: dict[str, Any], place: Place, folder: Path, own: OwnModel, opt
         yield Finding(
             place, f"expected {value.get('type', 'data')} at {value['path']}, found nothing there; give {option}"
         )
+    elif quoted(path):
+        yield Finding(place, f"expected a path without quotation marks, found {path}; rename or move it")
     elif value.get("type") == "uri_file" and path.is_dir():
         yield Finding(place, f"expected a file (uri_file), found the folder {value['path']}; name a file in it")
+    elif value.get("type") in FOLDERS and not path.is_dir():
+        fix = "write `type: uri_file`" if value["type"] == "uri_folder" else "name the folder that it is in"
+        yield Finding(place, f"expected a folder ({value['type']}), found the file {value['path']}; {fix}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,8 @@ class Step:
     outputs: dict[str, str]
     processes: int | None = None
     variables: dict[str, str] = field(default_factory=dict)
+    timeout: int | None = None
+    """Seconds."""
 
     @property
     def needs(self) -> set[str]:
@@ -88,10 +91,16 @@ def plan_job(job: JobSource, loaded: PipelineJob, own: OwnModel) -> Plan:
         for name, value in step.given("outputs").items()
         for binding in bound(value)
     }
-    uses_own = own.folder in [value for step in steps for value in step.inputs.values()]
-    warnings = (own.warning,) if uses_own and own.warning and _names_own(job, own) else ()
     experiment = loaded.experiment_name or job.file.path.stem
-    return Plan(job.file.path, experiment, steps, inputs, outputs, warnings)
+    return Plan(job.file.path, experiment, steps, inputs, outputs, tuple(_warnings(job, steps, own)))
+
+
+def _warnings(job: JobSource, steps: tuple[Step, ...], own: OwnModel) -> Iterator[str]:
+    uses_own = own.folder in [value for step in steps for value in step.inputs.values()]
+    if uses_own and own.warning and _names_own(job, own):
+        yield own.warning
+    if (job.data.get("settings") or {}).get("continue_on_step_failure"):
+        yield "continue_on_step_failure is for Azure: here the first step that fails ends the run; continue it with --resume"
 
 
 def _names_own(job: JobSource, own: OwnModel) -> bool:
@@ -128,6 +137,7 @@ def _step(job: JobSource, step: StepSource, node: Command, own: OwnModel) -> Ste
         outputs={name: str(port.type) for name, port in component.outputs.items()},
         processes=_processes(job, step, node),
         variables={name: _text(value) for name, value in (node.environment_variables or {}).items()},
+        timeout=getattr(node.limits, "timeout", None),
     )
 
 

@@ -3,6 +3,7 @@
 run.json                the state (class RunState), replaced as a whole at each change
 lock                    held by the runner, with its process id
 <step>/log.txt          what the step wrote
+<step>/work             where it runs, of a step without code
 <step>/outputs/<name>   its outputs; while it runs, they are in <step>/outputs.unfinished
 outputs/<name>          the job's outputs, links to those of steps
 """
@@ -34,7 +35,7 @@ class StepState:
     """What is known of a step. Times are ISO 8601 in UTC, paths absolute."""
 
     status: str = RUNNING
-    fingerprint: str = ""
+    fingerprint: dict[str, str] = field(default_factory=dict)
     command: str = ""
     environment: str = ""
     inputs: dict[str, str] = field(default_factory=dict)
@@ -58,6 +59,7 @@ class RunState:
     ended: str | None = None
     mlflow_run_id: str | None = None
     steps: dict[str, StepState] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
 
 
@@ -84,6 +86,11 @@ class RunFolder:
                 path.mkdir()
                 return cls(path)
         raise RunError(f"expected room for a run at {runs / name}, found a thousand of that name; wait a second")
+
+    @property
+    def state(self) -> Path:
+        """Return the folder of local state, in whose runs/ this is."""
+        return self.path.parent.parent
 
     def read(self) -> RunState:
         """Return the state.
@@ -135,6 +142,11 @@ class RunFolder:
         """Return the folder of a step."""
         return StepFolder(self.path / name)
 
+    def unlink_outputs(self) -> None:
+        """Remove the links in outputs/, not what they lead to."""
+        for link in (self.path / "outputs").glob("*"):
+            link.unlink()
+
     def link_output(self, name: str, target: Path) -> Path:
         """Make outputs/<name> a link to a step's output, which moves along with the run's folder."""
         link = self.path / "outputs" / name
@@ -165,11 +177,17 @@ class StepFolder:
         """Return the folder that the step writes to."""
         return self.path / "outputs.unfinished"
 
+    @property
+    def work(self) -> Path:
+        """Return the folder that a step without code runs in: what it writes there is beside our files."""
+        return self.path / "work"
+
     def clear(self) -> None:
-        """Remove what an earlier try wrote, and make the folder to write to. The log is kept."""
-        for folder in (self.outputs, self.unfinished):
+        """Remove what an earlier try wrote, and make the folders to write to. The log is kept."""
+        for folder in (self.outputs, self.unfinished, self.work):
             shutil.rmtree(folder, ignore_errors=True)
         self.unfinished.mkdir(parents=True)
+        self.work.mkdir()
 
     def finish(self) -> None:
         """Call what was written finished, in one act."""

@@ -6,14 +6,15 @@ inputs and code are what they were. The first that is not kept runs, and all tha
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 
 from registry.jobs.command import resolve
-from registry.jobs.errors import StepError, shown
-from registry.jobs.fingerprint import fingerprint
+from registry.jobs.errors import JobError, StepError, shown
+from registry.jobs.fingerprint import Parts, changed, fingerprint
 from registry.jobs.plan import Plan, Step, StepOutput
 from registry.jobs.run_folder import (
     FAILED,
@@ -30,6 +31,9 @@ from registry.jobs.screen import Screen
 from registry.jobs.step_log import StepLog
 from registry.jobs.step_process import Launch, StepProcess, end_leftovers
 from registry.jobs.tracking import Tracker, can_log
+
+TIMED_OUT = 124
+"""The status that `timeout` gives."""
 
 MARK = "ASSET_RUN_FOLDER"
 """The environment variable that tells a step's processes from all others: it holds the folder of their run."""
@@ -52,16 +56,9 @@ class Runner:
             StepError: a step failed; the state says so.
             KeyboardInterrupt: the run was told to stop; the step's processes are gone, and the state says so.
         """
-        self._begin()
         try:
-            made_by: dict[str, str] = {}
-            kept: set[str] = set()
-            for step in self.plan.steps:
-                made_by[step.name] = fingerprint(step, made_by)
-                if self._keeps(step, made_by[step.name], kept):
-                    kept.add(step.name)
-                else:
-                    self._run_step(step, made_by[step.name])
+            self._begin()
+            self._run_steps()
             for name, output in self.plan.outputs.items():
                 target = self.folder.step(output.step).outputs / output.name
                 self.state.outputs[name] = str(self.folder.link_output(name, target))
@@ -70,8 +67,23 @@ class Runner:
             raise
         self._end(FINISHED)
 
+    def _run_steps(self) -> None:
+        made_by: dict[str, Parts] = {}
+        kept: set[str] = set()
+        earlier = dict(self.state.steps)
+        for step in self.plan.steps:
+            made_by[step.name] = fingerprint(step, made_by, self.folder.state)
+            if self._keeps(step, earlier.get(step.name), made_by[step.name], kept):
+                kept.add(step.name)
+            else:
+                self._forget(step)
+                self._run_step(step, made_by[step.name])
+
     def _begin(self) -> None:
         self.state.status, self.state.ended = RUNNING, None
+        # What an earlier try came to is not what this one comes to.
+        self.state.outputs = {}
+        self.folder.unlink_outputs()
         self.state.steps = {s.name: self.state.steps[s.name] for s in self.plan.steps if s.name in self.state.steps}
         left = end_leftovers(MARK, str(self.folder.path))
         if left:
@@ -80,7 +92,9 @@ class Runner:
             if step.status == RUNNING:
                 step.status = INTERRUPTED
                 self.tracker.end(step.mlflow_run_id, INTERRUPTED)
-        again = self.state.mlflow_run_id
+        # A run's parameters cannot be changed in MLflow: other inputs are another run there.
+        again = self.state.mlflow_run_id if self.state.inputs == self.plan.inputs else None
+        self.state.inputs = self.plan.inputs
         self.state.mlflow_run_id = self.tracker.begin(self.state.name, self.plan.inputs, again=again)
         self.folder.write(self.state)
 
@@ -89,15 +103,14 @@ class Runner:
         self.folder.write(self.state)
         self.tracker.end(self.state.mlflow_run_id, status)
 
-    def _keeps(self, step: Step, digest: str, kept: set[str]) -> bool:
-        before = self.state.steps.get(step.name)
+    def _keeps(self, step: Step, before: StepState | None, parts: Parts, kept: set[str]) -> bool:
         if before is None or before.status != FINISHED:
             return False
-        if before.fingerprint != digest:
-            reason = "its command, environment, inputs or code changed"
+        if different := changed(before.fingerprint, parts):
+            reason = f"its {' and '.join(different)} changed"
         elif step.needs - kept:
             reason = f"{', '.join(sorted(step.needs - kept))} ran again"
-        elif not all(Path(path).exists() for path in before.outputs.values()):
+        elif not self._has_outputs(step, before):
             reason = "an output of it is gone"
         else:
             self.screen.note(f"{step.name}: kept, it finished at {before.ended}")
@@ -105,12 +118,30 @@ class Runner:
         self.screen.note(f"{step.name}: runs again, as {reason}")
         return False
 
-    def _run_step(self, step: Step, digest: str) -> None:
+    def _has_outputs(self, step: Step, record: StepState) -> bool:
+        """Return whether what a step wrote is there, and all that is taken from it was written."""
+        written = all(Path(path).exists() for path in record.outputs.values())
+        return written and self.plan.taken(step.name) <= set(record.outputs)
+
+    def _forget(self, step: Step) -> None:
+        """Drop what is known of a step, and of all that is made from its outputs, before those are removed.
+
+        A runner that ends between the two would else leave a step finished that has no outputs, or others.
+        """
+        stale = {step.name}
+        for other in self.plan.steps:
+            if other.needs & stale:
+                stale.add(other.name)
+        for name in stale:
+            self.state.steps.pop(name, None)
+        self.folder.write(self.state)
+
+    def _run_step(self, step: Step, parts: Parts) -> None:
         where = self.folder.step(step.name)
         where.clear()
         inputs = {name: self._text(value) for name, value in step.inputs.items()}
         record = StepState(
-            fingerprint=digest,
+            fingerprint=parts,
             command=resolve(step.command, inputs, _room_for_outputs(step, where)),
             environment=step.environment.name,
             inputs=inputs,
@@ -136,18 +167,33 @@ class Runner:
         self.screen.note(f"{step.name}: finished in {seconds:.1f} s")
 
     def _execute(self, step: Step, record: StepState, where: StepFolder) -> None:
-        launch = Launch(record.command, step.folder or where.path, self._variables(step, record), step.processes)
+        launch = Launch(
+            record.command,
+            step.folder or where.work,
+            self._variables(step, record),
+            step.processes,
+            (MARK, str(self.folder.path)),
+        )
         with StepLog(where.log, step.name, self.screen, step.processes) as log:
             process = StepProcess(launch, log.output)
             try:
-                record.exit_status = process.wait()
+                record.exit_status = process.wait(step.timeout)
+            except TimeoutError as exc:
+                process.stop()
+                reason = f"it ran longer than its limit of {step.timeout} s; raise limits.timeout"
+                raise StepError(step.name, TIMED_OUT, reason, list(log.last)) from exc
             except BaseException:
                 process.stop()
                 raise
+        if process.problem:
+            reason = f"its output could not be kept in {where.log}: {process.problem}; make room for it"
+            raise StepError(step.name, record.exit_status, reason, list(log.last))
         missing = sorted(name for name in self.plan.taken(step.name) if not (where.unfinished / name).exists())
         if record.exit_status or missing:
             raise StepError(step.name, record.exit_status, _reason(record.exit_status, missing), list(log.last))
         where.finish()
+        # A machine that loses its power after the step is called finished has its outputs on the disk.
+        os.sync()
         record.outputs = {name: str(where.outputs / name) for name in step.outputs if (where.outputs / name).exists()}
         if not can_log(step.environment):
             for path in record.outputs.values():
@@ -190,6 +236,19 @@ def _reason(status: int, missing: list[str]) -> str:
         return f"its command ended with status 0 and did not write {', '.join(missing)}, which is taken from it"
     named = f", by {Signals(status - 128).name}" if status - 128 in set(Signals) else ""
     return f"its command ended with status {status}{named}"
+
+
+def require_commands(plan: Plan) -> None:
+    """See that each step's command can be filled in before the first one runs.
+
+    Raises:
+        JobError: one names what its step does not have.
+    """
+    for step in plan.steps:
+        try:
+            resolve(step.command, dict.fromkeys(step.inputs, ""), dict.fromkeys(step.outputs, ""))
+        except JobError as exc:
+            raise JobError(f"step '{step.name}': {exc}") from exc
 
 
 def require_environments(plan: Plan) -> None:

@@ -2,12 +2,55 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 import threading
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
 
 COLORS = ("cyan", "magenta", "green", "blue", "yellow")
+
+
+class SafeStream:
+    """An output that may end (`asset run … | head`) or lack a letter without ending the run: it says so once."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._lost = stream, False
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401  what the stream has
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write what the stream can take."""
+        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        self._try(text.encode(encoding, "replace").decode(encoding))
+        return len(text)
+
+    def flush(self) -> None:
+        """Write out what is held back."""
+        self._try("")
+
+    def _try(self, text: str) -> None:
+        if self._lost:
+            return
+        try:
+            self._stream.write(text)
+            if not text:
+                self._stream.flush()
+        except OSError as exc:
+            self._lost = True
+            with contextlib.suppress(OSError):
+                # What is still held back is written at the end of Python, and would fail once more.
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+                sys.stderr.write(f"the output takes no more ({exc.strerror}); the run goes on, and its log is kept\n")
+
+
+def safe_console(stream: TextIO) -> Console:
+    """Return a console that outlives its stream."""
+    return Console(file=SafeStream(stream), highlight=False)  # type: ignore[arg-type]  it has what a stream has
 
 
 class Screen:

@@ -1,7 +1,7 @@
 """`--set inputs.test_data.path=FILE` and the like: change inputs of a job, or of a step, before it is run.
 
 inputs.NAME=VALUE            a text, a number, true or false, as the input's type says
-inputs.NAME.path=PATH        where data is; a relative path starts from the current folder
+inputs.NAME.path=PATH        where data is; a relative path starts from the current folder; a file makes a uri_folder a uri_file
 inputs.NAME.type=TYPE        what kind of data it is, as uri_file
 jobs.STEP.inputs.NAME=…      the same for one step
 """
@@ -68,17 +68,23 @@ def _apply(job: JobSource, setting: str, place: Place) -> tuple[tuple[str, ...],
     if name not in known:
         owner = "the job" if step is None else f"step '{step}'"
         raise _wrong(place, f"{owner} has no input '{name}'; {one_of(name, known)}")
+    keys = ("inputs", name) if step is None else ("jobs", step, "inputs", name)
     value: Any = match["value"]
     given = (holder.get("inputs") or {}).get(name)
     if part:
         value = {"type": port.get("type", "uri_folder"), **(given if isinstance(given, dict) else {}), part: value}
+        by_hand = (*keys, "type") in job.set_by
+        if part == "path" and value["type"] == "uri_folder" and not by_hand and Path(value["path"]).is_file():
+            # What takes a folder of rows takes a file of rows; Azure refuses a file that is called a folder.
+            value["type"] = "uri_file"
     elif is_data(port):
         raise _wrong(place, f"'{name}' is data ({port['type']}); write --set {match['where']}.{name}.path=PATH")
     else:
         value = typed(value, str(port.get("type", "string")).lower())
     holder["inputs"] = {**(holder.get("inputs") or {}), name: value}
-    keys = ("inputs", name) if step is None else ("jobs", step, "inputs", name)
     job.set_by[keys] = place
+    if part == "type":
+        job.set_by[(*keys, "type")] = place
     return keys, value
 
 

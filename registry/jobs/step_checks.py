@@ -24,7 +24,10 @@ def check_step(job: JobSource, step: StepSource) -> Iterator[Finding]:
         broken = [text for binding in bound(value) if (text := _broken(job, binding))]
         for text in broken:
             yield Finding(place, f"input '{name}' of step '{step.name}': {text}")
-        if not broken and step.component.declared:
+        in_part = [text for binding in bound(value) if not whole(value) and (text := _data_in_text(job, binding))]
+        for text in [] if broken else in_part:
+            yield Finding(place, f"input '{name}' of step '{step.name}': {text}")
+        if not broken and not in_part and step.component.declared:
             yield from _suits(job, step, name, value)
     yield from _missing(job, step)
     yield from _outputs(job, step)
@@ -96,6 +99,15 @@ def _broken(job: JobSource, binding: Binding) -> str | None:
             return f"{binding.text}: the job has no input '{binding.name}'; {one_of(binding.name, job.ports('inputs'))}"
         return None
     return f"expected ${{{{parent.inputs.NAME}}}} or ${{{{parent.jobs.STEP.outputs.NAME}}}}, found {binding.text}; write one"
+
+
+def _data_in_text(job: JobSource, binding: Binding) -> str | None:
+    """Say why a reference cannot stand within a text, or None: data has no path before its step runs."""
+    if binding.step is None:
+        value = job.ports(binding.kind or "").get(binding.name)
+        if not isinstance(value, dict) or "value" in value:
+            return None
+    return f"expected a plain value within a text, found data, {binding.text}; bind it alone, and add the rest in the command"
 
 
 def _suits(job: JobSource, step: StepSource, name: str, value: Any) -> Iterator[Finding]:  # noqa: ANN401  what YAML holds

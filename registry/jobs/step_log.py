@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -30,7 +31,9 @@ class StepLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        # Each line was written through; what is left is of one that could not be, which was told.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def output(self, rank: int) -> tuple[Callable[[bytes], None], Callable[[], None]]:
         """Return what takes the bytes of a process, and what is called at their end."""

@@ -34,6 +34,8 @@ class Launch:
     folder: Path
     variables: Mapping[str, str]
     processes: int | None = None
+    mark: tuple[str, str] | None = None
+    """An environment variable, which is among `variables`, and its value: what has it at the end is ended."""
 
 
 class StepProcess:
@@ -41,6 +43,9 @@ class StepProcess:
 
     def __init__(self, launch: Launch, output: Output) -> None:
         """Start them; each writes to what `output` returns for its number, from a thread of its own."""
+        self.problem: Exception | None = None
+        """Why the output could not be taken to its end; the command ran on."""
+        self._mark = launch.mark
         self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._threads: list[threading.Thread] = []
@@ -56,13 +61,20 @@ class StepProcess:
         """Return the process id of each, which is its group's too."""
         return [process.pid for process in self._processes]
 
-    def wait(self) -> int:
+    def wait(self, limit: float | None = None) -> int:
         """Return the exit status: 0 when all ended with 0, else that of the first that failed; the others are stopped then.
 
         A status is as a shell gives it: 137 for a process that SIGKILL ended.
+
+        Raises:
+            TimeoutError: some still run after `limit` seconds.
         """
+        deadline = None if limit is None else time.monotonic() + limit
         for _ in self._processes:
-            status = self._ended.get()
+            try:
+                status = self._ended.get(timeout=None if deadline is None else max(deadline - time.monotonic(), 0))
+            except queue.Empty as exc:
+                raise TimeoutError from exc
             if status:
                 self.stop(STOPPING[1:])
                 return status if status > 0 else 128 - status
@@ -93,7 +105,7 @@ class StepProcess:
             start_new_session=True,
         )
         self._processes.append(process)
-        reader = threading.Thread(target=_read, args=(process, *output(rank)), daemon=True)
+        reader = threading.Thread(target=self._read, args=(process, *output(rank)), daemon=True)
         waiter = threading.Thread(target=self._await, args=(process,), daemon=True)
         for thread in (reader, waiter):
             thread.start()
@@ -106,6 +118,21 @@ class StepProcess:
         _signal_group(process, signal.SIGKILL)
         self._ended.put(status)
 
+    def _read(self, process: subprocess.Popen[bytes], feed: Callable[[bytes], None], close: Callable[[], None]) -> None:
+        """Pass on what a process writes. A problem there is not the command's, whose pipe is emptied on."""
+        assert process.stdout is not None
+        with process.stdout as pipe:
+            while piece := os.read(pipe.fileno(), 65536):
+                self._try(feed, piece)
+        self._try(close)
+
+    def _try(self, act: Callable[..., None], *arguments: bytes) -> None:
+        if self.problem is None:
+            try:
+                act(*arguments)
+            except Exception as exc:  # noqa: BLE001  whatever it is, the thread has to go on reading
+                self.problem = exc
+
     def _running(self) -> list[subprocess.Popen[bytes]]:
         return [process for process in self._processes if process.poll() is None]
 
@@ -116,6 +143,9 @@ class StepProcess:
     def _finish(self) -> None:
         """Leave no process, and read what they wrote to its end."""
         self._signal(signal.SIGKILL)
+        if self._mark:
+            # A process in a session of its own is in none of the groups, and its pipe would keep the readers waiting.
+            end_leftovers(*self._mark)
         for thread in self._threads:
             thread.join(timeout=5.0)
 
@@ -123,14 +153,6 @@ class StepProcess:
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
-
-
-def _read(process: subprocess.Popen[bytes], feed: Callable[[bytes], None], close: Callable[[], None]) -> None:
-    assert process.stdout is not None
-    with process.stdout as pipe:
-        while piece := os.read(pipe.fileno(), 65536):
-            feed(piece)
-    close()
 
 
 def _variables_of_each(launch: Launch) -> list[dict[str, str]]:
@@ -155,20 +177,27 @@ def _variables_of_each(launch: Launch) -> list[dict[str, str]]:
 def end_leftovers(mark: str, value: str) -> list[int]:
     """Kill each process of this user that has the environment variable `mark` at this value; return their ids.
 
-    They are what a step left behind whose runner was killed: nobody stopped them, and they may still write.
+    They are what a step left behind: in a session of its own, or because its runner was killed. They may still write.
     """
-    wanted = f"{mark}={value}".encode()
-    found = []
+    wanted, ended = f"{mark}={value}".encode(), set()
+    deadline = time.monotonic() + 5.0
+    # Again until there is none: one may have started another meanwhile.
+    while (found := _marked(wanted)) and time.monotonic() < deadline:
+        ended |= found
+        for pid in found:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        while any(_alive(pid) for pid in found) and time.monotonic() < deadline:
+            time.sleep(0.02)
+    return sorted(ended)
+
+
+def _marked(wanted: bytes) -> set[int]:
+    found = set()
     for environ in Path("/proc").glob("[0-9]*/environ"):
         with contextlib.suppress(OSError):
             if wanted in environ.read_bytes().split(b"\0"):
-                found.append(int(environ.parent.name))
-    for pid in found:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    deadline = time.monotonic() + 5.0
-    while any(_alive(pid) for pid in found) and time.monotonic() < deadline:
-        time.sleep(0.02)
+                found.add(int(environ.parent.name))
     return found
 
 

@@ -58,8 +58,16 @@ def program() -> str:
 
 def resume_command(folder: RunFolder, state_folder: Path | None) -> str:
     """Return the command that continues a run."""
-    where = [] if state_folder is None else ["--asset-dir", str(state_folder)]
-    return shlex.join([program(), "run", *where, "--resume", folder.path.name])
+    return shlex.join([program(), "run", *_where(state_folder), "--resume", folder.path.name])
+
+
+def ui_command(state_folder: Path | None) -> str:
+    """Return the command that shows the runs."""
+    return shlex.join([program(), "ui", *_where(state_folder)])
+
+
+def _where(state_folder: Path | None) -> list[str]:
+    return [] if state_folder is None else ["--asset-dir", str(state_folder)]
 
 
 def as_json(state: RunState, folder: RunFolder, resume: str, error: StepError | None = None) -> dict[str, Any]:

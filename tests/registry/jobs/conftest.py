@@ -92,7 +92,7 @@ settings:
   default_compute: azureml:cpu-cluster
 inputs:
   data:
-    type: uri_folder
+    type: uri_file
     path: data.txt
   mode: lines
   flag: /nowhere
@@ -171,6 +171,23 @@ class Asset:
         text = path.read_text(encoding="utf-8")
         assert text.count(old) == 1, f"{old!r} is {text.count(old)} times in {name}"
         path.write_text(text.replace(old, new), encoding="utf-8")
+
+    def add_step(self, name: str, script: str) -> None:
+        """Add a step that takes the output of `count`."""
+        self.edit(
+            "job.yml",
+            "jobs:\n",
+            f"""jobs:
+  {name}:
+    type: command
+    command: cat '${{{{inputs.counted}}}}' > '${{{{outputs.copied}}}}'; {script}
+    environment: file:./environment/dev/environment.yaml
+    inputs:
+      counted: ${{{{parent.jobs.count.outputs.counted}}}}
+    outputs:
+      copied: {{type: uri_file}}
+""",
+        )
 
     def line(self, name: str, text: str) -> int:
         """Return the line of a file on which a text stands, from 1."""

@@ -84,7 +84,7 @@ BROKEN = {
     "data for a plain input": (
         (JOB, "mode: ${{parent.inputs.mode}}", "mode: ${{parent.inputs.data}}"),
         (JOB, "  data:\n"),
-        "input 'mode' of step 'count' (the job's 'data'): expected a string, found data (uri_folder); give a plain value",
+        "input 'mode' of step 'count' (the job's 'data'): expected a string, found data (uri_file); give a plain value",
         True,
     ),
     "an output for a plain input": (
@@ -170,13 +170,31 @@ BROKEN = {
     "missing local data": (
         (JOB, "path: data.txt", "path: dat.txt"),
         (JOB, "dat.txt"),
-        "expected uri_folder at dat.txt, found nothing there; give --set inputs.data.path=PATH",
+        "expected uri_file at dat.txt, found nothing there; give --set inputs.data.path=PATH",
         True,
     ),
     "a folder for a file": (
-        (JOB, "type: uri_folder\n    path: data.txt", "type: uri_file\n    path: code"),
+        (JOB, "type: uri_file\n    path: data.txt", "type: uri_file\n    path: code"),
         (JOB, "path: code"),
         "expected a file (uri_file), found the folder code; name a file in it",
+        True,
+    ),
+    "a file for a folder": (
+        (JOB, "type: uri_file\n    path: data.txt", "type: uri_folder\n    path: data.txt"),
+        (JOB, "path: data.txt"),
+        "expected a folder (uri_folder), found the file data.txt; write `type: uri_file`",
+        True,
+    ),
+    "a step's output within a text": (
+        (JOB, "flag: ${{parent.inputs.flag}}", "flag: x-${{parent.jobs.count.outputs.counted}}"),
+        (JOB, "flag: x-"),
+        "input 'flag' of step 'show': expected a plain value within a text, found data, ${{parent.jobs.count.",
+        True,
+    ),
+    "data within a text": (
+        (JOB, "flag: ${{parent.inputs.flag}}", "flag: ${{parent.inputs.data}}/f.txt"),
+        (JOB, "/f.txt"),
+        "input 'flag' of step 'show': expected a plain value within a text, found data, ${{parent.inputs.data}}; bind it",
         True,
     ),
     "data in the cloud": (
@@ -186,13 +204,13 @@ BROKEN = {
         True,
     ),
     "a model path that is not there": (
-        (JOB, "type: uri_folder\n    path: data.txt", "type: mlflow_model\n    path: models/mine"),
+        (JOB, "type: uri_file\n    path: data.txt", "type: mlflow_model\n    path: models/mine"),
         (JOB, "models/mine"),
         "expected mlflow_model at models/mine, found nothing there; give --set inputs.data.path=PATH",
         True,
     ),
     "another version of our own model": (
-        (JOB, "type: uri_folder\n    path: data.txt", "type: mlflow_model\n    path: azureml:bert-base-cased:3"),
+        (JOB, "type: uri_file\n    path: data.txt", "type: mlflow_model\n    path: azureml:bert-base-cased:3"),
         (JOB, "bert-base-cased:3"),
         "expected the model azureml:bert-base-cased:17 of this checkout or a path of this machine, found "
         "azureml:bert-base-cased:3",
@@ -230,7 +248,7 @@ BROKEN = {
         False,
     ),
     "an input of a misspelled type": (
-        (JOB, "type: uri_folder\n    path: data.txt", "type: uri_foldr\n    path: data.txt"),
+        (JOB, "type: uri_file\n    path: data.txt", "type: uri_foldr\n    path: data.txt"),
         (JOB, "  data:\n"),
         "the Azure SDK refuses it: inputs.data: ",
         False,
@@ -326,5 +344,5 @@ def test_the_command_line_shows_findings_and_runs_nothing(asset: Asset) -> None:
     asset.edit(JOB, "path: data.txt", "path: dat.txt")
     result = asset.run()
     assert result.exit_code == 2
-    assert f"{JOB}:{asset.line(JOB, 'dat.txt')}: expected uri_folder at dat.txt" in result.stderr
+    assert f"{JOB}:{asset.line(JOB, 'dat.txt')}: expected uri_file at dat.txt" in result.stderr
     assert not (asset.state / "runs").exists()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,26 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from registry.jobs.errors import RunError
-from registry.jobs.run_folder import STATE, RunFolder, RunState, now
+from registry.jobs.run_folder import STATE, RunFolder, RunState, StepFolder, now
+from tests.registry.jobs.processes import alive, wait_for
 
 if TYPE_CHECKING:
     from tests.registry.jobs.conftest import Asset
 
 KEPT = "count: kept, it finished at"
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def half_written(asset: Asset) -> list[Path]:
@@ -78,12 +64,9 @@ def test_a_runner_that_was_killed_is_continued(asset: Asset) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda a: (a.folder / "code/new.sh").write_text("echo\n"), "its command, environment, inputs or code changed"),
-        (lambda a: (a.folder / "data.txt").write_text("one\n"), "its command, environment, inputs or code changed"),
-        (
-            lambda a: a.edit("components/count.yml", "default: 1\n", "default: 2\n"),
-            "its command, environment, inputs or",
-        ),
+        (lambda a: (a.folder / "code/new.sh").write_text("echo\n"), "its code changed"),
+        (lambda a: (a.folder / "data.txt").write_text("one\n"), "its inputs changed"),
+        (lambda a: a.edit("components/count.yml", "bash count.sh", "bash  count.sh"), "its command changed"),
         (lambda a: (a.last.path / "count/outputs/counted").unlink(), "an output of it is gone"),
     ],
     ids=["code", "data", "component", "output"],
@@ -106,6 +89,55 @@ def test_what_takes_from_a_step_that_ran_again_runs_again(asset: Asset) -> None:
     assert "show: runs again, as count ran again" in result.stdout and result.exit_code == 0
 
 
+def test_what_takes_from_a_step_that_ran_again_runs_again_also_where_another_failed_first(asset: Asset) -> None:
+    asset.add_step("aside", f"[ ! -e {asset.folder}/no ]")
+    assert asset.run().exit_code == 0
+    (asset.last.path / "count/outputs/counted").unlink()
+    (asset.folder / "no").write_text("", encoding="utf-8")
+    assert asset("run", "--resume").exit_code == 1
+    assert set(asset.last_state.steps) == {"count", "aside"}
+    (asset.folder / "no").unlink()
+    result = asset("run", "--resume")
+    assert result.exit_code == 0, result.output
+    assert KEPT in result.stdout and "show: starts" in result.stdout and "show: kept" not in result.stdout
+
+
+def test_a_step_is_not_called_finished_while_its_outputs_are_removed(
+    asset: Asset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert asset.run().exit_code == 0
+    (asset.folder / "code/new.sh").write_text("echo\n", encoding="utf-8")
+    monkeypatch.setattr(StepFolder, "clear", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert asset("run", "--resume").exit_code == 130
+    assert asset.last_state.steps == {}
+
+
+def test_a_try_that_fails_has_nothing_of_the_one_before(asset: Asset) -> None:
+    metrics = {"task": "fill-mask", "metrics": [{"name": "accuracy@1", "value": 0.5}]}
+    asset.flag.write_text(f"echo '{json.dumps(metrics)}' > $2/metrics.json\n", encoding="utf-8")
+    assert json.loads(asset.run("--json").stdout)["metrics"] == {"accuracy@1": 0.5}
+    before = asset.last_state.mlflow_run_id
+    asset.flag.write_text("exit 3\n", encoding="utf-8")
+    result = asset("run", "--resume", "--json", "--set", "inputs.mode=words")
+    found = json.loads(result.stdout)
+    assert (found["status"], found["outputs"], found["metrics"]) == ("failed", {}, {})
+    assert list((asset.last.path / "outputs").iterdir()) == []
+    assert asset.last_state.mlflow_run_id not in (None, before)
+
+
+def test_a_finished_step_whose_output_is_now_taken_runs_again(asset: Asset) -> None:
+    assert asset.run().exit_code == 0
+    asset.edit("job.yml", "outputs:\n  shown:", "outputs:\n  odd:\n    type: uri_file\n  shown:")
+    asset.edit(
+        "job.yml",
+        "      mode: ${{parent.inputs.mode}}\n",
+        "      mode: ${{parent.inputs.mode}}\n    outputs:\n      rejects: ${{parent.outputs.odd}}\n",
+    )
+    result = asset("run", "--resume")
+    assert "count: runs again, as an output of it is gone" in result.stdout and result.exit_code == 1
+    assert "did not write rejects, which is taken from it" in result.stderr
+
+
 def test_a_finished_run_has_nothing_to_do(asset: Asset) -> None:
     assert asset.run().exit_code == 0
     result = asset("run", "--resume")
@@ -115,10 +147,17 @@ def test_a_finished_run_has_nothing_to_do(asset: Asset) -> None:
 def test_caches_do_not_count_as_changes(asset: Asset) -> None:
     fail_in_the_middle(asset)
     asset.flag.unlink()
-    for name in ("code/__pycache__/x.pyc", "code/.cache/x"):
+    for name in ("code/__pycache__/x.pyc", "code/.cache/x", "code/outputs/x", "code/logs/x"):
         (asset.folder / name).parent.mkdir()
         (asset.folder / name).write_text("x", encoding="utf-8")
     assert KEPT in asset("run", "--resume").stdout
+
+
+def test_local_state_in_the_code_does_not_count_as_a_change(asset: Asset) -> None:
+    asset.state = asset.state.rename(asset.folder / "code/state")
+    assert asset.run().exit_code == 0
+    result = asset("run", "--resume")
+    assert KEPT in result.stdout and "show: kept" in result.stdout
 
 
 def test_settings_of_the_run_hold_and_can_be_changed(asset: Asset) -> None:

@@ -6,10 +6,13 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.registry.jobs.processes import gone
 
 if TYPE_CHECKING:
     from tests.registry.jobs.conftest import Asset
@@ -58,16 +61,6 @@ def test_a_step_runs_in_the_environment_that_its_component_names(asset: Asset) -
     assert asset.run().exit_code == 0
     log = Path(asset.last_state.steps["show"].log).read_text(encoding="utf-8")
     assert log.startswith(f"{ROOT}/.venv/dev {ROOT}/.venv/dev/bin/python \n")
-
-
-def test_an_environment_that_is_not_set_up_is_named_with_its_make_target(asset: Asset) -> None:
-    (asset.folder / "environment/dev").rename(asset.folder / "environment/elsewhere")
-    for name in ("count", "show"):
-        asset.edit(f"components/{name}.yml", "environment/dev/", "environment/elsewhere/")
-    result = asset.run()
-    assert result.exit_code == 2
-    assert "found none; set it up with `make .venv/elsewhere/.installed`" in result.stderr
-    assert not (asset.state / "runs").exists()
 
 
 def test_azure_variables_and_those_of_the_step_are_set(asset: Asset) -> None:
@@ -159,6 +152,46 @@ def test_an_output_that_is_taken_and_not_written_is_told(asset: Asset) -> None:
     assert said in result.stderr
 
 
+def test_nothing_of_a_finished_step_runs_on(asset: Asset) -> None:
+    asset.flag.write_text(f"setsid sleep 300 & echo $! > {asset.folder}/pid\n", encoding="utf-8")
+    started = time.monotonic()
+    assert asset.run().exit_code == 0
+    state = asset.last_state.steps["show"]
+    assert gone(int((asset.folder / "pid").read_text(encoding="utf-8"))) and state.status == "finished"
+    assert time.monotonic() - started < 60
+
+
+def test_a_step_without_code_has_a_folder_of_its_own(asset: Asset) -> None:
+    asset.add_step("aside", "mkdir outputs; echo mine > outputs/log.txt")
+    result = asset.run()
+    assert result.exit_code == 0, result.output
+    assert (asset.last.path / "aside/outputs/copied").read_text(encoding="utf-8") == "3\n"
+    assert (asset.last.path / "aside/work/outputs/log.txt").is_file()
+
+
+def test_a_reader_that_goes_away_does_not_stop_a_run(asset: Asset) -> None:
+    asset.flag.write_text("for n in $(seq 2000); do echo line $n; done\n", encoding="utf-8")
+    runner = asset.start("run", "-f", str(asset.job), "--set", f"inputs.flag={asset.flag}")
+    runner.stdout.readline()
+    runner.stdout.close()
+    errors = runner.stderr.read()
+    assert runner.wait(timeout=120) == 0, errors
+    assert errors.count("the output takes no more (Broken pipe); the run goes on") == 1 and "Traceback" not in errors
+    assert "line 2000\n" in Path(asset.last_state.steps["show"].log).read_text(encoding="utf-8")
+
+
+def test_a_log_that_cannot_be_written_fails_the_step(asset: Asset) -> None:
+    asset.flag.write_text("exit 3\n", encoding="utf-8")
+    asset.run()
+    asset.flag.unlink()
+    log = Path(asset.last_state.steps["show"].log)
+    log.unlink()
+    log.symlink_to("/dev/full")
+    result = asset("run", "--resume")
+    assert result.exit_code == 1
+    assert f"step 'show' failed: its output could not be kept in {log}: [Errno 28] No space left" in result.stderr
+
+
 def test_json_is_one_object_on_standard_output(asset: Asset) -> None:
     result = asset.run("--json")
     found = json.loads(result.stdout)
@@ -185,7 +218,7 @@ def test_the_metrics_of_an_evaluation_are_shown(asset: Asset) -> None:
 
 def test_the_model_of_this_checkout_is_named_as_on_azure(asset: Asset) -> None:
     asset.edit(
-        "job.yml", "type: uri_folder\n    path: data.txt", "type: mlflow_model\n    path: azureml:bert-base-cased:17"
+        "job.yml", "type: uri_file\n    path: data.txt", "type: mlflow_model\n    path: azureml:bert-base-cased:17"
     )
     asset.edit("components/count.yml", "data:\n    type: uri_folder", "data:\n    type: mlflow_model")
     (asset.folder / "code/count.sh").write_text('ls "$1" | sort | head -n 1 > "$2"\n', encoding="utf-8")

@@ -57,6 +57,14 @@ def test_data_of_one_step_is_set_in_the_place_of_a_binding(asset: Asset) -> None
     assert found["data"] == asset.job
 
 
+def test_a_file_in_the_place_of_a_folder_is_called_a_file(asset: Asset) -> None:
+    asset.edit("job.yml", "type: uri_file\n    path: data.txt", "type: uri_folder\n    path: code")
+    _, loaded = checked_job(asset.job, ["inputs.data.path=data.txt"], OwnModel.read())
+    assert loaded.inputs["data"]._data.type == "uri_file"
+    said = "expected a folder (uri_folder), found the file"
+    assert said in message(asset, "inputs.data.type=uri_folder", "inputs.data.path=data.txt")
+
+
 def test_the_azure_sdk_sees_what_is_set(asset: Asset) -> None:
     _, loaded = checked_job(asset.job, ["inputs.mode=words", "jobs.count.inputs.least=3"], OwnModel.read())
     assert loaded.inputs["mode"]._data == "words"
@@ -75,7 +83,7 @@ def test_the_azure_sdk_sees_what_is_set(asset: Asset) -> None:
             "jobs.count.inputs.x=1",
             "step 'count' has no input 'x'; expected one of data, mode, least, strict, share, title;",
         ),
-        ("inputs.data=FILE", "'data' is data (uri_folder); write --set inputs.data.path=PATH"),
+        ("inputs.data=FILE", "'data' is data (uri_file); write --set inputs.data.path=PATH"),
         ("mode=words", "expected inputs.NAME=VALUE, inputs.NAME.path=PATH or jobs.STEP.inputs.NAME=VALUE; write that"),
         (
             "inputs.mode=letters",
@@ -84,7 +92,7 @@ def test_the_azure_sdk_sees_what_is_set(asset: Asset) -> None:
         ("jobs.count.inputs.least=x", "input 'least' of step 'count': expected a whole number, found 'x'; correct it"),
         (
             "inputs.data.path=/none",
-            "expected uri_folder at /none, found nothing there; give --set inputs.data.path=PATH",
+            "expected uri_file at /none, found nothing there; give --set inputs.data.path=PATH",
         ),
     ],
 )

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from registry.jobs.step_process import Launch, StepProcess, end_leftovers
+from tests.registry.jobs.processes import alive, wait_for
 
 QUICK = ((signal.SIGINT, 0.5), (signal.SIGTERM, 0.5), (signal.SIGKILL, 5.0))
 
@@ -32,20 +33,6 @@ class Heard:
 def start(command: str, folder: Path, processes: int | None = None, **variables: str) -> tuple[StepProcess, Heard]:
     heard = Heard()
     return StepProcess(Launch(command, folder, os.environ | variables, processes), heard), heard
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_a_command_runs_in_its_folder_with_its_variables(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import json
 import signal
 import subprocess
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.registry.jobs.processes import gone
 
 if TYPE_CHECKING:
     from tests.registry.jobs.conftest import Asset
@@ -24,14 +25,6 @@ def start(asset: Asset, script: str, *arguments: str) -> subprocess.Popen[str]:
         assert runner.poll() is None and time.monotonic() < deadline, "the step did not start"
         time.sleep(0.05)
     return runner
-
-
-def gone(pid: int) -> bool:
-    """Return whether a process has ended; one whose end nobody has asked for (a zombie) has."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])

@@ -8,11 +8,14 @@ import time
 import urllib.request
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.registry.jobs.conftest import Asset
 
 
-def test_mlflow_answers_at_the_address_that_is_printed(asset: Asset) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["Ctrl-C", "closed terminal"])
+def test_mlflow_answers_at_the_address_that_is_printed(asset: Asset, number: signal.Signals) -> None:
     ui = asset.start("ui", "--port", "0")
     try:
         line = ui.stdout.readline()
@@ -28,8 +31,10 @@ def test_mlflow_answers_at_the_address_that_is_printed(asset: Asset) -> None:
                 assert ui.poll() is None and time.monotonic() < deadline, "MLflow's server did not start"
                 time.sleep(0.2)
     finally:
-        ui.send_signal(signal.SIGINT)
+        ui.send_signal(number)
         _, errors = ui.communicate(timeout=30)
+    with pytest.raises(OSError, match="refused"):
+        urllib.request.urlopen(f"{found[0]}/health", timeout=5)
     assert ui.returncode == 0 and "Traceback" not in errors
 
 
@@ -38,3 +43,8 @@ def test_without_runs_it_says_how_to_make_one(asset: Asset) -> None:
     result = asset("ui")
     assert result.exit_code == 1
     assert f"expected runs in {asset.state}/mlflow.db, found none; make one with `asset run -f …`" in result.stderr
+
+
+def test_a_port_that_there_is_not_is_told(asset: Asset) -> None:
+    result = asset("ui", "--port", "70000")
+    assert result.exit_code == 2 and "less than or equal to 65535" in result.stderr
