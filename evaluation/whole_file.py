@@ -12,13 +12,10 @@ def write_whole(file: Path, text: str) -> None:
 
     Where it fails, what was in the place before is still there, and nothing is left beside it.
     """
-    with tempfile.NamedTemporaryFile("wb", dir=file.parent, suffix=".part", delete=False) as part:
-        try:
-            part.write(text.encode("utf-8"))
-            part.flush()
-            os.fsync(part.fileno())
-            os.chmod(part.name, 0o644)  # as any other file: others may read it
-            os.replace(part.name, file)
-        except BaseException:
-            os.unlink(part.name)
-            raise
+    with tempfile.TemporaryDirectory(dir=file.parent) as unfinished:
+        part = Path(unfinished) / file.name
+        with part.open("wb") as opened:
+            opened.write(text.encode("utf-8"))
+            opened.flush()
+            os.fsync(opened.fileno())
+        part.replace(file)
