@@ -101,13 +101,11 @@ class Tracker:
         self._client.log_batch(run, params=[Param(key, value[:LONGEST_PARAMETER]) for key, value in inputs.items()])
         return run
 
-    def _result(self, run: str, metrics: dict[str, object], folder: Path) -> None:
+    def _result(self, run: str, metrics: dict[str, float], folder: Path) -> None:
         if self._client is None:
             return
         for name, value in metrics.items():
-            if isinstance(value, (int, float)):
-                # MLflow's names have no @.
-                self._client.log_metric(run, metric_name(name), value)
+            self._client.log_metric(run, metric_name(name), value)
         self._client.log_artifacts(run, str(folder))
 
     def _is_known(self, run: str) -> bool:
