@@ -55,7 +55,7 @@ bench: .venv/serving/.installed .venv/bench/.installed .venv/bench-azureml/.inst
 
 # A CPU build of torch calls itself 2.13.0+cpu, which other machines cannot find; 2.13.0 fits every build.
 lock: .venv/dev/.installed  ## Pin the newest packages that pyproject.toml allows, for each environment
-	@for set in serving serving-gpu evaluation dev bench bench-azureml; do \
+	@for set in serving serving-gpu evaluation finetune dev bench bench-azureml; do \
 		same=; [ $$set != serving-gpu ] || same="--constraint environment/serving/requirements.txt"; \
 		CUSTOM_COMPILE_COMMAND="make lock" .venv/dev/bin/python -m piptools compile --quiet --upgrade \
 			--strip-extras --unsafe-package pip --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
@@ -63,7 +63,8 @@ lock: .venv/dev/.installed  ## Pin the newest packages that pyproject.toml allow
 		sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' environment/$$set/requirements.txt || exit 1; \
 	done
 
-# The stamp is written last, so a set-up that was cut short starts over. Wheels only: nothing is compiled here.
+# The stamp is written last, so a set-up that was cut short starts over. Wheels only, so that nothing is compiled here;
+# DeepSpeed alone has none, and its source is Python that compiles what it needs when it runs.
 # The command `asset` is this checkout itself, installed with what the environment has.
 itself = install --disable-pip-version-check --no-input --no-deps --no-build-isolation --editable .
 .venv/%/.installed: environment/%/requirements.txt
@@ -82,7 +83,7 @@ itself = install --disable-pip-version-check --no-input --no-deps --no-build-iso
 	mkdir -p .venv && log=.venv/$*.log && \
 	if { .venv/$*/bin/python -m pip --version || $$python -m venv --clear .venv/$*; } > $$log 2>&1 && \
 		.venv/$*/bin/python -m pip install --disable-pip-version-check --no-input \
-			--only-binary=:all: --requirement $< >> $$log 2>&1 \
+			--only-binary=:all: --no-binary=deepspeed --requirement $< >> $$log 2>&1 \
 		$(if $(filter dev,$*),&& .venv/$*/bin/python -m pip $(itself) >> $$log 2>&1); \
 	then touch $@; \
 	else \
