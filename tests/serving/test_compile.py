@@ -7,9 +7,12 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -17,7 +20,9 @@ from safetensors.torch import load_file, save_file
 
 import serving.backend
 import serving.compile
+from serving import reference
 from serving.backend import resolve_precision
+from serving.checkpoint import Checkpoint
 from serving.compile import compiled, content_hash, main
 from serving.errors import ModelFolderError
 from serving.fill_mask import FillMask
@@ -95,6 +100,22 @@ def test_a_graph_that_differs_from_the_reference_is_refused(folder: Path, monkey
         ModelFolderError, match="the int8 model for onnxruntime is off the reference by 2, .*; serve it in fp32"
     ):
         compiled(folder, "int8")
+
+
+def test_a_classifier_that_is_unsure_of_one_text_is_served_in_int8(
+    make_checkpoint: Callable[..., Path], tmp_path: Path
+) -> None:
+    made = make_checkpoint(task="text-classification", initializer_range=0.3, hidden_size=256, num_hidden_layers=4)
+    folder = Path(shutil.copytree(made, tmp_path / "model"))
+    source = Checkpoint.read(folder)
+    ids = np.random.default_rng(0).integers(source.config.vocab_size, size=16)  # the first row that is looked at
+    feature = reference.features(source, reference.encode(source, ids, [0] * 8 + [1] * 8)[:1])[0]
+    tensors = load_file(folder / "model.safetensors")
+    # What the logits of other rows have in common with this one's is taken off, and int8's error on it remains.
+    tensors["classifier.weight"] = torch.tensor(np.stack([feature, -feature]))
+    tensors["classifier.bias"] = torch.tensor(np.array([-feature @ feature, feature @ feature]))
+    save_file(tensors, folder / "model.safetensors")
+    assert Path(str(compiled(folder, "int8"))).is_file()
 
 
 def test_a_write_that_fails_leaves_nothing_behind(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
