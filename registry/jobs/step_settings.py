@@ -68,7 +68,7 @@ def processes(job: JobSource, step: StepSource, node: Command) -> int | None:
 def timeout(job: JobSource, step: StepSource, node: Command) -> int | None:
     """Return the seconds that a step may run."""
     limit = getattr(node.limits, "timeout", None)
-    return None if limit is None else _whole_number(job, step, ("limits", "timeout"), limit)
+    return None if limit is None else _whole_number(job, step, ("limits", "timeout"), limit, absent=None)
 
 
 def variables(job: JobSource, node: Command) -> dict[str, str]:
@@ -86,14 +86,20 @@ def _leaves(data: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
             yield (key,), value
 
 
-def _whole_number(job: JobSource, step: StepSource, keys: tuple[str, str], value: Any) -> int:  # noqa: ANN401
-    """Return the number that a setting is, or that it is bound to; 1 where that has none."""
+def _whole_number(
+    job: JobSource,
+    step: StepSource,
+    keys: tuple[str, str],
+    value: Any,  # noqa: ANN401
+    absent: int | None = 1,
+) -> int | None:
+    """Return the number that a setting is, or that it is bound to; `absent` where that has none."""
     given = value
     binding = whole(value)
     if binding is not None:
         given = plain(own_input(job, binding.name).value)
     if is_absent(given):
-        return 1
+        return absent
     if wrong := problem(given, {"type": "integer", "min": 1}):
         message = f"'{'.'.join(keys)}' of step '{job.full(step.name)}': {wrong}"
         raise InvalidJobError([Finding(_place(job, step, keys, value), message)])

@@ -76,6 +76,19 @@ def test_a_step_may_leave_its_type_out(pipeline: Asset) -> None:
     assert [one.name for one in plan(pipeline).steps] == ["tuned.prepare", "tuned.train", "tuned.pack", "look"]
 
 
+def test_the_limit_of_a_step_may_be_bound(pipeline: Asset) -> None:
+    pipeline.edit(
+        TUNE,
+        "    environment_variables:",
+        "    limits: {timeout: '${{parent.inputs.limit}}'}\n    environment_variables:",
+    )
+    pipeline.edit(
+        TUNE, "  owner:\n    type: string\n", "  owner:\n    type: string\n  limit: {type: integer, optional: true}\n"
+    )
+    assert step(pipeline, "tuned.train").timeout is None
+    assert step(pipeline, "tuned.train", "jobs.tuned.inputs.limit=60").timeout == 60
+
+
 def test_outputs_lead_to_the_steps_that_write_them(pipeline: Asset) -> None:
     assert plan(pipeline).outputs == {"shown": StepOutput("tuned.pack", "packed")}
     assert step(pipeline, "look").inputs == {"model": StepOutput("tuned.train", "trained")}
