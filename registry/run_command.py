@@ -39,33 +39,24 @@ class RunOptions:
     as_json: bool = False
 
 
-@dataclass
-class Begun:
-    """A run that has its folder."""
-
-    plan: Plan
-    folder: RunFolder
-    state: RunState
-
-
 def run(options: RunOptions) -> int:
     """Run or continue a job; return the exit status: 0, 1 a step failed, 2 nothing was run, 130 it was interrupted."""
     # With --json, standard output is the one object at the end.
     errors = safe_console(sys.stderr)
     console = errors if options.as_json else safe_console(sys.stdout)
     state_folder = (options.state or ROOT / ".asset").absolute()
-    begun: Begun | None = None
+    folder: RunFolder | None = None
     restore = interrupt_on_signals()
     try:
         screen = Screen(console)
-        begun = _begin(options, state_folder, screen)
-        with begun.folder.lock():
+        plan, folder, settings = _begin(options, state_folder, screen)
+        with folder.lock():
             # Another runner may have ended since the state was read. Interrupted, until the first step is looked at.
-            begun.state = replace(begun.folder.read(), settings=begun.state.settings, status=INTERRUPTED_STATUS)
-            begun.folder.write(begun.state)
-            return _run(options, begun, state_folder, screen, errors)
+            state = replace(folder.read(), settings=settings, status=INTERRUPTED_STATUS)
+            folder.write(state)
+            return _run(options, plan, folder, state, screen)
     except KeyboardInterrupt:
-        return _interrupted(options, begun, errors)
+        return _interrupted(options, folder, errors)
     except JobError as exc:
         if options.as_json:
             _print_json({"status": "invalid", "message": str(exc), "findings": _findings(exc)})
@@ -76,14 +67,14 @@ def run(options: RunOptions) -> int:
         message = f"cannot go on: {exc}"
         errors.print(message, markup=False, soft_wrap=True)
         if options.as_json:
-            _print_json(_described(options, begun) | {"status": "failed", "message": message})
+            _print_json(_described(options, folder) | {"status": "failed", "message": message})
         return FAILED
     finally:
         restore()
 
 
-def _begin(options: RunOptions, state_folder: Path, screen: Screen) -> Begun:
-    """Find out all that can go wrong before a step runs; then make the folder of a new run."""
+def _begin(options: RunOptions, state_folder: Path, screen: Screen) -> tuple[Plan, RunFolder, list[str]]:
+    """Find out all that can go wrong before a step runs; return what to run with which settings, and the run's folder."""
     if quoted(state_folder.resolve()):
         raise RunError(
             f"expected a folder of local state without quotation marks, found {state_folder}; choose one with --asset-dir"
@@ -109,55 +100,51 @@ def _begin(options: RunOptions, state_folder: Path, screen: Screen) -> Begun:
         screen.note(f"warning: {warning}", "yellow")
     if folder is None or earlier is None:
         folder = RunFolder.create(runs, plan.job_file.stem)
-        earlier = RunState(folder.path.name, str(plan.job_file), settings, now(), INTERRUPTED_STATUS)
-        folder.write(earlier)
-    return Begun(plan, folder, replace(earlier, settings=settings))
+        folder.write(RunState(folder.path.name, str(plan.job_file), settings, now(), INTERRUPTED_STATUS))
+    return plan, folder, settings
 
 
-def _run(options: RunOptions, begun: Begun, state_folder: Path, screen: Screen, errors: Console) -> int:
-    resume = summary.resume_command(begun.folder, options.state)
-    screen.note(
-        f"run {begun.state.name}: {len(begun.plan.steps)} steps ({' -> '.join(s.name for s in begun.plan.steps)})"
-    )
-    if not database(state_folder).exists():
+def _run(options: RunOptions, plan: Plan, folder: RunFolder, state: RunState, screen: Screen) -> int:
+    resume = summary.resume_command(folder, options.state)
+    screen.note(f"run {state.name}: {len(plan.steps)} steps ({' -> '.join(step.name for step in plan.steps)})")
+    if not database(folder.state).exists():
         screen.note("setting up MLflow's store, once; this takes some seconds", "dim")
-    tracker = Tracker(state_folder, begun.plan.experiment, lambda text: screen.note(f"warning: {text}", "yellow"))
+    tracker = Tracker(folder.state, plan.experiment, lambda text: screen.note(f"warning: {text}", "yellow"))
     failure = None
     try:
-        Runner(begun.plan, begun.folder, begun.state, tracker, screen).run()
-        summary.show_finished(screen.console, begun.state)
+        Runner(plan, folder, state, tracker, screen).run()
+        summary.show_finished(screen.console, state)
         screen.note(
-            f"finished. The run is kept in {summary.shown(begun.folder.path)}; look at it with "
+            f"finished. The run is kept in {summary.shown(folder.path)}; look at it with "
             f"`{summary.ui_command(options.state)}`"
         )
     except StepError as exc:
         failure = exc
-        summary.show_failed(errors, exc, begun.state, begun.folder, resume)
+        summary.show_failed(safe_console(sys.stderr), exc, state, folder, resume)
     if options.as_json:
-        _print_json(summary.as_json(begun.state, begun.folder, resume, failure))
+        _print_json(summary.as_json(state, folder, resume, failure))
     return FAILED if failure else 0
 
 
-def _interrupted(options: RunOptions, begun: Begun | None, errors: Console) -> int:
-    if begun is None:
+def _interrupted(options: RunOptions, folder: RunFolder | None, errors: Console) -> int:
+    if folder is None:
         message = "interrupted before a step ran"
         errors.print(message)
         if options.as_json:
             _print_json({"status": "interrupted", "message": message})
         return INTERRUPTED
-    resume = summary.resume_command(begun.folder, options.state)
     errors.print("interrupted; nothing of it runs on", style="bold red")
-    summary.show_way_on(errors, begun.folder, resume)
+    summary.show_way_on(errors, folder, summary.resume_command(folder, options.state))
     if options.as_json:
-        _print_json(_described(options, begun))
+        _print_json(_described(options, folder))
     return INTERRUPTED
 
 
-def _described(options: RunOptions, begun: Begun | None) -> dict[str, Any]:
+def _described(options: RunOptions, folder: RunFolder | None) -> dict[str, Any]:
     """Return what there is to say of a run that did not come to its end: nothing where it has no folder."""
-    if begun is None:
+    if folder is None:
         return {}
-    return summary.as_json(begun.state, begun.folder, summary.resume_command(begun.folder, options.state))
+    return summary.as_json(folder.read(), folder, summary.resume_command(folder, options.state))
 
 
 def _findings(error: JobError) -> list[dict[str, Any]]:

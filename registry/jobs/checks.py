@@ -12,7 +12,8 @@ from registry.jobs.errors import Finding, InvalidJobError
 from registry.jobs.local_data import OwnModel, check_data
 from registry.jobs.settings import apply
 from registry.jobs.source import JobSource, read_job
-from registry.jobs.step_checks import check_job_outputs, check_order, check_step
+from registry.jobs.step_checks import check_order, check_outputs, check_step
+from registry.jobs.step_settings import check_settings
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import PipelineJob
@@ -34,13 +35,15 @@ def checked_job(path: Path, settings: Iterable[str], own: OwnModel) -> tuple[Job
 
 
 def find(job: JobSource, own: OwnModel) -> list[Finding]:
-    """Return what is wrong, each thing once: several steps may share a component."""
+    """Return what is wrong in a job or a pipeline component, each thing once: several steps may share a component."""
     found: list[Finding] = []
     for step in job.steps.values():
         found += check_step_keys(job, step)
         found += check_component(step.component)
         found += check_step(job, step)
+        found += check_settings(job, step)
+        found += find(step.inner, own) if step.inner else []
     found += check_order(job)
-    found += check_job_outputs(job)
+    found += check_outputs(job)
     found += check_data(job, own)
     return list(dict.fromkeys(found))

@@ -18,16 +18,18 @@ def check_component(component: ComponentSource) -> Iterator[Finding]:
         yield from _unknown_keys(component)
         yield from _defaults(component)
         yield from _optional_inputs(component)
-    yield from _code(component)
-    yield from _environment(component)
+    if not component.is_pipeline:
+        yield from _code(component)
+        yield from _environment(component)
 
 
 def check_step_keys(job: JobSource, step: StepSource) -> Iterator[Finding]:
     """Find keys of a step that Azure does not know; the SDK keeps them, and nothing reads them."""
     from azure.ai.ml._schema.pipeline.component_job import CommandSchema
+    from azure.ai.ml._schema.pipeline.pipeline_component import PipelineSchema
 
     # The last four come with every step: it is made with them, though its schema does not list them.
-    known = {*_keys(CommandSchema), "name", "display_name", "description", "tags"}
+    known = {*_keys(PipelineSchema if step.inner else CommandSchema), "name", "display_name", "description", "tags"}
     for key in step.data:
         if key not in known:
             yield Finding(
@@ -39,8 +41,10 @@ def check_step_keys(job: JobSource, step: StepSource) -> Iterator[Finding]:
 def _unknown_keys(component: ComponentSource) -> Iterator[Finding]:
     from azure.ai.ml._schema.component.command_component import CommandComponentSchema
     from azure.ai.ml._schema.component.input_output import InputPortSchema, OutputPortSchema, ParameterSchema
+    from azure.ai.ml._schema.pipeline.pipeline_component import PipelineComponentSchema
 
-    known = _keys(CommandComponentSchema) - {"environment_variables"}
+    schema = PipelineComponentSchema if component.is_pipeline else CommandComponentSchema
+    known = _keys(schema) - {"environment_variables"}
     for key in component.data:
         if key not in known:
             yield Finding(component.place(key), f"the component has an unknown key '{key}'; {one_of(key, known)}")

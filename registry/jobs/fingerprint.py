@@ -35,6 +35,17 @@ def fingerprint(step: Step, made_by: dict[str, Parts], state: Path) -> Parts:
     }
 
 
+def made_for(step: Step, parts: Parts, written: Callable[[StepOutput], Path]) -> Parts:
+    """Return what a step's unfinished work is for: its command, environment and inputs, whatever its code is.
+
+    What other steps wrote counts by its content: the same again is the same, and another is another.
+    """
+    outputs = {name: _contents(written(value)) for name, value in step.inputs.items() if isinstance(value, StepOutput)}
+    others = {name: _input(value, {}) for name, value in step.inputs.items() if name not in outputs}
+    inputs = hashlib.sha256(json.dumps([outputs, others], sort_keys=True).encode()).hexdigest()
+    return {"command": parts["command"], "environment": parts["environment"], "inputs": inputs}
+
+
 def changed(before: Parts, after: Parts) -> list[str]:
     """Return what is not as it was."""
     return [name for name, part in after.items() if before.get(name) != part]
@@ -71,6 +82,17 @@ def _files(folder: Path, left_out: Callable[[Path], bool]) -> Iterator[Path]:
                 yield from _files(path, left_out)
         else:
             yield path
+
+
+def _contents(path: Path) -> str:
+    """Return a hash of a file, or of the names and contents of all that is in a folder."""
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        digest.update(f"{file.relative_to(path)}\0{file.is_file()}\n".encode())
+        if file.is_file():
+            with open(file, "rb") as opened:
+                digest.update(hashlib.file_digest(opened, "sha256").digest())
+    return digest.hexdigest()
 
 
 def _times(paths: Iterator[Path] | list[Path]) -> str:

@@ -85,14 +85,15 @@ def quoted(path: Path) -> bool:
 
 
 def check_data(job: JobSource, own: OwnModel) -> Iterator[Finding]:
-    """Find data of the job, or written into a step, that is not there or cannot be had here."""
+    """Find data of a job, or written into a step, that is not there or cannot be had here."""
     holders = [((), job.ports("inputs"))]
     holders += [(("jobs", step.name), step.given("inputs")) for step in job.steps.values()]
     for keys, inputs in holders:
         for name, value in inputs.items():
             path = value.get("path") if isinstance(value, dict) else None
             if isinstance(path, str) and path and not bound(value):
-                option = f"--set {'.'.join((*keys, 'inputs', str(name)))}.path=PATH"
+                # What is written into a pipeline component is out of the reach of --set.
+                option = "another" if job.above else f"--set {'.'.join((*keys, 'inputs', str(name)))}.path=PATH"
                 yield from _check(value, job.place(*keys, "inputs", name, "path"), job.file.path.parent, own, option)
 
 
@@ -101,7 +102,8 @@ def _check(value: dict[str, Any], place: Place, folder: Path, own: OwnModel, opt
     if path is None:
         known = f"the model azureml:{own.name}:{own.version} of this checkout"
         yield Finding(
-            place, f"expected {known} or a path of this machine, found {value['path']}; give one with {option}"
+            place,
+            f"expected {known} or a path of this machine, found {value['path']}; give {'' if option == 'another' else 'one with '}{option}",
         )
     elif not path.exists():
         yield Finding(

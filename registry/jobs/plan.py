@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.jobs import sdk
-from registry.jobs.bindings import BINDING, bound, whole
+from registry.jobs.bindings import Binding, bound, whole
 from registry.jobs.environments import VirtualEnvironment, environment_for
 from registry.jobs.errors import Finding, InvalidJobError
+from registry.jobs.given import Given, as_text, own_input, plain, step_input
 from registry.jobs.local_data import OwnModel, local_path
 from registry.jobs.run_folder import RESERVED
 from registry.jobs.source import JobSource, StepSource
 from registry.jobs.step_checks import order
+from registry.jobs.step_settings import processes, timeout, variables
 from registry.jobs.values import is_absent
 
 if TYPE_CHECKING:
@@ -35,10 +37,11 @@ Value = str | Path | StepOutput
 
 @dataclass(frozen=True)
 class Step:
-    """One step.
+    """One step; that of a pipeline component is called finetune.train.
 
     `command` still has its ${{…}}; `folder` is None where the component has no code; `processes` is None where it is not
-    distributed; `outputs` are types (uri_file, uri_folder, …) by name.
+    distributed; `outputs` are types (uri_file, uri_folder, …) by name, and `mounted` those of them that outlive a try of
+    the step (mode: rw_mount).
     """
 
     name: str
@@ -47,6 +50,7 @@ class Step:
     environment: VirtualEnvironment
     inputs: dict[str, Value]
     outputs: dict[str, str]
+    mounted: tuple[str, ...] = ()
     processes: int | None = None
     variables: dict[str, str] = field(default_factory=dict)
     timeout: int | None = None
@@ -81,12 +85,14 @@ def plan_job(job: JobSource, loaded: PipelineJob, own: OwnModel) -> Plan:
     Raises:
         InvalidJobError: it asks for what one machine does not have: several nodes, another distribution than PyTorch's.
     """
-    steps = tuple(_step(job, job.steps[name], loaded.jobs[name], own) for name in order(job))
+    steps = tuple(_steps(job, loaded.jobs, own))
     inputs = {
-        name: _text(_own_value(job, value, own)) for name, value in job.ports("inputs").items() if value is not None
+        name: as_text(_value(own_input(job, name), own))
+        for name, value in job.ports("inputs").items()
+        if value is not None
     }
     outputs = {
-        binding.name: StepOutput(step.name, name)
+        binding.name: _written_by(job, step.name, name)
         for step in job.steps.values()
         for name, value in step.given("outputs").items()
         for binding in bound(value)
@@ -105,89 +111,80 @@ def _warnings(job: JobSource, steps: tuple[Step, ...], own: OwnModel) -> Iterato
 
 def _names_own(job: JobSource, own: OwnModel) -> bool:
     values = [
-        *job.ports("inputs").values(),
-        *(value for step in job.steps.values() for value in step.given("inputs").values()),
+        value
+        for part in job.walk()
+        for inputs in (part.ports("inputs"), *(step.given("inputs") for step in part.steps.values()))
+        for value in inputs.values()
     ]
     return any(isinstance(value, dict) and own.is_named(str(value.get("path"))) for value in values)
 
 
+def _steps(job: JobSource, nodes: Mapping[str, Any], own: OwnModel) -> Iterator[Step]:
+    """Yield the steps in order, those of a pipeline component in the place of the step that names it."""
+    for name in order(job):
+        step = job.steps[name]
+        if step.inner is None:
+            yield _step(job, step, nodes[name], own)
+        else:
+            yield from _steps(step.inner, nodes[name].component.jobs, own)
+
+
 def _step(job: JobSource, step: StepSource, node: Command, own: OwnModel) -> Step:
-    component = node.component
-    if step.name in RESERVED:
-        raise InvalidJobError(
-            [
-                Finding(
-                    job.place("jobs", step.name), f"'{step.name}' names a part of a run's folder here; rename the step"
-                )
-            ]
-        )
+    component, name = node.component, job.full(step.name)
+    if name in RESERVED:
+        place = job.place("jobs", step.name)
+        raise InvalidJobError([Finding(place, f"'{name}' names a part of a run's folder here; rename the step")])
     inputs = {}
-    for name, port in component.inputs.items():
-        value = _value(job, step.given("inputs").get(name), own)
+    for port_name, port in component.inputs.items():
+        value = _value(step_input(job, step, port_name), own)
         if is_absent(value):
-            value = None if port.default is None else _text(port.default)
+            value = None if port.default is None else as_text(port.default)
         if value is not None:
-            inputs[name] = value
+            inputs[port_name] = value
+    modes = {output: _mode(job, step, output) or port.mode for output, port in component.outputs.items()}
     return Step(
-        name=step.name,
+        name=name,
         command=component.command,
         folder=(step.component.folder / component.code).resolve() if component.code else None,
         environment=environment_for(sdk.source_path(component.environment)),
         inputs=inputs,
-        outputs={name: str(port.type) for name, port in component.outputs.items()},
-        processes=_processes(job, step, node),
-        variables={name: _text(value) for name, value in (node.environment_variables or {}).items()},
-        timeout=getattr(node.limits, "timeout", None),
+        outputs={output: str(port.type) for output, port in component.outputs.items()},
+        mounted=tuple(output for output, mode in modes.items() if mode == "rw_mount"),
+        processes=processes(job, step, node),
+        variables=variables(job, node),
+        timeout=timeout(job, step, node),
     )
 
 
-def _value(job: JobSource, value: Any, own: OwnModel) -> Value | None:  # noqa: ANN401  what YAML holds
-    binding = whole(value)
-    if binding is not None and binding.step is not None:
-        return StepOutput(binding.step, binding.name)
-    if binding is not None:
-        return _own_value(job, job.ports("inputs")[binding.name], own)
-    if isinstance(value, str):
-        return BINDING.sub(lambda match: _text(_value(job, match[0], own)), value)
-    return _own_value(job, value, own)
-
-
-def _own_value(job: JobSource, value: Any, own: OwnModel) -> Value | None:  # noqa: ANN401
+def _value(given: Given, own: OwnModel) -> Value | None:
+    if isinstance(given.value, Binding):
+        return _written_by(given.job, str(given.value.step), given.value.name)
+    value = plain(given.value)
     if isinstance(value, dict):
-        path = value.get("path")
-        return (
-            _own_value(job, value.get("value"), own) if is_absent(path) else local_path(path, job.file.path.parent, own)
-        )
-    return None if is_absent(value) else _text(value)
+        return local_path(value["path"], given.job.file.path.parent, own)
+    return None if is_absent(value) else as_text(value)
 
 
-def _text(value: object) -> str:
-    """Write a value as Azure's SDK does: True for true."""
-    return "" if value is None else str(value)
+def _written_by(job: JobSource, name: str, output: str) -> StepOutput:
+    """Return which step writes an output: of a pipeline component, the one in it that is bound to it."""
+    inner = job.steps[name].inner
+    if inner is None:
+        return StepOutput(job.full(name), output)
+    [(writer, its)] = [
+        (step.name, its)
+        for step in inner.steps.values()
+        for its, value in step.given("outputs").items()
+        if any(binding.name == output for binding in bound(value))
+    ]
+    return _written_by(inner, writer, its)
 
 
-def _processes(job: JobSource, step: StepSource, node: Command) -> int | None:
-    def place(*keys: str) -> Any:  # noqa: ANN401
-        in_step = keys[0] in step.data
-        return job.place("jobs", step.name, *keys) if in_step else step.component.place(*keys)
-
-    count = getattr(node.resources, "instance_count", None) or 1
-    if int(count) != 1:
-        raise InvalidJobError(
-            [
-                Finding(
-                    place("resources", "instance_count"),
-                    f"expected one instance for step '{step.name}', found {count}; this machine is one: "
-                    "set instance_count to 1 and process_count_per_instance to what it can run",
-                )
-            ]
-        )
-    distribution = node.distribution
-    if distribution is None:
-        return None
-    if str(distribution.type).lower() != "pytorch":
-        message = (
-            f"expected the distribution pytorch in step '{step.name}', found {distribution.type}; only that runs here"
-        )
-        raise InvalidJobError([Finding(place("distribution", "type"), message)])
-    return int(distribution.process_count_per_instance or 1)
+def _mode(job: JobSource, step: StepSource, output: str) -> str | None:
+    """Return how a step's output is bound to where it lies, as the step says or, above it, what the output goes to."""
+    value = step.given("outputs").get(output)
+    binding = whole(value)
+    if binding is None or binding.step is not None:
+        return value.get("mode") if isinstance(value, dict) else None
+    outer = None if job.above is None else _mode(job.above, job.above.steps[job.name], binding.name)
+    port = job.ports("outputs").get(binding.name)
+    return outer or (port.get("mode") if isinstance(port, dict) else None)

@@ -16,7 +16,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +45,8 @@ class StepState:
     ended: str | None = None
     exit_status: int | None = None
     mlflow_run_id: str | None = None
+    made_for: dict[str, str] = field(default_factory=dict)
+    """What its outputs of mode rw_mount are kept for: hashes of its command, environment and inputs."""
 
 
 @dataclass
@@ -182,11 +184,26 @@ class StepFolder:
         """Return the folder that a step without code runs in: what it writes there is beside our files."""
         return self.path / "work"
 
-    def clear(self) -> None:
-        """Remove what an earlier try wrote, and make the folders to write to. The log is kept."""
-        for folder in (self.outputs, self.unfinished, self.work):
-            shutil.rmtree(folder, ignore_errors=True)
-        self.unfinished.mkdir(parents=True)
+    def begun(self, names: Iterable[str]) -> list[str]:
+        """Return which of these outputs an unfinished try has written to."""
+        tried = self.unfinished if self.unfinished.exists() else self.outputs
+        return [name for name in names if (tried / name).is_file() or any((tried / name).glob("*"))]
+
+    def clear(self, kept: Iterable[str] = ()) -> None:
+        """Remove what an earlier try wrote, but for outputs to keep, and make the folders to write to.
+
+        The log is kept. What is kept is at each moment in one of the two folders, whole.
+        """
+        kept = set(kept)
+        if kept and self.outputs.exists() and not self.unfinished.exists():
+            # Its runner was killed between calling the outputs finished and writing that down.
+            self.outputs.rename(self.unfinished)
+        self.unfinished.mkdir(parents=True, exist_ok=True)
+        for path in (self.outputs, self.work, *(one for one in self.unfinished.iterdir() if one.name not in kept)):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
         self.work.mkdir()
 
     def finish(self) -> None:

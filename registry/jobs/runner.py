@@ -1,7 +1,8 @@
 """Run the steps of a plan, one after the other, and keep what they did in the run's folder.
 
 A step is kept on a second try of the same run where it had finished, its outputs are there, and its command, environment,
-inputs and code are what they were. The first that is not kept runs, and all that take something from it.
+inputs and code are what they were. The first that is not kept runs, and all that take something from it. One that had
+not finished finds what it wrote to its outputs of mode rw_mount, unless its command, environment or inputs are others.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from signal import Signals
 
 from registry.jobs.command import resolve
 from registry.jobs.errors import JobError, StepError, shown
-from registry.jobs.fingerprint import Parts, changed, fingerprint
+from registry.jobs.fingerprint import Parts, changed, fingerprint, made_for
 from registry.jobs.plan import Plan, Step, StepOutput
 from registry.jobs.run_folder import (
     FAILED,
@@ -76,8 +77,12 @@ class Runner:
             if self._keeps(step, earlier.get(step.name), made_by[step.name], kept):
                 kept.add(step.name)
             else:
-                self._forget(step)
-                self._run_step(step, made_by[step.name])
+                before = earlier.get(step.name)
+                wanted = made_for(step, made_by[step.name], self._written) if step.mounted else {}
+                kept_outputs = self._kept_outputs(step, before, wanted)
+                self._forget(step, itself=not kept_outputs)
+                self.folder.step(step.name).clear(kept_outputs)
+                self._run_step(step, made_by[step.name], wanted)
 
     def _begin(self) -> None:
         self.state.status, self.state.ended = RUNNING, None
@@ -123,22 +128,38 @@ class Runner:
         written = all(Path(path).exists() for path in record.outputs.values())
         return written and self.plan.taken(step.name) <= set(record.outputs)
 
-    def _forget(self, step: Step) -> None:
-        """Drop what is known of a step, and of all that is made from its outputs, before those are removed.
+    def _kept_outputs(self, step: Step, before: StepState | None, wanted: Parts) -> list[str]:
+        """Return the outputs of mode rw_mount that a step finds as it left them, and say what becomes of such ones."""
+        if before is None or before.status == FINISHED:
+            return []
+        written = self.folder.step(step.name).begun(step.mounted)
+        if not written:
+            return []
+        names, different = " and ".join(written), changed(before.made_for, wanted)
+        if not different:
+            self.screen.note(f"{step.name}: goes on with what it had written to {names}")
+            return written
+        reason = f"its {' and '.join(different)} changed"
+        self.screen.note(f"{step.name}: starts anew, as {reason}; what it had written to {names} is removed")
+        return []
 
-        A runner that ends between the two would else leave a step finished that has no outputs, or others.
+    def _forget(self, step: Step, itself: bool) -> None:
+        """Drop what is known of a step (`itself`), and that those made from its outputs had finished, before it runs.
+
+        A runner that ends between the two would else leave a step finished that has no outputs, or others. One that
+        had not finished is remembered: what it wrote may be kept.
         """
         stale = {step.name}
         for other in self.plan.steps:
             if other.needs & stale:
                 stale.add(other.name)
-        for name in stale:
-            self.state.steps.pop(name, None)
+        for name in stale & set(self.state.steps):
+            if self.state.steps[name].status == FINISHED or (name == step.name and itself):
+                del self.state.steps[name]
         self.folder.write(self.state)
 
-    def _run_step(self, step: Step, parts: Parts) -> None:
+    def _run_step(self, step: Step, parts: Parts, wanted: Parts) -> None:
         where = self.folder.step(step.name)
-        where.clear()
         inputs = {name: self._text(value) for name, value in step.inputs.items()}
         record = StepState(
             fingerprint=parts,
@@ -148,6 +169,7 @@ class Runner:
             log=str(where.log),
             started=now(),
             mlflow_run_id=self.tracker.begin(step.name, inputs, parent=self.state.mlflow_run_id),
+            made_for=wanted,
         )
         self.state.steps[step.name] = record
         self.folder.write(self.state)
@@ -200,9 +222,10 @@ class Runner:
                 self.tracker.result(record.mlflow_run_id, Path(path))
 
     def _text(self, value: str | Path | StepOutput) -> str:
-        if isinstance(value, StepOutput):
-            return str(self.folder.step(value.step).outputs / value.name)
-        return str(value)
+        return str(self._written(value) if isinstance(value, StepOutput) else value)
+
+    def _written(self, output: StepOutput) -> Path:
+        return self.folder.step(output.step).outputs / output.name
 
     def _variables(self, step: Step, record: StepState) -> dict[str, str]:
         """Return the environment of a step's processes: its virtual environment's, its own, and those that Azure sets."""
@@ -223,7 +246,7 @@ def _room_for_outputs(step: Step, where: StepFolder) -> dict[str, str]:
     """Return the paths that a step writes to: of a file, for it to make, or of a folder, which is there."""
     for name, kind in step.outputs.items():
         if kind != "uri_file":
-            (where.unfinished / name).mkdir()
+            (where.unfinished / name).mkdir(exist_ok=True)
     return {name: str(where.unfinished / name) for name in step.outputs}
 
 

@@ -32,15 +32,21 @@ def load(job: JobSource, overrides: list[dict[str, Any]]) -> PipelineJob:
         InvalidJobError: the SDK refuses it.
     """
     with quiet():
-        from azure.ai.ml import load_job
+        from azure.ai.ml import load_component, load_job
         from azure.ai.ml.exceptions import MlException
         from marshmallow import ValidationError
 
         try:
-            loaded = load_job(str(job.file.path), params_override=overrides)
+            # A mistake in a pipeline component comes with its place in the component alone, so the innermost is first.
+            for part in reversed(list(job.walk())):
+                if part.above:
+                    load_component(str(part.file.path))
+                else:
+                    loaded = load_job(str(part.file.path), params_override=overrides)
+            part = job
             result = loaded._validate()
         except ValidationError as exc:
-            raise InvalidJobError(_findings(job, exc.messages)) from exc
+            raise InvalidJobError(_findings(part, exc.messages)) from exc
         except MlException as exc:
             raise InvalidJobError([Finding(job.place(), f"the Azure SDK refuses it: {exc.message}")]) from exc
     if not result.passed:
@@ -71,6 +77,8 @@ def _flat(messages: dict[Any, Any], above: str) -> Iterator[tuple[str, str]]:
 def _finding(job: JobSource, path: str, message: str) -> Finding:
     keys = () if path == "*" else tuple(path.split("."))
     shown = f"{path}: " if keys else ""
+    while keys[:1] == ("jobs",) and keys[2:3] == ("jobs",) and (inner := job.steps[keys[1]].inner):
+        job, keys = inner, keys[2:]
     return Finding(job.place(*keys), f"the Azure SDK refuses it: {shown}{message}")
 
 

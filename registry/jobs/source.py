@@ -1,4 +1,7 @@
-"""A job file and the component files that its steps name, as they are written, each value with its place."""
+"""A job file and the component files that its steps name, as they are written, each value with its place.
+
+A step whose component is a pipeline component has steps of its own: those are a job again, below it.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,9 @@ from typing import Any
 
 from registry.jobs.errors import Finding, InvalidJobError, Place
 from registry.jobs.yaml_file import Keys, YamlFile
+
+KINDS = ("command", "pipeline")
+"""The types of steps and components that run here."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,11 @@ class ComponentSource:
         """Return the folder that its relative paths start from."""
         return self.file.path.parent
 
+    @property
+    def is_pipeline(self) -> bool:
+        """Return whether it is made of steps."""
+        return self.data.get("type") == "pipeline"
+
     def ports(self, kind: str) -> dict[str, dict[str, Any]]:
         """Return what is declared under "inputs" or "outputs", by name."""
         return {name: port if isinstance(port, dict) else {} for name, port in (self.data.get(kind) or {}).items()}
@@ -49,6 +60,8 @@ class StepSource:
     name: str
     data: dict[str, Any]
     component: ComponentSource
+    inner: JobSource | None = None
+    """The steps that it stands for, where its component is a pipeline component."""
 
     def given(self, kind: str) -> dict[str, Any]:
         """Return what the step gives under "inputs" or "outputs", by name."""
@@ -57,16 +70,37 @@ class StepSource:
 
 @dataclass
 class JobSource:
-    """The job file's content, with what `--set` changed in it."""
+    """The job file's content, with what `--set` changed in it; or that of a pipeline component, for a step of `above`.
+
+    `name` is empty for the job itself, and for a pipeline component the step's.
+    """
 
     file: YamlFile
     data: dict[str, Any]
     steps: dict[str, StepSource] = field(default_factory=dict)
     set_by: dict[Keys, Place] = field(default_factory=dict)
+    above: JobSource | None = None
+    name: str = ""
+
+    @property
+    def called(self) -> str:
+        """Return what it is, for messages."""
+        return "the job" if self.above is None else "the pipeline component"
+
+    def full(self, step: str) -> str:
+        """Return a step's name with those of the steps that it is within: finetune.train."""
+        return step if self.above is None else f"{self.above.full(self.name)}.{step}"
 
     def ports(self, kind: str) -> dict[str, Any]:
-        """Return the job's own "inputs" or "outputs", by name."""
+        """Return its own "inputs" or "outputs", by name: values of a job, declarations of a pipeline component."""
         return self.data.get(kind) or {}
+
+    def walk(self) -> Iterator[JobSource]:
+        """Yield it and the pipeline components below it."""
+        yield self
+        for step in self.steps.values():
+            if step.inner is not None:
+                yield from step.inner.walk()
 
     def place(self, *keys: str) -> Place:
         """Return where a part of the job is written: a line of the file, or the option that set it."""
@@ -80,20 +114,38 @@ def read_job(path: Path) -> JobSource:
     """Read a job file and the component files that it names.
 
     Raises:
-        InvalidJobError: one of them is not there or no YAML, or it is not a pipeline job of command steps.
+        InvalidJobError: one of them is not there or no YAML, or it is not a pipeline job of commands and pipeline
+            components.
     """
     file = YamlFile(path.resolve())
-    job = JobSource(file, file.data)
+    return _read_steps(JobSource(file, file.data))
+
+
+def _read_steps(job: JobSource) -> JobSource:
     problems = list(_shape(job))
     if not problems:
         for name, step in job.data["jobs"].items():
             try:
-                job.steps[name] = StepSource(name, step, _component(job, name, step))
+                job.steps[name] = _step(job, name, step)
             except InvalidJobError as exc:
                 problems += exc.findings
     if problems:
         raise InvalidJobError(problems)
     return job
+
+
+def _step(job: JobSource, name: str, step: dict[str, Any]) -> StepSource:
+    component = _component(job, name, step)
+    if not component.is_pipeline:
+        return StepSource(name, step, component)
+    around: JobSource | None = job
+    while around is not None:
+        if around.file.path == component.file.path:
+            message = f"expected a component without itself in it, found {step['component']} in itself; cut the circle"
+            raise InvalidJobError([Finding(job.place("jobs", name, "component"), message)])
+        around = around.above
+    inner = JobSource(component.file, component.data, above=job, name=name)
+    return StepSource(name, step, component, _read_steps(inner))
 
 
 def _shape(job: JobSource) -> Iterator[Finding]:
@@ -114,10 +166,11 @@ def _shape(job: JobSource) -> Iterator[Finding]:
             yield Finding(job.place("jobs", name), f"expected keys and values for step '{name}', found {step!r}")
             continue
         parts += [(("jobs", name, kind), step) for kind in ("inputs", "outputs")]
-        if step.get("type", "command") != "command":
+        if step.get("type", "command") not in KINDS:
             yield Finding(
                 job.place("jobs", name, "type"),
-                f"expected `type: command` in step '{name}', found {step['type']!r}; only command steps run here",
+                f"expected `type: command` or `type: pipeline` in step '{name}', found {step['type']!r}; "
+                "only commands and pipeline components run here",
             )
     for keys, holder in parts:
         if not isinstance(holder.get(keys[-1]) or {}, dict):
@@ -125,12 +178,11 @@ def _shape(job: JobSource) -> Iterator[Finding]:
 
 
 def _component(job: JobSource, name: str, step: dict[str, Any]) -> ComponentSource:
-    named = step.get("component")
+    named, place = step.get("component"), job.place("jobs", name, "component")
     if isinstance(named, dict):
-        return _checked(ComponentSource(job.file, ("jobs", name, "component")))
+        return _of_kind(step, place, _checked(ComponentSource(job.file, ("jobs", name, "component"))))
     if named is None and "command" in step:
         return ComponentSource(job.file, ("jobs", name), declared=False)
-    place = job.place("jobs", name, "component")
     if not isinstance(named, str):
         raise InvalidJobError(
             [
@@ -148,16 +200,31 @@ def _component(job: JobSource, name: str, step: dict[str, Any]) -> ComponentSour
                 )
             ]
         )
-    return _checked(ComponentSource(YamlFile(path.resolve())))
+    return _of_kind(step, place, _checked(ComponentSource(YamlFile(path.resolve()))))
+
+
+def _of_kind(step: dict[str, Any], place: Place, component: ComponentSource) -> ComponentSource:
+    """See that a component is what the step says it is, and that a pipeline component has a file of its own."""
+    kind = "pipeline" if component.is_pipeline else "command"
+    if step.get("type", kind) != kind:
+        message = f"expected a component of `type: {step['type']}`, found one of `type: {kind}`; write that at the step"
+        raise InvalidJobError([Finding(place, message)])
+    if component.is_pipeline and component.keys:
+        message = "expected a pipeline component in a file of its own, found one written into a step; move it to one"
+        raise InvalidJobError([Finding(place, message)])
+    return component
 
 
 def _checked(component: ComponentSource) -> ComponentSource:
-    """See that a component is of commands, and its inputs and outputs are declared by name."""
+    """See that a component is of a kind that runs here, and its inputs and outputs are declared by name."""
     problems = []
-    if component.data.get("type", "command") != "command":
+    if component.data.get("type", "command") not in KINDS:
         found = component.data["type"]
         problems.append(
-            Finding(component.place("type"), f"expected `type: command`, found {found!r}; only commands run here")
+            Finding(
+                component.place("type"),
+                f"expected `type: command` or `type: pipeline`, found {found!r}; only those run here",
+            )
         )
     for kind in ("inputs", "outputs"):
         declared = component.data.get(kind) or {}

@@ -1,4 +1,8 @@
-"""What is wrong between a job and its steps that the Azure SDK lets through: names, bindings, values."""
+"""What is wrong between a job and its steps that the Azure SDK lets through: names, bindings, values.
+
+A pipeline component is looked at as a job too. What stands in its file is said of its own steps (`prepare`), what it is
+given of the steps of this job (`finetune.prepare`).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from typing import Any
 
 from registry.jobs.bindings import Binding, bound, whole
 from registry.jobs.errors import Finding, Place
+from registry.jobs.given import step_input
 from registry.jobs.settings import one_of
 from registry.jobs.source import JobSource, StepSource
 from registry.jobs.values import is_absent, is_data, is_plain, problem
@@ -44,8 +49,8 @@ def check_order(job: JobSource) -> Iterator[Finding]:
         )
 
 
-def check_job_outputs(job: JobSource) -> Iterator[Finding]:
-    """Find outputs of the job that no step writes, or several."""
+def check_outputs(job: JobSource) -> Iterator[Finding]:
+    """Find outputs of a job or a pipeline component that no step writes, or several."""
     writers: dict[str, list[str]] = {}
     for step in job.steps.values():
         for value in step.given("outputs").values():
@@ -56,7 +61,7 @@ def check_job_outputs(job: JobSource) -> Iterator[Finding]:
             found = ", ".join(writers.get(name, [])) or "none"
             yield Finding(
                 job.place("outputs", name),
-                f"expected one step that writes the job's output '{name}', found {found}; "
+                f"expected one step that writes {job.called}'s output '{name}', found {found}; "
                 f"write `OUTPUT: ${{{{parent.outputs.{name}}}}}` under the outputs of one",
             )
 
@@ -85,7 +90,7 @@ def needs(step: StepSource) -> set[str]:
 def _broken(job: JobSource, binding: Binding) -> str | None:
     """Say why a reference in an input leads nowhere, or None."""
     if binding.step is not None and binding.step not in job.steps:
-        return f"{binding.text}: the job has no step '{binding.step}'; {one_of(binding.step, job.steps)}"
+        return f"{binding.text}: {job.called} has no step '{binding.step}'; {one_of(binding.step, job.steps)}"
     if binding.step is not None and binding.kind == "outputs":
         step = job.steps[binding.step]
         ports = step.component.ports("outputs") if step.component.declared else step.given("outputs")
@@ -96,38 +101,52 @@ def _broken(job: JobSource, binding: Binding) -> str | None:
         return None
     if binding.step is None and binding.kind == "inputs":
         if binding.name not in job.ports("inputs"):
-            return f"{binding.text}: the job has no input '{binding.name}'; {one_of(binding.name, job.ports('inputs'))}"
+            fix = one_of(binding.name, job.ports("inputs"))
+            return f"{binding.text}: {job.called} has no input '{binding.name}'; {fix}"
         return None
     return f"expected ${{{{parent.inputs.NAME}}}} or ${{{{parent.jobs.STEP.outputs.NAME}}}}, found {binding.text}; write one"
 
 
 def _data_in_text(job: JobSource, binding: Binding) -> str | None:
     """Say why a reference cannot stand within a text, or None: data has no path before its step runs."""
-    if binding.step is None:
-        value = job.ports(binding.kind or "").get(binding.name)
-        if not isinstance(value, dict) or "value" in value:
-            return None
+    if binding.step is None and not _is_data_input(job, binding.name):
+        return None
     return f"expected a plain value within a text, found data, {binding.text}; bind it alone, and add the rest in the command"
+
+
+def _is_data_input(job: JobSource, name: str) -> bool:
+    """Return whether an input of a job has data, or that of a pipeline component is declared to."""
+    value = job.ports("inputs").get(name)
+    if not isinstance(value, dict):
+        return False
+    return is_data(value) if job.above else "value" not in value
 
 
 def _suits(job: JobSource, step: StepSource, name: str, value: Any) -> Iterator[Finding]:  # noqa: ANN401  what YAML holds
     """Check what an input gets in the end against how the component declares it."""
-    port = step.component.ports("inputs")[name]
+    port, binding = step.component.ports("inputs")[name], whole(value)
     place, about = job.place("jobs", step.name, "inputs", name), f"input '{name}' of step '{step.name}'"
-    binding = whole(value)
-    if binding is not None and binding.kind == "outputs":
-        if not is_data(port):
-            yield Finding(
-                place, f"{about}: expected a {port.get('type')}, found data, {binding.text}; bind a plain value"
-            )
+    if binding is not None and job.above and binding.kind == "inputs":
+        is_data_here = _is_data_input(job, binding.name)
+        if is_data_here != is_data(port):
+            found = "data" if is_data_here else "a plain value"
+            yield Finding(place, f"{about}: expected a {port.get('type')}, found {found}, {binding.text}; bind another")
+            return
+    given = step_input(job, step, name)
+    if isinstance(given.value, Binding):
+        # In a pipeline component, what comes from another step is told of where it is given.
+        if not is_data(port) and given.job is job:
+            found = given.value.text
+            yield Finding(place, f"{about}: expected a {port.get('type')}, found data, {found}; bind a plain value")
+        return
+    if bound(value) and binding is None:
         return
     if binding is not None:
-        value = job.ports("inputs")[binding.name]
-        place, about = job.place("inputs", binding.name), f"{about} (the job's '{binding.name}')"
-    elif bound(value):
-        return
-    if wrong := _mismatch(value, port):
-        yield Finding(place, f"{about}: {wrong}")
+        about = f"input '{name}' of step '{job.full(step.name)}' ({given.owner})"
+        if job.above and _mismatch(given.value, job.ports("inputs")[binding.name]):
+            return  # It does not suit the pipeline component, which is told of there.
+    if wrong := _mismatch(given.value, port):
+        yield Finding(given.place, f"{about}: {wrong}")
 
 
 def _mismatch(value: Any, port: dict[str, Any]) -> str | None:  # noqa: ANN401
@@ -146,17 +165,28 @@ def _mismatch(value: Any, port: dict[str, Any]) -> str | None:  # noqa: ANN401
 
 def _missing(job: JobSource, step: StepSource) -> Iterator[Finding]:
     for name, port in step.component.ports("inputs").items() if step.component.declared else ():
-        if port.get("optional") or port.get("default") is not None:
-            continue
         value = step.given("inputs").get(name)
         binding = whole(value)
+        if job.above and binding and not port.get("optional") and _is_optional(job, binding):
+            message = (
+                f"input '{name}' of step '{step.name}' is required by its component, and {binding.text} is optional, "
+                "which Azure refuses; write `optional: true` at both or at none"
+            )
+            yield Finding(job.place("jobs", step.name, "inputs", name), message)
+        if port.get("optional") or port.get("default") is not None:
+            continue
         if is_absent(value):
             yield Finding(
                 job.place("jobs", step.name, "inputs"),
                 f"step '{step.name}' gets no '{name}', which its component requires; add `{name}: …` to its inputs",
             )
-        elif binding and binding.step is None and binding.name in job.ports("inputs"):
+        elif not job.above and binding and binding.step is None and binding.name in job.ports("inputs"):
             yield from _missing_from_job(job, binding.name, f"'{name}' of step '{step.name}'")
+
+
+def _is_optional(job: JobSource, binding: Binding) -> bool:
+    port = job.ports("inputs").get(binding.name) if binding.step is None else None
+    return bool(port and port.get("optional"))
 
 
 def _missing_from_job(job: JobSource, name: str, wanted: str) -> Iterator[Finding]:
@@ -184,4 +214,6 @@ def _output_binding(job: JobSource, place: Place, binding: Binding) -> Iterator[
         yield Finding(place, f"expected ${{{{parent.outputs.NAME}}}}, found {binding.text}; write that")
     elif binding.name not in job.ports("outputs"):
         known = job.ports("outputs")
-        yield Finding(place, f"{binding.text}: the job has no output '{binding.name}'; {one_of(binding.name, known)}")
+        yield Finding(
+            place, f"{binding.text}: {job.called} has no output '{binding.name}'; {one_of(binding.name, known)}"
+        )

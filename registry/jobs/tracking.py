@@ -79,8 +79,6 @@ class Tracker:
     def _open(self, state: Path, experiment: str) -> str:
         from mlflow import MlflowClient
 
-        for name in ("mlflow", "alembic"):
-            logging.getLogger(name).setLevel(logging.WARNING)
         set_up(state)
         self._client = MlflowClient(self._uri)
         found = self._client.get_experiment_by_name(experiment)
@@ -150,6 +148,9 @@ def set_up(state: Path) -> None:
     """Make the store, where there is none. It gets its name when it is whole: a half-made one could not be opened."""
     from mlflow import MlflowClient
 
+    # Else it says of each of its tables that it is made. Importing MLflow sets the levels that this changes.
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     if database(state).exists():
         return
     state.mkdir(parents=True, exist_ok=True)

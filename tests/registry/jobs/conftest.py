@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 from registry.cli import app
 from registry.jobs.run_folder import RunFolder, RunState, find_run
 from registry.jobs.tracking import database, set_up
+from tests.registry.jobs.pipeline_files import PIPELINE_FILES
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -244,3 +245,11 @@ def asset(make_job: Callable[[], Path], store: Path, tmp_path: Path, monkeypatch
     folder = make_job()
     monkeypatch.chdir(folder)
     return Asset(folder, state)
+
+
+@pytest.fixture
+def pipeline(asset: Asset) -> Asset:
+    """Return the command on another job: a pipeline component, and a step that takes what it makes."""
+    for name, text in PIPELINE_FILES.items():
+        (asset.folder / name).write_text(text, encoding="utf-8")
+    return asset

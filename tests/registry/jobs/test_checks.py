@@ -266,7 +266,7 @@ BROKEN = {
             "type: spark\n    component: ./components/count.yml",
         ),
         (JOB, "type: spark"),
-        "expected `type: command` in step 'count', found 'spark'; only command steps run here",
+        "expected `type: command` or `type: pipeline` in step 'count', found 'spark'; only commands and pipeline components",
         False,
     ),
     "another kind of job": (

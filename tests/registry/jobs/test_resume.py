@@ -107,7 +107,7 @@ def test_a_step_is_not_called_finished_while_its_outputs_are_removed(
 ) -> None:
     assert asset.run().exit_code == 0
     (asset.folder / "code/new.sh").write_text("echo\n", encoding="utf-8")
-    monkeypatch.setattr(StepFolder, "clear", lambda folder: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(StepFolder, "clear", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     assert asset("run", "--resume").exit_code == 130
     assert asset.last_state.steps == {}
 

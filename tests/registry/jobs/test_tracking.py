@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +17,9 @@ from registry.jobs.tracking import database, set_up, tracking_uri
 
 if TYPE_CHECKING:
     from tests.registry.jobs.conftest import Asset
+
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def runs(asset: Asset) -> dict[str, Run]:
@@ -90,3 +95,42 @@ def test_a_store_gets_its_name_when_it_is_whole(tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == []
     set_up(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [database(tmp_path).name]
+
+
+def test_setting_up_the_store_is_told_in_one_line(asset: Asset) -> None:
+    database(asset.state).unlink()
+    runner = asset.start("run", "-f", str(asset.job), "--set", f"inputs.flag={asset.flag}")
+    output, errors = runner.communicate(timeout=120)
+    assert (runner.returncode, errors) == (0, "")
+    assert "setting up MLflow's store, once" in output and "INFO" not in output and "alembic" not in output
+
+
+def test_a_store_that_is_made_by_itself_is_made_in_silence(tmp_path: Path) -> None:
+    code = f"from pathlib import Path; from registry.jobs.tracking import set_up; set_up(Path({str(tmp_path)!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "") and database(tmp_path).exists()
+
+
+LOG = """\
+import mlflow
+for step in (1, 2, 3):
+    mlflow.log_metric("loss", 1 / step, step=step)
+mlflow.log_param("learning_rate", 2e-5)
+"""
+
+
+def test_a_step_of_fine_tuning_logs_to_its_run_itself(asset: Asset) -> None:
+    if not (ROOT / ".venv/finetune/.installed").exists():
+        pytest.skip("the environment of fine-tuning is not set up (make .venv/finetune/.installed)")
+    (asset.folder / "environment/dev").rename(asset.folder / "environment/finetune")
+    for name in ("count", "show"):
+        asset.edit(f"components/{name}.yml", "environment/dev/", "environment/finetune/")
+    (asset.folder / "log.py").write_text(LOG, encoding="utf-8")
+    asset.flag.write_text(f"python {asset.folder}/log.py\n", encoding="utf-8")
+    result = asset.run()
+    assert result.exit_code == 0, result.output
+    show = runs(asset)["show"]
+    assert show.info.status == "FINISHED" and show.data.params["learning_rate"] == "2e-05"
+    history = MlflowClient(tracking_uri(asset.state)).get_metric_history(show.info.run_id, "loss")
+    assert [(one.step, one.value) for one in history] == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
+    assert Path(asset.last_state.steps["show"].log).read_text(encoding="utf-8") == "count: 3\n"
