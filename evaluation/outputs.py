@@ -45,6 +45,10 @@ class Outputs:
         """Add a line to an output."""
         self._files[name].write(json.dumps(record, ensure_ascii=False) + "\n")
 
+    def write_line(self, name: str, line: str) -> None:
+        """Add a line of JSON, with its end, as it was read back."""
+        self._files[name].write(line)
+
     def lines(self, name: str) -> Iterator[str]:
         """Read back what was written to an output that is not published yet."""
         self._files[name].flush()

@@ -92,7 +92,10 @@ class BaseModel:
         """Fetch the weights where they are not here, check and copy them with config.json; raises FinetuneError."""
         checkpoint = self.checkpoint
         if self.repository is not None:
-            checkpoint = hub.fetch(self.repository, WEIGHTS, revision=self.checkpoint.name)
+            try:
+                checkpoint = hub.fetch(self.repository, WEIGHTS, revision=self.checkpoint.name)
+            except FinetuneError as exc:
+                raise FinetuneError(f"huggingface_id: {exc}") from exc
         files = tensor_files(checkpoint)
         _check_tensors(self.source, files, self.config)
         shutil.copyfile(self.checkpoint / "config.json", folder / "config.json")

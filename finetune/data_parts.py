@@ -6,7 +6,6 @@ A row that cannot is left out, counted by reason and told by its file and line, 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -169,7 +168,7 @@ class DataWriter:
                 f"train: expected {what}, to set some aside for validation, found none; give validation_file_path"
             )
         for index, line in enumerate(outputs.lines("unsplit")):
-            outputs.write("validation" if index in aside else "train", json.loads(line))
+            outputs.write_line("validation" if index in aside else "train", line)
         validation = ReadPart(f"{SHARE:.0%} of {train.source}, seed {self._seed}")
         pairs = list(zip(train.groups, train.digests, strict=True))
         train.groups, train.digests = [], []

@@ -5,6 +5,7 @@ HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE count, as huggingface_hub read
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -71,7 +72,9 @@ def _reason(repository: str, kind: Kind, revision: str | None, error: BaseExcept
         return f"{about}, found status {status}; try again later"
     if isinstance(error, errors.LocalEntryNotFoundError):
         return f"no network: {host} cannot be reached ({_last(chain)}); check the connection, or give a folder"
-    return f"{about}, found the connection cut or the disk full ({_last(chain)}); try again, what is whole is kept"
+    if any(isinstance(cause, OSError) and cause.errno == errno.ENOSPC for cause in chain):
+        return f"{repository}: expected room for it in {constants.HF_HUB_CACHE}, found the disk full; make room, or set HF_HOME"
+    return f"{about}, found the connection cut ({_last(chain)}); try again, what is whole is kept"
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:
