@@ -21,7 +21,7 @@ from serving.checkpoint import BertConfig, expected_shapes, read_config
 from serving.errors import ModelFolderError
 from serving.model_folder import find_weights, name_of
 from serving.tensor_names import canonical_name
-from serving.tokenizer import open_tokenizer
+from serving.tokenizer import SPECIAL_TOKENS, open_tokenizer
 
 FAMILIES = ("bert", "distilbert")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
@@ -133,9 +133,15 @@ def _check_tensors(source: str, files: list[TensorFile], config: BertConfig) -> 
 
 def _build_tokenizer(folder: Path) -> None:
     """Make tokenizer.json of vocab.txt and what tokenizer_config.json says, as transformers does."""
+    try:
+        tokens = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as exc:
+        raise FinetuneError(f"vocab.txt: expected UTF-8, found {exc.reason}; fetch it again") from exc
+    missing = [token for token in SPECIAL_TOKENS if token not in tokens]
+    if missing:  # transformers would add them, with ids that the model does not know by them
+        raise FinetuneError(
+            f"vocab.txt: expected a BERT vocabulary, a token a line, found no {', '.join(missing)} in it"
+        )
     from transformers import BertTokenizerFast  # seconds, and seldom needed
 
-    try:
-        BertTokenizerFast.from_pretrained(str(folder)).backend_tokenizer.save(str(folder / "tokenizer.json"))
-    except Exception as exc:  # transformers and tokenizers raise what they like for a broken vocabulary
-        raise FinetuneError(f"vocab.txt: expected a WordPiece vocabulary, found: {exc}") from exc
+    BertTokenizerFast.from_pretrained(str(folder)).backend_tokenizer.save(str(folder / "tokenizer.json"))
