@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         counts = fetch_data(args.name, args.output, args.revision)
     except FinetuneError as exc:
-        sys.stderr.write(f"fetch_data: {exc}\n")
+        sys.stderr.write(f"fetch_data: {' '.join(str(exc).splitlines())}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("fetch_data: stopped; nothing was written\n")

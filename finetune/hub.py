@@ -33,10 +33,8 @@ def fetch(repository: str, patterns: Sequence[str], kind: Kind = "model", revisi
         raise FinetuneError(
             f"expected the name of a {kind} on the Hugging Face hub, as owner/name, found {repository!r}"
         ) from exc
-    except OSError as exc:  # the hub's and the connection's own errors, but for httpx2's, are of this kind
-        raise FinetuneError(_reason(repository, kind, revision, exc)) from exc
     except Exception as exc:
-        if type(exc).__module__.partition(".")[0] not in ("httpx2", "httpcore2", "hf_xet", "huggingface_hub"):
+        if not _is_of_the_hub(exc):
             raise
         raise FinetuneError(_reason(repository, kind, revision, exc)) from exc
 
@@ -47,8 +45,16 @@ def file_names(repository: str, kind: Kind = "model", revision: str | None = Non
 
     try:
         return huggingface_hub.HfApi().list_repo_files(repository, repo_type=kind, revision=revision)
-    except OSError:
+    except Exception as exc:
+        if not _is_of_the_hub(exc):
+            raise
         return []
+
+
+def _is_of_the_hub(error: Exception) -> bool:
+    """Tell an error of the hub, the connection or the disk from one of ours; they have no class in common."""
+    theirs = ("huggingface_hub", "httpx2", "httpcore2", "hf_xet")
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in theirs
 
 
 def _reason(repository: str, kind: Kind, revision: str | None, error: BaseException) -> str:

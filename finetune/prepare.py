@@ -212,7 +212,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         prepare(read_options(argv))
     except FinetuneError as exc:
-        sys.stderr.write(f"prepare: {exc}\n")
+        sys.stderr.write(f"prepare: {' '.join(str(exc).splitlines())}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("prepare: stopped; nothing that is whole was left\n")

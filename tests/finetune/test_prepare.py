@@ -5,90 +5,17 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
 import pytest
 
-from finetune.prepare import main
-from finetune.prepared import FinetuneError, PreparedFolder, Settings
+from finetune.prepared import PreparedFolder
+from tests.finetune.prepare_samples import LABELED, QUESTIONS, argv, asked, labeled, rows, write
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "data"
-LABELED = {"task": "text-classification", "sentence1_key": "text", "label_key": "label"}
-QUESTIONS = {
-    "task": "question-answering",
-    "question_key": "question",
-    "context_key": "context",
-    "answers_key": "answers",
-    "answer_start_key": "answer_start",
-    "answer_text_key": "text",
-    "doc_stride": "8",
-}
-
-
-def argv(given: dict[str, Any]) -> list[str]:
-    return [str(text) for name, value in given.items() for text in (f"--{name}", value)]
-
-
-def write(file: Path, rows: Iterable[Any]) -> Path:
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    return file
-
-
-def labeled(count: int, start: int = 0) -> list[dict[str, Any]]:
-    return [{"text": f"the cat number {n}", "label": "good" if n % 2 else "bad"} for n in range(start, start + count)]
-
-
-def asked(count: int) -> list[dict[str, Any]]:
-    """Questions, two a context."""
-    return [
-        {
-            "question": f"which number {n}?",
-            "context": f"the cat has number {n // 2} now",
-            "answers": {"text": [str(n // 2)], "answer_start": [19]},
-        }
-        for n in range(count)
-    ]
-
-
-@pytest.fixture
-def run(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[Settings, str, str]]:
-    """Prepare with the tiny checkpoint; gives the settings, stdout and stderr."""
-
-    def prepared(given: dict[str, Any], **more: object) -> tuple[Settings, str, str]:
-        values = {"prepared": tmp_path / "out", "pytorch_model_path": checkpoint, **given, **more}
-        status = main(argv(values))
-        said = capsys.readouterr()
-        assert status == 0, said.err
-        return PreparedFolder(values["prepared"]).settings(), said.out, said.err
-
-    return prepared
-
-
-@pytest.fixture
-def refused(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Prepare what is refused; gives the one line that says why."""
-
-    def told(given: dict[str, Any], **more: object) -> str:
-        values = {"prepared": tmp_path / "out", "pytorch_model_path": checkpoint, **given, **more}
-        assert main(argv(values)) == 1
-        with pytest.raises(FinetuneError):
-            PreparedFolder(values["prepared"]).settings()
-        lines = capsys.readouterr().err.splitlines()
-        assert len(lines) == 1
-        return lines[0]
-
-    return told
-
-
-def rows(folder: Path, part: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / f"{part}.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def test_what_is_written_is_whole_and_says_where_it_came_from(
@@ -153,15 +80,6 @@ def test_a_context_is_on_one_side_alone(run: Callable[..., Any], tmp_path: Path)
     assert train[0].keys() == {"id", "question", "context", "answers"}
 
 
-def test_labels_are_the_same_in_every_kind_of_file(run: Callable[..., Any], tmp_path: Path) -> None:
-    csv = tmp_path / "a.csv"
-    csv.write_text("text,label\n" + "".join(f"the cat {n},{n % 11}\n" for n in range(44)), encoding="utf-8")
-    table = pyarrow.table({"text": [f"the dog {n}" for n in range(22)], "label": [n % 11 for n in range(22)]})
-    pyarrow.parquet.write_table(table, tmp_path / "b.parquet")
-    settings, _, _ = run(LABELED, train_file_path=csv, validation_file_path=tmp_path / "b.parquet")
-    assert settings.labels == [str(n) for n in range(11)]
-
-
 @pytest.mark.parametrize("form", ["array", "object", "pretty"])
 def test_a_file_that_is_one_json_text_is_read(run: Callable[..., Any], tmp_path: Path, form: str) -> None:
     found: Any = labeled(20) if form == "array" else {"data": labeled(20)}
@@ -177,86 +95,6 @@ def test_a_folder_and_an_mltable_are_read(run: Callable[..., Any], tmp_path: Pat
     assert run(LABELED, train_file_path=tmp_path / "data")[0].data["train"].rows == 18
     (tmp_path / "MLTable").write_text("paths: [{file: data/b.jsonl}]\ntransformations: [read_json_lines]")
     assert run(LABELED, train_mltable_path=tmp_path)[0].data["train"].rows == 8
-
-
-def test_rows_that_are_broken_are_left_out_counted_and_listed(run: Callable[..., Any], tmp_path: Path) -> None:
-    file = write(
-        tmp_path / "a.jsonl",
-        [*labeled(20), {"text": "", "label": "good"}, {"text": "secret"}, {"text": "secret", "label": 0.5}],
-    )
-    with file.open("a") as opened:
-        opened.write("{broken secret\n")
-    settings, out, err = run(LABELED, train_file_path=file)
-    assert settings.data["train"].dropped == {
-        "empty_text": 1,
-        "invalid_json": 1,
-        "invalid_label": 1,
-        "missing_column": 1,
-    }
-    listed = rows(tmp_path / "out", "dropped")
-    assert [(row["part"], row["file"], row["line"]) for row in listed] == [
-        ("train", "a.jsonl", n) for n in range(21, 25)
-    ]
-    assert "prepare: train: left out a.jsonl, line 21: expected a text in column 'text', found an empty one" in err
-    assert "secret" not in out + err + json.dumps(listed)
-
-
-def test_more_bad_rows_than_listed_are_pointed_to(run: Callable[..., Any], tmp_path: Path) -> None:
-    _, _, err = run(
-        LABELED, train_file_path=write(tmp_path / "a.jsonl", [*labeled(20), *[{"text": " ", "label": 1}] * 9])
-    )
-    assert err.count("left out a.jsonl") == 5
-    assert "all 9 rows left out are in dropped.jsonl" in err
-
-
-def test_data_that_is_mostly_broken_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
-    file = write(tmp_path / "a.jsonl", [*labeled(3), *[{"text": "", "label": 1}] * 4])
-    told = refused(LABELED, train_file_path=file)
-    assert "found 4 of 7 that are not (4 empty_text); the first: a.jsonl, line 4: expected a text" in told
-    assert not (tmp_path / "out" / "train.jsonl").exists()
-
-
-def test_questions_without_an_answer_are_left_out_and_offsets_repaired(run: Callable[..., Any], tmp_path: Path) -> None:
-    data = asked(40)
-    data[3]["answers"] = {"text": [], "answer_start": []}
-    data[5]["answers"]["answer_start"] = [2]
-    data[7]["answers"]["text"] = ["nowhere"]
-    settings, _, err = run(
-        QUESTIONS,
-        train_file_path=write(tmp_path / "a.jsonl", data),
-        validation_file_path=write(tmp_path / "b.jsonl", asked(4)),
-    )
-    assert settings.data["train"].dropped == {"answer_not_in_context": 1, "no_answer": 1}
-    assert "1 rows of train had an answer_start that was off; it is repaired" in err
-    assert "4 of 4 rows of validation are in train too" not in err
-    assert "3 of 4 rows of validation are in train too" in err
-
-
-def test_a_question_that_leaves_no_room_is_left_out(run: Callable[..., Any], tmp_path: Path) -> None:
-    data = asked(40)
-    data[3]["question"] = "the cat " * 12  # 24 words of the model's 32 positions
-    settings, _, _ = run(QUESTIONS, train_file_path=write(tmp_path / "a.jsonl", data))
-    assert settings.data["train"].dropped == {"question_too_long": 1}
-
-
-def test_one_class_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
-    file = write(tmp_path / "a.jsonl", [{"text": f"a {n}", "label": "good"} for n in range(4)])
-    assert "expected two classes or more, found only 'good'; check label_key" in refused(LABELED, train_file_path=file)
-
-
-def test_labels_that_train_has_not_are_refused_with_their_rows(refused: Callable[..., str], tmp_path: Path) -> None:
-    train = write(tmp_path / "a.jsonl", labeled(4))
-    other = write(tmp_path / "b.jsonl", [*labeled(4), {"text": "x", "label": "odd"}, {"text": "y", "label": "Good"}])
-    for part in ("validation", "test"):
-        told = refused(LABELED, train_file_path=train, **{f"{part}_file_path": other})
-        assert f"{part}: expected labels of train, 'bad', 'good', found 'Good', 'odd' in 2 rows" in told
-        assert "(b.jsonl, line 6; b.jsonl, line 5); correct them" in told
-
-
-def test_rows_of_validation_that_are_in_train_are_counted(run: Callable[..., Any], tmp_path: Path) -> None:
-    train = write(tmp_path / "a.jsonl", labeled(20))
-    _, _, err = run(LABELED, train_file_path=train, validation_file_path=write(tmp_path / "b.jsonl", labeled(10, 15)))
-    assert "5 of 10 rows of validation are in train too, by their text" in err
 
 
 @pytest.mark.parametrize(
