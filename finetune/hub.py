@@ -14,6 +14,9 @@ from finetune.prepared import FinetuneError
 
 Kind = Literal["model", "dataset"]
 
+LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
+"""The error numbers of a disk, not of a connection."""
+
 
 def fetch(repository: str, patterns: Sequence[str], kind: Kind = "model", revision: str | None = None) -> Path:
     """Fetch the files that suit a pattern into the hub's cache; returns the folder, which is called by its commit.
@@ -78,8 +81,10 @@ def _reason(repository: str, kind: Kind, revision: str | None, error: BaseExcept
         return f"{about}, found status {status}; try again later"
     if isinstance(error, errors.LocalEntryNotFoundError):
         return f"no network: {host} cannot be reached ({_last(chain)}); check the connection, or give a folder"
-    if any(isinstance(cause, OSError) and cause.errno == errno.ENOSPC for cause in chain):
-        return f"{repository}: expected room for it in {constants.HF_HUB_CACHE}, found the disk full; make room, or set HF_HOME"
+    local = next((cause for cause in chain if isinstance(cause, OSError) and cause.errno in LOCAL), None)
+    if local is not None:
+        place = local.filename or constants.HF_HUB_CACHE
+        return f"{place}: expected a place that can be written to, found: {local.strerror}; make room, or set HF_HOME"
     return f"{about}, found the connection cut ({_last(chain)}); try again, what is whole is kept"
 
 

@@ -270,6 +270,7 @@ def test_a_token_opens_what_is_gated(hub: LoopbackHub, tmp_path: Path) -> None:
         ),
         ("some/bert", {"HF_HUB_OFFLINE": "1"}, "expected it in the hub's cache, as HF_HUB_OFFLINE is set"),
         ("some/bert", {"HF_ENDPOINT": "http://127.0.0.1:9"}, "no network: http://127.0.0.1:9 cannot be reached"),
+        ("some/bert", {"HF_HOME": "/proc/none"}, "expected a place that can be written to, found: No such file"),
         ("some/cut", {}, "found the connection cut"),
     ],
 )
