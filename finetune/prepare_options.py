@@ -104,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
     found = argparse.ArgumentParser(
         "python -m finetune.prepare",
+        usage="python -m finetune.prepare --task TASK --prepared DIR --train_file_path PATH … (--help for all)",
         description="Check the settings and the data of a fine-tuning run, fetch its base model, and write what\n"
         "`python -m finetune.train` starts from.\n\n"
         "  python -m finetune.prepare --task text-classification --prepared prepared \\\n"
@@ -125,9 +126,10 @@ def parser() -> argparse.ArgumentParser:
         data.add_argument(f"--{part}_mltable_path", metavar="PATH", help="an MLTable folder")
     found.add_argument("--task_name", help=argparse.SUPPRESS)
     _add_settings(found.add_argument_group("rows as tokens"), FeatureSettings)
-    _add_settings(found.add_argument_group("training"), TrainingSettings)
+    training = found.add_argument_group("training")
+    _add_settings(training, TrainingSettings)
+    training.add_argument("--deepspeed", metavar="FILE", help=HELP["deepspeed"])
     _add_settings(found.add_argument_group("the machine"), MachineSettings)
-    found.add_argument("--deepspeed", metavar="FILE", help=HELP["deepspeed"])
     return found
 
 

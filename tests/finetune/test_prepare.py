@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -226,6 +228,18 @@ def test_a_refusal_takes_no_heavy_imports_and_little_time(
     assert message in result.stderr
     assert took < 5
     assert not (tmp_path / "out").exists()
+
+
+def test_ctrl_c_is_said_in_one_line_and_leaves_nothing_that_looks_whole(tmp_path: Path, checkpoint: Path) -> None:
+    os.mkfifo(tmp_path / "a.jsonl")
+    values = {**LABELED, "prepared": tmp_path / "out", "pytorch_model_path": checkpoint}
+    command = [sys.executable, "-m", "finetune.prepare", *argv(values), "--train_file_path", str(tmp_path / "a.jsonl")]
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    with (tmp_path / "a.jsonl").open("w"):  # waits until it is being read
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=30)[1] == "prepare: stopped; nothing that is whole was left\n"
+    assert process.returncode == 130
+    assert not (tmp_path / "out" / "settings.json").exists()
 
 
 @pytest.mark.parametrize(
