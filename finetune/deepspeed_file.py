@@ -17,7 +17,8 @@ from finetune.settings import TrainingSettings
 AUTO = "auto"
 
 FILLED = ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
-"""Keys that are written as "auto" where the file has none: accelerate else takes 1, whatever the settings say."""
+"""Keys that are written as "auto" where the file has none: DeepSpeed stops without the first, and accelerate takes 1 for
+the second, whatever the settings say."""
 
 
 @dataclass

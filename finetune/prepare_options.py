@@ -61,7 +61,7 @@ HELP = {
     "apply_lora": "train small matrices beside the weights (LoRA)",
     "merge_lora_weights": "add them to the weights at the end",
     "max_steps": "optimizer steps, over num_train_epochs; -1: as the epochs take",
-    "auto_find_batch_size": "halve the batch until it fits the memory",
+    "auto_find_batch_size": "lower the batch until it fits the memory",
     "eval_accumulation_steps": "batches before an evaluation's results leave the GPU; -1: all of them",
     "precision": "bits of a number: 32, or 16 for mixed precision where the machine has it",
     "ignore_mismatched_sizes": "start a head of another size anew",

@@ -142,7 +142,7 @@ def _processes(options: Options) -> Iterator[str]:
         )
     elif processes > 1:
         yield (
-            f"auto_find_batch_size: expected 'false' with {processes} processes: each halves its own batch, and the "
+            f"auto_find_batch_size: expected 'false' with {processes} processes: each lowers its own batch, and the "
             "others wait for it forever; set a smaller per_device_train_batch_size"
         )
 
