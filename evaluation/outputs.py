@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
@@ -44,6 +44,16 @@ class Outputs:
     def write(self, name: str, record: Mapping[str, Any]) -> None:
         """Add a line to an output."""
         self._files[name].write(json.dumps(record, ensure_ascii=False) + "\n")
+
+    def write_line(self, name: str, line: str) -> None:
+        """Add a line of JSON, with its end, as it was read back."""
+        self._files[name].write(line)
+
+    def lines(self, name: str) -> Iterator[str]:
+        """Read back what was written to an output that is not published yet."""
+        self._files[name].flush()
+        with _partial(self._places[name]).open(encoding="utf-8", newline="\n") as file:
+            yield from file
 
     def publish(self, *names: str) -> None:
         """Put the named outputs, or all, in their places; each is on the disk before it gets its name."""

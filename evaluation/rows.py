@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 
 class TableError(Exception):
     """The data cannot be read at all; the message says what was expected, what was found and what to do."""
+
+
+class ColumnsError(TableError):
+    """A file has not got the columns that are asked for, whose names are settings of the caller's."""
+
+    def __init__(self, path: Path, expected: Sequence[str], found: Sequence[str], fix: str) -> None:
+        """Take the file, the columns that are asked for and those that there are, and how to name others."""
+        super().__init__(f"{path}: expected columns {list(expected)}, found {list(found)}; {fix}")
+        self.path = path
+        self.expected = list(expected)
+        self.found = list(found)
 
 
 @dataclass(frozen=True, slots=True)

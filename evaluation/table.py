@@ -4,7 +4,8 @@
     -> Row(file="cloze.csv", line=2, values={"input_string": "Paris is the [MASK] of France.", "title": "capital"}), …
 
 Files are UTF-8, with a byte order mark or without: JSON lines (.jsonl, .json), .csv and .tsv with a header, .parquet.
-They are streamed, so that a table may be larger than memory. Rows that are broken come as Rejects, in their place.
+They are streamed, so that a table may be larger than memory; only a .json file that is one array, or {"data": array},
+is read at once. Rows that are broken come as Rejects, in their place.
 """
 
 from __future__ import annotations

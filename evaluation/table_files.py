@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from evaluation.rows import Reject, Row, TableError
+from evaluation.rows import ColumnsError, Reject, Row, TableError
 from serving.rows import kind_of
 
 SAMPLE = 100
@@ -29,10 +29,12 @@ PARQUET_ROWS = 1024
 def read_json_lines(path: Path, columns: Sequence[str]) -> Iterator[Row | Reject]:
     """Read a JSON object a line, UTF-8; blank lines are left out.
 
+    A .json file may be one array of objects too, or {"data": array}: each object's line is then its number, from 1.
     Raises TableError where none of the first 100 objects has a column.
     """
     with _opened(path) as file:
-        rows = _objects(file, path.name)
+        rows = _of_array(path) if path.suffix.lower() == ".json" else None
+        rows = _objects(file, path.name) if rows is None else rows
         sample = list(itertools.islice(rows, SAMPLE))
         found = dict.fromkeys(name for row in sample if isinstance(row, Row) for name in row.values)
         if any(isinstance(row, Row) for row in sample):
@@ -57,6 +59,35 @@ def _objects(file: Iterable[bytes], name: str) -> Iterator[Row | Reject]:
         elif text:
             message = f'expected a JSON object, found {kind_of(found)}; write {{"column": "value"}}'
             yield Reject(name, number, "not_an_object", message)
+
+
+def _of_array(path: Path) -> Iterator[Row | Reject] | None:
+    """Return the objects of a file that is one JSON text, or None for one that is JSON lines, or broken ones."""
+    with _opened(path) as file:
+        first = next((line for line in file if line.strip(b"\xef\xbb\xbf \t\r\n")), b"")
+        try:
+            found = json.loads(first.decode("utf-8-sig"))
+            alone = isinstance(found, list) or (isinstance(found, dict) and list(found) == ["data"])
+        except (ValueError, RecursionError):
+            alone = True  # the text may go on in the next line
+        if not alone:
+            return None
+        file.seek(0)
+        try:
+            found = json.loads(file.read().decode("utf-8-sig"))
+        except (ValueError, RecursionError):
+            return None
+    if isinstance(found, dict):
+        found = found.get("data")
+    return _elements(found, path.name) if isinstance(found, list) else None
+
+
+def _elements(found: list[Any], name: str) -> Iterator[Row | Reject]:
+    for number, element in enumerate(found, 1):
+        if isinstance(element, dict):
+            yield Row(name, number, element)
+        else:
+            yield Reject(name, number, "not_an_object", f"expected a JSON object, found {kind_of(element)}")
 
 
 def _of_columns(row: Row, columns: Sequence[str]) -> Row | Reject:
@@ -183,10 +214,7 @@ def _parquet_values(batch: Any) -> Iterator[dict[str, Any] | None]:  # noqa: ANN
 def check_columns(path: Path, expected: Sequence[str], found: Sequence[str]) -> None:
     """Raise TableError where the file has not every column, or has one of them twice."""
     if [name for name in expected if name not in found]:
-        raise TableError(
-            f"{path}: expected columns {list(expected)}, found {list(found)}; "
-            "set input_column_names and label_column_name"
-        )
+        raise ColumnsError(path, expected, found, "set input_column_names and label_column_name")
     twice = [name for name in expected if found.count(name) > 1]
     if twice:
         raise TableError(f"{path}: expected each column once, found {', '.join(twice)} several times; rename one")

@@ -50,6 +50,22 @@ def find_checkpoint(folder: Path) -> ModelFolder:
 
     Raises ModelFolderError where there is none, there are several, or it has no tokenizer.json.
     """
+    checkpoint = find_weights(folder)
+    places = [checkpoint, *(checkpoint.parent / place for place in ("components/tokenizer", "tokenizer"))]
+    tokenizer = next((place / "tokenizer.json" for place in places if (place / "tokenizer.json").is_file()), None)
+    if tokenizer is None:
+        raise ModelFolderError(
+            f"{checkpoint}: expected tokenizer.json beside config.json, found none; "
+            "write it with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)"
+        )
+    return ModelFolder(checkpoint, tokenizer, name_of(folder, checkpoint))
+
+
+def find_weights(folder: Path) -> Path:
+    """Find the folder of config.json and the weights in a folder or below it.
+
+    Raises ModelFolderError where there is none, or there are several.
+    """
     if not folder.is_dir():
         raise ModelFolderError(f"{folder}: expected a model folder, found no such folder")
     found = list(_checkpoints(folder))
@@ -60,15 +76,7 @@ def find_checkpoint(folder: Path) -> ModelFolder:
         raise ModelFolderError(
             f"{folder}: expected one checkpoint, found {', '.join(map(str, found))}; name one of them"
         )
-    checkpoint = found[0]
-    places = [checkpoint, *(checkpoint.parent / place for place in ("components/tokenizer", "tokenizer"))]
-    tokenizer = next((place / "tokenizer.json" for place in places if (place / "tokenizer.json").is_file()), None)
-    if tokenizer is None:
-        raise ModelFolderError(
-            f"{checkpoint}: expected tokenizer.json beside config.json, found none; "
-            "write it with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(…)"
-        )
-    return ModelFolder(checkpoint, tokenizer, _name(folder, checkpoint))
+    return found[0]
 
 
 def _checkpoints(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
@@ -79,7 +87,7 @@ def _checkpoints(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
             yield from _checkpoints(below, depth - 1)
 
 
-def _name(folder: Path, checkpoint: Path) -> str:
+def name_of(folder: Path, checkpoint: Path) -> str:
     """Return what config.json calls the model (`model_name`), else the folder, without Azure's version below the name."""
     name = read_config(checkpoint).get("model_name")
     if isinstance(name, str) and name.isprintable() and name.isascii():

@@ -311,3 +311,35 @@ def test_what_we_do_not_know_of_an_mltable_is_refused(tables: Path, text: str, m
     (tables / "MLTable").write_text(text)
     with pytest.raises(TableError, match=f"MLTable: .*{message}"):
         open_table(tables)
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_json_file_may_be_one_array(tmp_path: Path, indent: int | None, wrapped: bool) -> None:
+    objects = [{"input_string": "é", "title": "a"}, 5, {"input_string": "b", "title": None}]
+    text = json.dumps({"data": objects} if wrapped else objects, indent=indent, ensure_ascii=False)
+    (tmp_path / "a.json").write_text(text, encoding="utf-8-sig")
+    rows = list(open_table(tmp_path / "a.json").rows(["input_string", "title"]))
+    assert codes(tmp_path / "a.json") == [(1, "row"), (2, "not_an_object"), (3, "row")]
+    assert [row.values for row in rows if isinstance(row, Row)] == [objects[0], objects[2]]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ('{"input_string": "a", "title": "b"}', [(1, "row")]),
+        ('{"data": [1], "input_string": "a", "title": "b"}', [(1, "row")]),
+        ("[1]\n[2]\n", [(1, "not_an_object"), (2, "not_an_object")]),
+        ('[{"input_string": "a"', [(1, "invalid_json")]),
+        ("[" * 100_000, [(1, "invalid_json")]),
+        ("", []),
+    ],
+)
+def test_what_is_no_single_array_is_read_as_json_lines(tmp_path: Path, text: str, found: list[tuple[int, str]]) -> None:
+    (tmp_path / "a.json").write_text(text, encoding="utf-8")
+    assert codes(tmp_path / "a.json") == found
+
+
+def test_a_json_lines_file_of_arrays_is_not_read_as_one(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('[{"input_string": "a", "title": "b"}]\n', encoding="utf-8")
+    assert codes(tmp_path / "a.jsonl") == [(1, "not_an_object")]

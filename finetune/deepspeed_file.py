@@ -1,0 +1,132 @@
+"""Check a user's own DeepSpeed config against the run's settings, before anything else is done.
+
+transformers compares some of the keys itself, once the model and the data are loaded, on every process at once. Those
+are compared here, and the others that fail later still, or that make a checkpoint without weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from finetune.settings import TrainingSettings
+
+AUTO = "auto"
+
+FILLED = ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+"""Keys that are written as "auto" where the file has none: DeepSpeed stops without the first, and accelerate takes 1 for
+the second, whatever the settings say."""
+
+
+@dataclass
+class DeepSpeedFile:
+    """What was found in the file: its config, completed, the stage of ZeRO, what is wrong, and what is to be noted."""
+
+    config: dict[str, Any] = field(default_factory=dict)
+    stage: int = 0
+    wrong: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def check_deepspeed(path: Path, training: TrainingSettings) -> DeepSpeedFile:
+    """Read and check a config; what is wrong is told in the result, each with the file's name."""
+    found = DeepSpeedFile()
+    try:
+        config = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        found.wrong.append(f"deepspeed: {path}: expected a file of JSON, found: {reason}")
+        return found
+    if not isinstance(config, dict):
+        found.wrong.append(f"deepspeed: {path}: expected a JSON object, found {type(config).__name__}")
+        return found
+    found.config = {**config, **{key: AUTO for key in FILLED if key not in config}}
+    zero = _part(config, "zero_optimization")
+    found.stage = zero.get("stage", 0)
+    wrong = [
+        *_matches(config, training),
+        *_precision(config, training),
+        *_zero(config, zero),
+        *_optimizer(config, training),
+    ]
+    found.wrong = [f"deepspeed: {path}: {problem}" for problem in wrong]
+    if "scheduler" in config:
+        found.notes.append("the scheduler of the DeepSpeed config is used in place of lr_scheduler_type")
+    return found
+
+
+def _part(config: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    """Return an object within objects, empty where there is none."""
+    for name in names:
+        below = config.get(name)
+        config = below if isinstance(below, Mapping) else {}
+    return config
+
+
+def _matches(config: Mapping[str, Any], training: TrainingSettings) -> Iterator[str]:
+    """Compare the keys that say again what a setting says: "auto", or the same."""
+    same: dict[str, tuple[object, str]] = {
+        "train_micro_batch_size_per_gpu": (training.per_device_train_batch_size, "per_device_train_batch_size"),
+        "gradient_accumulation_steps": (training.gradient_accumulation_steps, "gradient_accumulation_steps"),
+        "gradient_clipping": (training.max_grad_norm, "max_grad_norm"),
+        "optimizer.params.lr": (training.learning_rate, "learning_rate"),
+        "optimizer.params.betas": ([training.adam_beta1, training.adam_beta2], "adam_beta1 and adam_beta2"),
+        "optimizer.params.eps": (training.adam_epsilon, "adam_epsilon"),
+        "optimizer.params.weight_decay": (training.weight_decay, "weight_decay"),
+        "scheduler.params.warmup_max_lr": (training.learning_rate, "learning_rate"),
+        "scheduler.params.warmup_num_steps": (max(1, training.warmup_steps), "warmup_steps, 1 where that is 0"),
+    }
+    for key, (value, name) in same.items():
+        *parents, last = key.split(".")
+        found = _part(config, *parents).get(last)
+        if found not in (None, AUTO, value):
+            yield f'expected {key} "auto" or {value}, as {name} says, found {found!r}; write "auto"'
+    for key, why in (
+        ("train_batch_size", "it depends on the number of processes"),
+        ("scheduler.params.total_num_steps", "it depends on the number of rows"),
+    ):
+        *parents, last = key.split(".")
+        found = _part(config, *parents).get(last)
+        if found not in (None, AUTO):
+            yield f'expected {key} "auto" or none, as {why}, found {found!r}; write "auto"'
+
+
+def _precision(config: Mapping[str, Any], training: TrainingSettings) -> Iterator[str]:
+    for name in ("fp16", "bf16"):
+        enabled = _part(config, name).get("enabled")
+        if enabled in (None, AUTO) or (enabled is False and training.precision == 32):
+            continue
+        why = "precision is 32" if training.precision == 32 else "the machine that trains decides between fp16 and bf16"
+        yield f'expected {name}.enabled "auto", as {why}, found {enabled!r}; write "auto"'
+    if _part(config, "amp").get("enabled"):
+        yield "expected no amp, which needs NVIDIA's apex, found it enabled; use the setting precision"
+
+
+def _zero(config: Mapping[str, Any], zero: Mapping[str, Any]) -> Iterator[str]:
+    stage = zero.get("stage", 0)
+    if type(stage) is not int or stage not in range(4):
+        yield f"expected zero_optimization.stage 0, 1, 2 or 3, found {stage!r}"
+    elif stage == 3 and zero.get("stage3_gather_16bit_weights_on_model_save") is not True:
+        yield (
+            "expected zero_optimization.stage3_gather_16bit_weights_on_model_save true, found "
+            f"{json.dumps(zero.get('stage3_gather_16bit_weights_on_model_save'))}: checkpoints would have no "
+            "model.safetensors; set it to true"
+        )
+    offload = (
+        _part(zero, "offload_optimizer").get("device", "none") not in ("none", None) or zero.get("cpu_offload") is True
+    )
+    if offload and "optimizer" not in config and config.get("zero_force_ds_cpu_optimizer") is not False:
+        yield (
+            "expected an optimizer, as zero_optimization.offload_optimizer needs DeepSpeed's own, found none; add "
+            '"optimizer": {"type": "AdamW", "params": {"lr": "auto", "betas": "auto", "eps": "auto", "weight_decay": '
+            '"auto"}}'
+        )
+
+
+def _optimizer(config: Mapping[str, Any], training: TrainingSettings) -> Iterator[str]:
+    if "optimizer" in config and training.optim != "adamw_torch":
+        kind = _part(config, "optimizer").get("type")
+        yield f"expected no optimizer, as optim is {training.optim}, found {kind!r}; leave out one of the two"
