@@ -52,8 +52,8 @@ def sentiment(run: Callable[..., dict[str, Any]]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def topics(run: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-    """A run of the topics job in two processes."""
-    return run("finetune/finetune-topics.yml", number_of_gpu_to_use_finetuning=2)
+    """A run of the topics job in two processes, with as many rows a step as in one."""
+    return run("finetune/finetune-topics.yml", number_of_gpu_to_use_finetuning=2, per_device_train_batch_size=8)
 
 
 @pytest.fixture(scope="module")
