@@ -1,6 +1,7 @@
 # Everything a person or CI runs here. Two environments stand behind it, .venv/serving (what the serving image has)
-# and .venv/dev (tests, training, the Azure SDK), because no single one can hold both, and two more behind the
-# benchmark; see pyproject.toml. Another, .venv/serving-gpu, is there for those who have a GPU.
+# and .venv/dev (tests, training, the Azure SDK), because no single one can hold both. Jobs run in what their images have,
+# .venv/evaluation and .venv/finetune, and two more are behind the benchmark; see pyproject.toml. Another, .venv/serving-gpu,
+# is there for those who have a GPU.
 # Each target sets up the one it needs, and again only after its pins have changed.
 
 .DEFAULT_GOAL := help
@@ -10,7 +11,7 @@ PYTHON ?= python3.11 python3.12 python3
 # Given to `make score` and `make serve`: a model folder, and the port for `make serve`.
 MODEL ?=
 PORT ?=
-# Given to `make bench` and `make evaluate`: options, as in ARGS="--quick --only http" or ARGS="--set inputs.precision=fp32".
+# Given to `make bench`, `make evaluate` and `make finetune`: options, as in ARGS="--quick --only http" or ARGS="--set inputs.precision=fp32".
 ARGS ?=
 # GPU=1 serves from the environment for GPUs.
 GPU ?=
@@ -18,7 +19,7 @@ GPU ?=
 serving = serving$(if $(GPU),-gpu)
 server = .venv/$(serving)/bin/python -m registry.local_server
 
-.PHONY: help score serve evaluate test lint bench lock
+.PHONY: help score serve evaluate finetune test lint bench lock
 
 help:  ## Say what there is to run
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
@@ -32,7 +33,10 @@ serve: .venv/$(serving)/.installed  ## Keep the inference server running on this
 evaluate: .venv/dev/.installed .venv/evaluation/.installed  ## Run the fill-mask evaluation, on the embedded model (ARGS="--set …")
 	@.venv/dev/bin/asset run -f evaluation/evaluate-model-fill-mask.yml $(ARGS)
 
-test: .venv/serving/.installed .venv/evaluation/.installed .venv/dev/.installed  ## Run every test
+finetune: .venv/dev/.installed .venv/finetune/.installed  ## Tune the embedded model on sample reviews, and say what to do with it (ARGS="--set …")
+	@.venv/dev/bin/asset run -f finetune/finetune-sentiment.yml $(ARGS)
+
+test: .venv/serving/.installed .venv/evaluation/.installed .venv/finetune/.installed .venv/dev/.installed  ## Run every test
 	@.venv/dev/bin/python -m pytest --durations=10
 
 lint: .venv/dev/.installed  ## Check style, formatting and types

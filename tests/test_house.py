@@ -18,7 +18,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 SERVING_PYTHON = ROOT / ".venv/serving/bin/python"
 ENGINE = {"numpy", "onnx", "onnxruntime", "safetensors", "tokenizers"}
-SETS = ("serving", "serving-gpu", "evaluation", "dev", "bench", "bench-azureml")
+SETS = ("serving", "serving-gpu", "evaluation", "finetune", "dev", "bench", "bench-azureml")
 
 # Who may import whom; what imports a package is on the left.
 ALLOWED = {
@@ -89,11 +89,28 @@ def test_pins_are_names_and_versions_and_nothing_else(name: str) -> None:
     assert re.findall(r"://|--\w|file:/|@", text) == []
 
 
-@pytest.mark.parametrize("other", ["dev", "evaluation"])
+@pytest.mark.parametrize("other", ["dev", "evaluation", "finetune"])
 def test_environments_that_run_the_engine_have_the_same_one(other: str) -> None:
     serving, pins = pinned("serving"), pinned(other)
     assert {name: serving[name] for name in ENGINE} == {name: pins[name] for name in ENGINE}
     assert [str(declared("serving")[name]) for name in ENGINE] == [str(declared(other)[name]) for name in ENGINE]
+
+
+@pytest.mark.parametrize("other", ["dev", "evaluation", "bench"])
+def test_what_fine_tuning_declares_too_has_the_same_version_elsewhere(other: str) -> None:
+    shared = set(declared("finetune")) & set(declared(other))
+    assert len(shared) > 6
+    # What mlflow-skinny is to evaluation, mlflow is here; the benchmark times the newest of it.
+    shared -= {"mlflow"} if other == "bench" else set()
+    ours, theirs = pinned("finetune"), pinned(other)
+    assert {name: ours[name] for name in shared} == {name: theirs[name] for name in shared}
+
+
+def test_runs_are_tracked_by_one_mlflow() -> None:
+    # A store on this machine is written by the steps' environments and by the command's.
+    found = {name: pinned(name)["mlflow-skinny"] for name in ("dev", "evaluation", "finetune")}
+    assert len(set(found.values())) == 1, found
+    assert pinned("finetune")["mlflow"] == found["finetune"]
 
 
 def test_peers_are_timed_at_the_versions_that_the_engine_has() -> None:

@@ -21,14 +21,16 @@ from registry.jobs.run_folder import RunFolder, RunState
 
 
 def show_finished(console: Console, state: RunState) -> None:
-    """Print the metrics that the run has, and where its outputs are."""
+    """Print the metrics that the run has, where its outputs are, and how a model among them is served."""
+    for metrics in _metrics(state):
+        console.print(_table(metrics))
     for name, path in state.outputs.items():
-        metrics = read_metrics(Path(path))
-        if metrics:
-            console.print(_table(metrics))
         for report in sorted(Path(path).glob("report.html")) if Path(path).is_dir() else []:
             console.print(Text(f"report: {shown_link(report)}", "bold"), soft_wrap=True)
         console.print(Text(f"{name}: {shown_link(Path(path))}"), soft_wrap=True)
+    for path in state.outputs.values():
+        if (Path(path) / "MLmodel").is_file():
+            console.print(Text(f"Serve the model with\n  make serve MODEL={shown_link(Path(path))}"), soft_wrap=True)
 
 
 def show_failed(console: Console, error: StepError, state: RunState, folder: RunFolder, resume: str) -> None:
@@ -72,13 +74,12 @@ def _where(state_folder: Path | None) -> list[str]:
 
 def as_json(state: RunState, folder: RunFolder, resume: str, error: StepError | None = None) -> dict[str, Any]:
     """Return what `--json` prints of a run that was begun."""
-    metrics = {name: found for name, path in state.outputs.items() if (found := read_metrics(Path(path)))}
     return {
         "name": state.name,
         "status": state.status,
         "folder": str(folder.path),
         "outputs": state.outputs,
-        "metrics": {metric.name: metric.value for found in metrics.values() for metric in found},
+        "metrics": {metric.name: metric.value for found in _metrics(state) for metric in found},
         "steps": {
             name: {"status": step.status, "exit_status": step.exit_status, "log": step.log, "outputs": step.outputs}
             for name, step in state.steps.items()
@@ -96,6 +97,16 @@ def shown_link(path: Path) -> str:
     with contextlib.suppress(ValueError):
         return str(path.relative_to(Path.cwd()))
     return str(path)
+
+
+def _metrics(state: RunState) -> list[list[Metric]]:
+    """Return the metrics of the run: of its outputs, or where it has ended well and none of these has any, its steps'."""
+    of_steps = [path for step in state.steps.values() for path in step.outputs.values()] if state.outputs else []
+    for paths in (list(state.outputs.values()), of_steps):
+        found = [metrics for path in paths if (metrics := read_metrics(Path(path)))]
+        if found:
+            return found
+    return []
 
 
 def _table(metrics: list[Metric]) -> Table:

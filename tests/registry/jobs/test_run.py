@@ -216,6 +216,29 @@ def test_the_metrics_of_an_evaluation_are_shown(asset: Asset) -> None:
     assert json.loads(asset.run("--json").stdout)["metrics"] == {"accuracy@1": 0.24123}
 
 
+def test_metrics_that_are_no_output_of_the_job_are_shown_and_how_a_model_is_served(asset: Asset) -> None:
+    document = {"task": "text-classification", "metrics": [{"name": "accuracy", "value": 0.875}]}
+    inline = f"""\
+  tune:
+    type: command
+    command: >-
+      echo '{json.dumps(document)}' > ${{{{outputs.figures}}}}/metrics.json; touch ${{{{outputs.model}}}}/MLmodel
+    environment: file:environment/dev/environment.yaml
+    outputs:
+      figures:
+        type: uri_folder
+      model: ${{{{parent.outputs.tuned}}}}
+"""
+    asset.edit("job.yml", "outputs:\n  shown:", "outputs:\n  tuned:\n    type: mlflow_model\n  shown:")
+    asset.job.write_text(asset.job.read_text(encoding="utf-8") + inline, encoding="utf-8")
+    result = asset.run()
+    assert result.exit_code == 0, result.output
+    assert "accuracy" in result.stdout and "0.875" in result.stdout
+    assert f"make serve MODEL={asset.last.path}/outputs/tuned" in result.stdout
+    told = json.loads(asset.run("--json").stdout)
+    assert told["metrics"] == {"accuracy": 0.875}
+
+
 def test_the_model_of_this_checkout_is_named_as_on_azure(asset: Asset) -> None:
     asset.edit(
         "job.yml", "type: uri_file\n    path: data.txt", "type: mlflow_model\n    path: azureml:bert-base-cased:17"
