@@ -12,11 +12,12 @@ import jinja2
 import yaml
 
 from evaluation.metrics_file import Metric
-from evaluation.number_format import count, duration, interval, quantity
+from evaluation.number_format import duration, interval, quantity
 from finetune.compiled_check import CompiledCheck
 from finetune.mlflow_folder import EXAMPLES, input_columns, model_name
 from finetune.package_metrics import UNITS
 from finetune.prepared import PreparedFolder, Settings
+from finetune.settings import METRICS
 from finetune.tuned_model import TunedModel, described
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
@@ -72,14 +73,14 @@ def card(
         labels=_labels(prepared, settings, label_parts),
         training_line=_training_line(settings, tuned),
         changed=", ".join(f"{name} {code(value)}" for name, value, changed in _all_settings(settings) if changed),
-        history=_history(tuned),
+        history=_history(settings, tuned),
         metrics=metrics,
         check=check,
         figure_names=list(check.transformers.figures) if check else [],
         compiled=_compiled(check) if check else [],
         example={name: [EXAMPLES[name]] for name in columns},
         positions=config.get("max_position_embeddings", 512),
-        all_settings=[(name, cell(str(value)), changed) for name, value, changed in _all_settings(settings)],
+        all_settings=[(name, cell(value), changed) for name, value, changed in _all_settings(settings)],
         versions=", ".join(f"{name} {version}" for name, version in sorted(tuned.training.versions.items()))
         or "unknown",
     )
@@ -152,19 +153,20 @@ def _labels(prepared: PreparedFolder, settings: Settings, parts: Sequence[Any]) 
     return lines
 
 
-def _all_settings(settings: Settings) -> list[tuple[str, Any, bool]]:
-    """Return each setting with its value and whether that is another than the default."""
-    found = []
+def _all_settings(settings: Settings) -> list[tuple[str, str, bool]]:
+    """Return each setting with its value, as the component takes it, and whether that is another than the default."""
+    found: list[tuple[str, str, bool]] = []
     for part in (settings.training, settings.features):
         for name, field in type(part).model_fields.items():
             value = getattr(part, name)
-            found.append((name, value, value != field.default))
+            shown = str(value).lower() if isinstance(value, bool) else str(value)
+            found.append((name, shown, value != field.default))
     return found
 
 
 def _training_line(settings: Settings, tuned: TunedModel) -> str:
     training = tuned.training
-    where = f"on {training.device or 'an unknown device'}, {count(training.processes, 'process').replace('processs', 'processes')}"
+    where = f"on {training.device or 'an unknown device'}, {training.processes} {'process' if training.processes == 1 else 'processes'}"
     speed = (
         f", {training.tokens_per_second:,.0f} tokens a second without the padding" if training.tokens_per_second else ""
     )
@@ -172,14 +174,14 @@ def _training_line(settings: Settings, tuned: TunedModel) -> str:
     return f"{duration(training.seconds)} {where}, in {training.precision or 'fp32'}{speed}. {best} (epoch {training.best.epoch:g})."
 
 
-def _history(tuned: TunedModel) -> dict[str, Any]:
+def _history(settings: Settings, tuned: TunedModel) -> dict[str, Any]:
     """Return the evaluations of the Trainer's log, at most HISTORY_ROWS, each with the training loss before it."""
     evaluations, loss = [], math.nan
     for entry in tuned.training.history:
         loss = entry["loss"] if isinstance(entry.get("loss"), int | float) else loss
         if "eval_loss" in entry:
             evaluations.append({**entry, "training loss": loss})
-    wanted = [name for name in UNITS if any(f"eval_{name}" in entry for entry in evaluations)]
+    wanted = [name for name in METRICS[settings.task] if any(f"eval_{name}" in entry for entry in evaluations)]
     step = -(-len(evaluations) // HISTORY_ROWS) or 1
     shown = evaluations[step - 1 :: step]
     rows = [

@@ -16,6 +16,7 @@ from evaluation.whole_file import write_whole
 from finetune.compiled_check import CompiledCheck
 from finetune.mlflow_folder import model_name
 from finetune.prepared import Settings
+from finetune.settings import METRICS
 from finetune.tuned_model import Training
 
 UNITS = {
@@ -28,7 +29,7 @@ UNITS = {
     "f1": "share",
     "exact": "share",
 }
-"""The unit of each figure; those that are not here are not known, and left out."""
+"""The unit of each figure of finetune.settings.METRICS."""
 
 SAME = 1e-6
 """Two figures that are closer are of the same predictions."""
@@ -39,13 +40,15 @@ def of_training(settings: Settings, training: Training, check: CompiledCheck | N
     rows = settings.data["validation"].rows
     checked = check.transformers.figures if check else {}
     found = []
-    for name, unit in UNITS.items():
+    for name in METRICS[settings.task]:
         value = training.best.metrics.get(name, math.nan)
         if not math.isfinite(value):
             continue
         same = checked.get(name)
         low, high = (same.low, same.high) if same and abs(same.value - value) < SAME else (None, None)
-        found.append(_metric(name, value, low, high, rows, unit, "of the best checkpoint, as training measured it"))
+        found.append(
+            _metric(name, value, low, high, rows, UNITS[name], "of the best checkpoint, as training measured it")
+        )
     return found
 
 
