@@ -18,6 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from finetune.prepared import FinetuneError, PreparedFolder, Settings
+from finetune.settings import Task
 from finetune.validation_figures import Figure, figures, one_row, truth_of
 from finetune.validation_models import (
     CompiledClassifier,
@@ -70,19 +71,22 @@ class CompiledCheck:
         return self.transformers.milliseconds / self.compiled[precision].milliseconds
 
 
-def check(folder: Path, prepared: PreparedFolder, settings: Settings, cache: Path) -> CompiledCheck:
+def check(
+    folder: Path, prepared: PreparedFolder, settings: Settings, cache: Path, int8: bool | None = None
+) -> CompiledCheck:
     """Compile a model folder into `cache` and compare it with transformers on the validation rows.
 
-    Raises FinetuneError where there is no such row.
+    `int8` says whether it is compiled in int8 too; None is where this CPU is made for it. Raises FinetuneError where
+    there is no row, or the model cannot be compiled in fp32.
     """
     found = CompiledCheck(0, 0, usable_cpus(), Checked(), {}, [], [])
-    models = _open(folder, settings, cache, found)
+    models = _open(folder, settings, cache, found, has_int8_products() if int8 is None else int8)
     truths = _predict(models, prepared, settings, found)
     found.rows = len(truths)
     for checked in _all(found).values():
         checked.figures = figures(settings.task, truths, checked.predictions)
     for precision in found.compiled:
-        found.failures += _falls(settings, precision, truths, found)
+        found.failures += falls(settings.task, precision, truths, found)
     sample = list(_sample(prepared, found.rows))
     found.timed_rows = len(sample)
     for name, milliseconds in _times(models, sample).items():
@@ -94,11 +98,11 @@ def _all(found: CompiledCheck) -> dict[str, Checked]:
     return {"transformers": found.transformers, **found.compiled}
 
 
-def _open(folder: Path, settings: Settings, cache: Path, found: CompiledCheck) -> dict[str, Model]:
+def _open(folder: Path, settings: Settings, cache: Path, found: CompiledCheck, int8: bool) -> dict[str, Model]:
     """Return the models, transformers' first; what cannot be compiled is a failure, what is not made for here a note."""
     compiled: dict[str, Any] = {}
     for precision in POINTS:
-        if precision == "int8" and not has_int8_products():
+        if precision == "int8" and not int8:
             found.notes.append("int8 was not checked: this CPU has neither VNNI nor AMX, so that fp32 is served here")
             continue
         try:
@@ -110,7 +114,7 @@ def _open(folder: Path, settings: Settings, cache: Path, found: CompiledCheck) -
         except ModelFolderError as exc:
             if precision == "fp32":
                 raise FinetuneError(f"apply_ort: the model cannot be compiled: {exc}; {WAYS_OUT['fp32']}") from exc
-            found.failures.append(f"{precision}: the compiled model is too far from the reference: {exc}")
+            found.failures.append(f"{precision} cannot be compiled: {exc}")
         else:
             found.compiled[precision] = Checked()
     _share_threads(found.threads)
@@ -143,11 +147,11 @@ def _predict(
     return truths
 
 
-def _falls(settings: Settings, precision: str, truths: Sequence[Any], found: CompiledCheck) -> Iterator[str]:
+def falls(task: Task, precision: str, truths: Sequence[Any], found: CompiledCheck) -> Iterator[str]:
     """Yield a message for each figure that fell too far in a precision."""
     before, after = found.transformers, found.compiled[precision]
     for name, expected in before.figures.items():
-        single = one_row(settings.task, name, truths, before.predictions, after.predictions)
+        single = one_row(task, name, truths, before.predictions, after.predictions)
         allowed = max(POINTS[precision], single)
         least = expected.value - allowed
         if after.figures[name].value < least - 1e-9:
