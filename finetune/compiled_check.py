@@ -47,7 +47,10 @@ WAYS_OUT = {
 
 @dataclass
 class Checked:
-    """A precision that was checked: what was predicted, the figures, and the milliseconds of a row, a median."""
+    """A precision that was checked: what was predicted, the figures, and the milliseconds of a row, a median.
+
+    The milliseconds are 0 where the check failed and nothing was timed.
+    """
 
     predictions: list[str] = field(default_factory=list)
     figures: dict[str, Figure] = field(default_factory=dict)
@@ -87,6 +90,8 @@ def check(
         checked.figures = figures(settings.task, truths, checked.predictions)
     for precision in found.compiled:
         found.failures += falls(settings.task, precision, truths, found)
+    if found.failures:
+        return found  # nobody waits for the times of what is not handed out
     sample = list(_sample(prepared, found.rows))
     found.timed_rows = len(sample)
     for name, milliseconds in _times(models, sample).items():

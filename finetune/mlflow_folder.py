@@ -3,8 +3,8 @@
     MLmodel  config.json  model.safetensors  tokenizer.json …  components/tokenizer/  README.md  input_example.json
     requirements.txt  conda.yaml  python_env.yaml  training.json  adapter/ (LoRA)  code/ (question answering)
 
-`stage` makes all of it in a folder of its own, with a link for the weights; `publish` puts it in its place, so that what
-is there is whole or has no MLmodel and no config.json.
+`stage` makes it in a folder of its own, with a link for the weights. `publish` copies it to its place; until that is whole
+it has no MLmodel.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _copy_tokenizer(checkpoint: Path, folder: Path, positions: int) -> None:
         if (checkpoint / name).is_file():
             shutil.copyfile(checkpoint / name, folder / name)
     file = folder / "tokenizer_config.json"
-    config = json.loads(file.read_bytes()) if file.is_file() else {"tokenizer_class": "BertTokenizer"}
+    config = _read_object(file) if file.is_file() else {"tokenizer_class": "BertTokenizer"}
     longest = config.get("model_max_length")
     config["model_max_length"] = min(longest, positions) if isinstance(longest, int | float) else positions
     for key in ("name_or_path", "tokenizer_file"):
@@ -142,7 +142,7 @@ def _copy_adapter(adapter: Path, folder: Path, settings: Settings) -> None:
     folder.mkdir()
     for name in ADAPTER_FILES:
         shutil.copyfile(adapter / name, folder / name)
-    config = json.loads((folder / ADAPTER_FILES[0]).read_bytes())
+    config = _read_object(folder / ADAPTER_FILES[0])
     _write_json(folder / ADAPTER_FILES[0], {**config, "base_model_name_or_path": settings.base.name})
 
 
@@ -165,8 +165,7 @@ def _write_environment(folder: Path) -> None:
 
 def _mlmodel(folder: Path, config: dict[str, Any], settings: Settings) -> str:
     """Return the text of MLmodel."""
-    from mlflow.models import Model  # MLflow and transformers take seconds, which an error before need not wait for
-    from transformers import AutoTokenizer
+    from mlflow.models import Model  # it takes seconds, which an error before need not wait for
 
     columns = input_columns(settings)
     reader = settings.task == "question-answering"
@@ -186,7 +185,7 @@ def _mlmodel(folder: Path, config: dict[str, Any], settings: Settings) -> str:
         model_binary=".",
         source_model_name=config["model_name"],
         components=["tokenizer"],
-        tokenizer_type=type(AutoTokenizer.from_pretrained(folder)).__name__,
+        tokenizer_type=_tokenizer_class(folder),
         torch_dtype="torch.float32",
         transformers_version=version("transformers"),
     )
@@ -203,6 +202,18 @@ def _mlmodel(folder: Path, config: dict[str, Any], settings: Settings) -> str:
     return model.to_yaml()
 
 
+def _tokenizer_class(folder: Path) -> str:
+    """Return the name of the class that transformers loads the tokenizer with; raises FinetuneError."""
+    from transformers import AutoTokenizer
+
+    try:
+        return type(AutoTokenizer.from_pretrained(folder)).__name__
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise FinetuneError(
+            f"expected a tokenizer that transformers loads, found: {exc}; train from a base model with another"
+        ) from exc
+
+
 def _signature(columns: list[str], reader: bool) -> Any:  # noqa: ANN401 - MLflow is imported where it is needed
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
@@ -215,6 +226,17 @@ def _signature(columns: list[str], reader: bool) -> Any:  # noqa: ANN401 - MLflo
     outputs += [ColSpec(DataType.long, "start"), ColSpec(DataType.long, "end")]
     params = ParamSchema([ParamSpec("max_answer_length", DataType.long, 15)])
     return ModelSignature(inputs=inputs, outputs=Schema(outputs), params=params)
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    """Return the JSON object of a file of training's; raises FinetuneError."""
+    try:
+        found = json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as exc:
+        raise FinetuneError(f"{file.name}: expected a JSON object, found: {exc}; train again") from exc
+    if not isinstance(found, dict):
+        raise FinetuneError(f"{file.name}: expected a JSON object, found {type(found).__name__}; train again")
+    return found
 
 
 def _write_json(file: Path, content: dict[str, Any]) -> None:

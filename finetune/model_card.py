@@ -1,4 +1,4 @@
-"""The model card of a tuned model: README.md with the front matter that Hugging Face reads. No text of the data is in it."""
+"""The model card of a tuned model: README.md with the metadata that Hugging Face reads. No text of the data is in it."""
 
 from __future__ import annotations
 

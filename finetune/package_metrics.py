@@ -1,4 +1,4 @@
-"""metrics.json of a fine-tuning run, in the form of an evaluation's: what training measured, and the compiled model's figures.
+"""metrics.json of a fine-tuning run, in the form of an evaluation's: figures of training and of the compiled model.
 
 `asset run` shows it as a table in the end. A figure's name says whose it is: accuracy, accuracy_transformers_fp32,
 accuracy_compiled_int8; latency_… is the milliseconds of one row, and speedup_… how many times as fast as transformers.
@@ -36,7 +36,7 @@ SAME = 1e-6
 
 
 def of_training(settings: Settings, training: Training, check: CompiledCheck | None) -> list[Metric]:
-    """Return what training measured of the best checkpoint; with the interval, where the check found the same figure."""
+    """Return what training measured of the best checkpoint, with intervals where the check found the same figures."""
     rows = settings.data["validation"].rows
     checked = check.transformers.figures if check else {}
     found = []
@@ -61,6 +61,8 @@ def of_check(check: CompiledCheck) -> list[Metric]:
         for who, found in every.items()
         for name, figure in found.figures.items()
     ]
+    if not check.timed_rows:
+        return metrics
     described = f"the median time of one row by itself, on {check.threads} threads"
     for who, found in every.items():
         metrics.append(_metric(f"latency_{who}", found.milliseconds, None, None, check.timed_rows, "ms", described))

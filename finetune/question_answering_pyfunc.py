@@ -31,7 +31,7 @@ class Reader:
         self.model = AutoModelForQuestionAnswering.from_pretrained(folder, dtype=torch.float32).eval()
 
     def predict(self, data: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """Answer a frame with the columns question and context: answer, score, start and end (characters of context)."""
+        """Answer a frame of the columns question and context: answer, score, start and end (characters of context)."""
         options = params or {}
         rows = zip(data["question"], data["context"], strict=True)
         answers = [self.answer(question, context, **options) for question, context in rows]

@@ -1,6 +1,6 @@
 """Figures of predictions for the validation rows, with intervals, under the names of metric_for_best_model.
 
-Definitions and intervals are evaluation's (evaluation.metrics), so that a tuned model's figures mean what an evaluation's do.
+Definitions and intervals are those of evaluation.metrics, so that a figure means here what it does in an evaluation.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def figures(task: Task, truths: Sequence[Any], predictions: Sequence[str]) -> di
 
 
 def one_row(task: Task, name: str, truths: Sequence[Any], before: Sequence[str], after: Sequence[str]) -> float:
-    """Return how far a figure can fall where one of the rows is predicted as `after` has it, and the others as `before`.
+    """Return how far a figure can fall where one row is predicted as `after` has it, and the others as `before`.
 
     That is one share of the rows, and more for macro F1 and MCC, where the row is of a rare label.
     """
