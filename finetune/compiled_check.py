@@ -17,7 +17,9 @@ from typing import Any
 
 from tqdm import tqdm
 
+from evaluation.metrics.rows import RowError
 from finetune.prepared import FinetuneError, PreparedFolder, Settings
+from finetune.prepared_rows import read_rows
 from finetune.settings import Task
 from finetune.validation_figures import Figure, figures, one_row, truth_of
 from finetune.validation_models import (
@@ -87,12 +89,15 @@ def check(
     truths = _predict(models, prepared, settings, found)
     found.rows = len(truths)
     for checked in _all(found).values():
-        checked.figures = figures(settings.task, truths, checked.predictions)
+        try:
+            checked.figures = figures(settings.task, truths, checked.predictions)
+        except RowError as exc:
+            raise FinetuneError(f"apply_ort: the validation rows cannot be scored: {exc}") from exc
     for precision in found.compiled:
         found.failures += falls(settings.task, precision, truths, found)
     if found.failures:
         return found  # nobody waits for the times of what is not handed out
-    sample = list(_sample(prepared, found.rows))
+    sample = list(_sample(prepared, settings, found.rows))
     found.timed_rows = len(sample)
     for name, milliseconds in _times(models, sample).items():
         _all(found)[name].milliseconds = milliseconds
@@ -104,7 +109,7 @@ def _all(found: CompiledCheck) -> dict[str, Checked]:
 
 
 def _open(folder: Path, settings: Settings, cache: Path, found: CompiledCheck, int8: bool) -> dict[str, Model]:
-    """Return the models, transformers' first; what cannot be compiled is a failure, what is not made for here a note."""
+    """Return the models, transformers' first. Where int8 cannot be compiled is a failure, where it is not for here a note."""
     compiled: dict[str, Any] = {}
     for precision in POINTS:
         if precision == "int8" and not int8:
@@ -140,7 +145,7 @@ def _predict(
 ) -> list[Any]:
     """Predict all validation rows with each model, a chunk in memory at a time; return what is right of them."""
     truths: list[Any] = []
-    rows = prepared.rows("validation")
+    rows = read_rows(prepared, settings, "validation")
     with _bar(settings.data["validation"].rows, "validation rows", "row") as bar:
         while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
             truths += [truth_of(settings.task, row) for row in chunk]
@@ -173,10 +178,10 @@ def failed(found: CompiledCheck) -> str:
     return f"apply_ort: {'; '.join(found.failures)}; {WAYS_OUT[worst]}"
 
 
-def _sample(prepared: PreparedFolder, rows: int) -> Iterator[dict[str, Any]]:
+def _sample(prepared: PreparedFolder, settings: Settings, rows: int) -> Iterator[dict[str, Any]]:
     """Yield at most TIMED_ROWS rows from all over the validation rows."""
     step = -(-rows // TIMED_ROWS)
-    yield from itertools.islice(prepared.rows("validation"), 0, None, step)
+    yield from itertools.islice(read_rows(prepared, settings, "validation"), 0, None, step)
 
 
 def _times(models: Mapping[str, Model], rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:

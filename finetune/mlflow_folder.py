@@ -3,8 +3,8 @@
     MLmodel  config.json  model.safetensors  tokenizer.json …  components/tokenizer/  README.md  input_example.json
     requirements.txt  conda.yaml  python_env.yaml  training.json  adapter/ (LoRA)  code/ (question answering)
 
-`stage` makes it in a folder of its own, with a link for the weights. `publish` copies it to its place; until that is whole
-it has no MLmodel.
+`stage` makes it in a folder of its own, with a link for the weights. `publish` copies it to its place, where
+no MLmodel is until all is whole.
 """
 
 from __future__ import annotations
@@ -186,7 +186,6 @@ def _mlmodel(folder: Path, config: dict[str, Any], settings: Settings) -> str:
         source_model_name=config["model_name"],
         components=["tokenizer"],
         tokenizer_type=_tokenizer_class(folder),
-        torch_dtype="torch.float32",
         transformers_version=version("transformers"),
     )
     environment = {"conda": "conda.yaml", "virtualenv": "python_env.yaml"}

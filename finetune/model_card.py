@@ -1,4 +1,4 @@
-"""The model card of a tuned model: README.md with the metadata that Hugging Face reads. No text of the data is in it."""
+"""The model card of a tuned model: README.md, with metadata for Hugging Face, and without a text of the data."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from finetune.compiled_check import CompiledCheck
 from finetune.mlflow_folder import EXAMPLES, input_columns, model_name
 from finetune.package_metrics import UNITS
 from finetune.prepared import PreparedFolder, Settings
+from finetune.prepared_rows import read_rows
 from finetune.settings import METRICS
 from finetune.tuned_model import TunedModel, described
 
@@ -145,7 +146,7 @@ def _labels(prepared: PreparedFolder, settings: Settings, parts: Sequence[Any]) 
     """Return each label with how often each part has it; of very many, the first."""
     if settings.task != "text-classification":
         return []
-    counts = [Counter(str(row["label"]) for row in prepared.rows(part)) for part in parts]
+    counts = [Counter(str(row["label"]) for row in read_rows(prepared, settings, part)) for part in parts]
     lines = [(label, [f"{found[label]:,}" for found in counts]) for label in settings.labels[:LABELS_SHOWN]]
     rest = settings.labels[LABELS_SHOWN:]
     if rest:
@@ -166,12 +167,13 @@ def _all_settings(settings: Settings) -> list[tuple[str, str, bool]]:
 
 def _training_line(settings: Settings, tuned: TunedModel) -> str:
     training = tuned.training
-    where = f"on {training.device or 'an unknown device'}, {training.processes} {'process' if training.processes == 1 else 'processes'}"
+    processes = "1 process" if training.processes == 1 else f"{training.processes} processes"
+    where = f"on {training.device or 'an unknown device'}, {processes}, in {training.precision or 'fp32'}"
     speed = (
         f", {training.tokens_per_second:,.0f} tokens a second without the padding" if training.tokens_per_second else ""
     )
     best = f"The best checkpoint by {settings.training.metric_for_best_model} is that of step {training.best.step:,}"
-    return f"{duration(training.seconds)} {where}, in {training.precision or 'fp32'}{speed}. {best} (epoch {training.best.epoch:g})."
+    return f"{duration(training.seconds)} {where}{speed}. {best} (epoch {training.best.epoch:g})."
 
 
 def _history(settings: Settings, tuned: TunedModel) -> dict[str, Any]:

@@ -4,9 +4,10 @@ r"""Package a tuned model: an MLflow folder with its card, checked on the engine
         --mlflow-model-folder MODEL --metrics METRICS
 
 With apply_ort the model is compiled as score.py compiles it, in fp32 and, where the CPU is made for it, in int8, and
-its figures of all validation rows are compared with those of transformers in fp32. It fails where one falls by more than
-0.1 points in fp32 or 2 points in int8, or than one row moves it where that is more. apply_ort of the public component is
-another thing: training on ONNX Runtime (onnxruntime-training, last released as 1.19.2). This is about what is served.
+its figures of all validation rows are compared with those of transformers in fp32. It fails where one falls by more
+than 0.1 points in fp32 or 2 points in int8, or by more than one row moves it where that is more. apply_ort of the public
+component is another thing, training on ONNX Runtime (onnxruntime-training, last released as 1.19.2, whose module is
+called as onnxruntime's); this one is about what is served.
 
 An adapter (merge_lora_weights false) is merged into the base model here. MLmodel is written last.
 """
@@ -38,6 +39,8 @@ def run(args: argparse.Namespace) -> None:
     """Do what the command line asks; raises FinetuneError, SettingsError, TrackingError or OSError."""
     prepared = PreparedFolder(args.prepared)
     settings = prepared.settings()
+    if "validation" not in settings.data:
+        raise FinetuneError(f"{prepared.path}: expected validation rows, found none; prepare the data again")
     tuned = read_tuned(args.pytorch_model_folder)
     check_output(args.mlflow_model_folder)
     settings_for("cpu", "fp32", None)  # a variable of serving's that is wrong is told now

@@ -1,7 +1,7 @@
 """What training left, checked: the folder that `finetune.train` writes.
 
-config.json model.safetensors tokenizer.json …  the best checkpoint; with merge_lora_weights false, peft's layout instead:
-adapter_config.json adapter_model.safetensors   the adapter alone, to be put onto prepared/model (finetune.merged_adapter)
+config.json model.safetensors tokenizer.json …  the best checkpoint; with merge_lora_weights false in its place:
+adapter_config.json adapter_model.safetensors   the adapter alone, as peft writes it (finetune.merged_adapter)
 adapter/                                        beside a whole checkpoint, the adapter that is in it
 training.json                                   written last: class Training
 """

@@ -23,7 +23,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
 from evaluation import compute_metrics, model_prediction
-from finetune.validation_models import CompiledReader
+from finetune.prepared import PreparedFolder
+from finetune.validation_models import CompiledClassifier, CompiledReader
 from registry.jobs.metrics_file import read_metrics
 from serving.question_answering import QuestionAnswering
 from serving.text_classification import TextClassification
@@ -38,6 +39,22 @@ def run(make_run: Callable[..., Any], make_checkpoint: Callable[..., Path]) -> A
     """Return a run whose compiled model is not checked."""
     labels = {"id2label": {0: "bad", 1: "so-so", 2: "good"}}
     return make_run(make_checkpoint(task=CLASSIFIER, initializer_range=0.5, **labels)).change(apply_ort=False)
+
+
+def answered(run: Any, rows: list[dict[str, Any]], cache: Path) -> list[dict[str, Any]]:  # noqa: ANN401
+    """Make validation rows of texts, with what the model says in int8 for what is right, and return them.
+
+    The answers of a tiny model are chance, and eight bits change some of them: as they are right, the check passes.
+    """
+    if run.settings.task == CLASSIFIER:
+        found = CompiledClassifier(run.tuned, "int8", cache).predict(rows)
+        made = [{**row, "label": label} for row, label in zip(rows, found, strict=True)]
+    else:
+        found = CompiledReader(run.tuned, "int8", cache, run.settings).predict(rows)
+        answers = ({"text": [answer], "answer_start": [-1]} for answer in found)
+        made = [{**row, "answers": answer} for row, answer in zip(rows, answers, strict=True)]
+    run.write_rows("validation", made)
+    return made
 
 
 @pytest.fixture
@@ -208,6 +225,24 @@ def test_a_full_disk_is_told(run: Any, refused: Callable[[Any], str]) -> None:  
         assert "expected a file that can be used, found: File too large" in refused(run)
 
 
+@pytest.mark.parametrize("row", ["{", "[]", '{"text": "a secret"}', '{"text": "a", "label": "b", "text_pair": 1}'])
+def test_a_prepared_row_that_is_none_is_told_by_its_line(run: Any, refused: Callable[[Any], str], row: str) -> None:  # noqa: ANN401
+    for part in ("train", "validation"):
+        file = run.prepared / f"{part}.jsonl"
+        whole = file.read_text(encoding="utf-8")
+        file.write_text("".join(whole.splitlines(keepends=True)[:2]) + row + "\n", encoding="utf-8")
+        told = refused(run.change(apply_ort=part == "validation"))
+        assert f"{part}.jsonl, line 3: expected a JSON object with text, label, found another" in told
+        assert "secret" not in told
+        file.write_text(whole, encoding="utf-8")
+
+
+def test_a_run_without_validation_rows_is_told(run: Any, refused: Callable[[Any], str]) -> None:  # noqa: ANN401
+    changed = run.settings.model_copy(update={"data": {"train": run.settings.data["train"]}})
+    PreparedFolder(run.prepared).write_settings(changed)
+    assert "expected validation rows, found none; prepare the data again" in refused(run)
+
+
 def test_a_setting_of_the_server_that_is_wrong_is_told(
     run: Any,  # noqa: ANN401
     refused: Callable[[Any], str],
@@ -223,6 +258,7 @@ def test_metrics_are_shown_and_logged_once(run: Any, tmp_path: Path, monkeypatch
     logged = client.create_run(client.create_experiment("e", artifact_location=(tmp_path / "art").as_uri()))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", store)
     monkeypatch.setenv("MLFLOW_RUN_ID", logged.info.run_id)
+    answered(run, list(PreparedFolder(run.prepared).rows("validation")), tmp_path)
     assert run.change(apply_ort=True).package(tmp_path) == 0
     metrics = {metric.name: metric.value for metric in read_metrics(tmp_path / "metrics")}
     assert {"accuracy", "accuracy_transformers_fp32", "accuracy_compiled_fp32", "latency_compiled_fp32"} <= set(metrics)
@@ -275,20 +311,8 @@ def test_models_of_the_family_are_packaged_evaluated_and_served(
         save_multilingual_tokenizer(checkpoint)
     run = make_run(checkpoint)
     texts = LANGUAGES * 5 if multilingual else lines[:20]
-    rows = [
-        {"text": text, "label": run.settings.labels[index % 2]}
-        if task == CLASSIFIER
-        else {"question": "Où?", "context": text}
-        for index, text in enumerate(texts)
-    ]
-    if task == READER:
-        # The tiny model's answers are chance, and eight bits change them: what is right is what int8 finds.
-        found = CompiledReader(run.tuned, "int8", tmp_path, run.settings).predict(rows)
-        rows = [
-            {**row, "answers": {"text": [answer], "answer_start": [-1]}}
-            for row, answer in zip(rows, found, strict=True)
-        ]
-    run.write_rows("validation", rows)
+    rows = [{"text": text} if task == CLASSIFIER else {"question": "Où?", "context": text} for text in texts]
+    rows = answered(run, rows, tmp_path)
     assert run.package(tmp_path) == 0
     metrics = {metric.name: metric.value for metric in read_metrics(tmp_path / "metrics")}
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -315,6 +339,7 @@ def test_models_of_the_family_are_packaged_evaluated_and_served(
 
 def test_the_command_runs_in_the_images_environment(run: Any, tmp_path: Path) -> None:  # noqa: ANN401
     run = run.change(apply_ort=True)
+    answered(run, list(PreparedFolder(run.prepared).rows("validation")), tmp_path)
     done = subprocess.run(
         [
             *(str(ROOT / ".venv/finetune/bin/python"), "-m", "finetune.package", "--prepared", str(run.prepared)),
