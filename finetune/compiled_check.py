@@ -109,7 +109,7 @@ def _all(found: CompiledCheck) -> dict[str, Checked]:
 
 
 def _open(folder: Path, settings: Settings, cache: Path, found: CompiledCheck, int8: bool) -> dict[str, Model]:
-    """Return the models, transformers' first; int8 that cannot be compiled is a failure, that is not for here a note."""
+    """Return the models, transformers' first. An int8 that fails to compile is a failure; one not for here, a note."""
     compiled: dict[str, Any] = {}
     for precision in POINTS:
         if precision == "int8" and not int8:

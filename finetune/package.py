@@ -4,10 +4,10 @@ r"""Package a tuned model: an MLflow folder with its card, checked on the engine
         --mlflow-model-folder MODEL --metrics METRICS
 
 With apply_ort the model is compiled as score.py compiles it, in fp32 and, where the CPU is made for it, in int8, and
-its figures of all validation rows are compared with those of transformers in fp32. The command fails where a figure falls
-by more than 0.1 points in fp32 or 2 points in int8, or by more than one row moves it where that is more. apply_ort of the
-public component is another thing, training on ONNX Runtime (onnxruntime-training, last released as 1.19.2, whose module is
-called as onnxruntime's); this one is about what is served.
+its figures of all validation rows are compared with those of transformers in fp32. The command fails where one falls
+by more than 0.1 points in fp32 or 2 points in int8, or by more than one row moves it where that is more. apply_ort of
+the public component is another thing, training on ONNX Runtime (onnxruntime-training, last released as 1.19.2, whose
+module is called as onnxruntime's); this one is about what is served.
 
 An adapter (merge_lora_weights false) is merged into the base model here. MLmodel is written last.
 """
