@@ -47,7 +47,7 @@ def make_outlier(
 
     def make(scale: float, right: str) -> Any:  # noqa: ANN401
         run = make_run(with_outlier(make_checkpoint(task=CLASSIFIER, initializer_range=0.5), scale))
-        rows = [{"text": line} for line in lines[:60]]
+        rows = [{"text": line} for line in lines[:200]]
         model = TransformersClassifier(run.tuned)
         if right != "transformers":
             model = CompiledClassifier(run.tuned, right, tmp_path)
