@@ -1,16 +1,15 @@
-"""A text that the tiny checkpoint can learn, and runs of prepare with it."""
+"""A text that the tiny checkpoint can learn, and the fixtures of the modules beside this one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from finetune.prepare import main
-from finetune.prepared import FinetuneError, PreparedFolder, Settings
-from tests.finetune.prepare_samples import argv
+from tests.finetune.prepare_runs import refused, run
+from tests.finetune.tuned_run import make_run
+
+__all__ = ["make_run", "refused", "run"]
 
 
 @pytest.fixture(scope="session")
@@ -18,35 +17,3 @@ def text_file(lines: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
     file = tmp_path_factory.mktemp("text") / "lines.txt"
     file.write_text("\n".join(lines), encoding="utf-8")
     return file
-
-
-@pytest.fixture
-def run(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., tuple[Settings, str, str]]:
-    """Prepare with the tiny checkpoint; gives the settings, stdout and stderr."""
-
-    def prepared(given: dict[str, Any], **more: object) -> tuple[Settings, str, str]:
-        values = {"prepared": tmp_path / "out", "pytorch_model_path": checkpoint, **given, **more}
-        status = main(argv(values))
-        said = capsys.readouterr()
-        assert status == 0, said.err
-        return PreparedFolder(values["prepared"]).settings(), said.out, said.err
-
-    return prepared
-
-
-@pytest.fixture
-def refused(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Prepare what is refused; gives the one line that says why."""
-
-    def told(given: dict[str, Any], **more: object) -> str:
-        values = {"prepared": tmp_path / "out", "pytorch_model_path": checkpoint, **given, **more}
-        assert main(argv(values)) == 1
-        with pytest.raises(FinetuneError):
-            PreparedFolder(values["prepared"]).settings()
-        lines = capsys.readouterr().err.splitlines()
-        assert len(lines) == 1
-        return lines[0]
-
-    return told
