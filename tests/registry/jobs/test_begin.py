@@ -31,7 +31,10 @@ def test_an_environment_that_this_checkout_does_not_have_is_told_with_those_it_h
         asset.edit(f"components/{name}.yml", "environment/dev/", "environment/elsewhere/")
     result = asset.run()
     assert result.exit_code == 2
-    assert "(bench, bench-azureml, dev, evaluation, finetune, serving, serving-gpu), found 'elsewhere'; name" in result.stderr
+    assert (
+        "(bench, bench-azureml, dev, evaluation, finetune, serving, serving-gpu), found 'elsewhere'; name"
+        in result.stderr
+    )
     assert not (asset.state / "runs").exists()
 
 
