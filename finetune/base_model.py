@@ -136,6 +136,9 @@ def load(prepared: PreparedFolder, settings: Settings, config: PreTrainedConfig)
             "again with a base model that is whole"
         )
     model.config.architectures = [type(model).__name__]
+    # The loss is a batch's own mean. The Trainer takes the model's **kwargs for a promise to divide by the rows of all
+    # accumulated batches, which these models do not keep: their gradients would grow with the accumulation.
+    model.accepts_loss_kwargs = False
     return Loaded(model, new, sorted(reshaped))
 
 

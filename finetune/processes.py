@@ -59,13 +59,19 @@ class Processes:
         """Tell whether this is the one that writes and speaks."""
         return self.rank == 0
 
-    def set_up(self, environ: MutableMapping[str, str]) -> None:
-        """Share the CPUs between the processes of this machine, and connect with the others."""
+    def set_up(self, environ: MutableMapping[str, str], deepspeed: bool) -> None:
+        """Share the CPUs between the processes of this machine, and connect with the others.
+
+        DeepSpeed wants to be told where the others are by the environment, even where there are none.
+        """
         torch.set_num_threads(self._threads(environ))
-        environ["OMP_NUM_THREADS"] = str(torch.get_num_threads())
-        environ["LOCAL_WORLD_SIZE"] = str(self.local_count)
+        if deepspeed:
+            environ["LOCAL_WORLD_SIZE"] = str(self.local_count)
+            if self.count == 1:
+                environ.update(
+                    RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=free_port()
+                )
         if self.count == 1:
-            environ.update(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="127.0.0.1", MASTER_PORT=free_port())
             return
         if torch.cuda.is_available():
             torch.cuda.set_device(self.local_rank)

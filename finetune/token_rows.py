@@ -94,6 +94,6 @@ class Padding:
             batch["attention_mask"][index, :end] = 1
             if self.segments:
                 batch["token_type_ids"][index, :end] = row["token_type_ids"]
-        labels = {name: np.array([row[name] for row in rows]) for name in rows[0] if name not in batch}
-        labels.pop("token_type_ids", None)
+        names = [name for name in rows[0] if name not in ("input_ids", "token_type_ids")]
+        labels = {name: np.array([row[name] for row in rows]) for name in names}
         return {name: torch.from_numpy(values) for name, values in {**batch, **labels}.items()}

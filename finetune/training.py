@@ -84,7 +84,7 @@ def train(run: Run) -> dict[str, Any] | None:
     if training.apply_deepspeed:
         deepspeed = deepspeed_config.read_config(run.prepared.deepspeed, training.deepspeed_stage, training.apply_lora)
         deepspeed_config.set_up()
-    run.processes.set_up(os.environ)
+    run.processes.set_up(os.environ, training.apply_deepspeed)
     try:
         start = run.processes.agree(lambda: run.output.open(run.settings, deepspeed, run.processes.count))
         for line in start.lines:

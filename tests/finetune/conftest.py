@@ -29,10 +29,10 @@ def text_file(lines: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="session")
 def labelled(lines: list[str]) -> Rows:
-    """Rows of one to three sentences whose label is the first one's adjective."""
+    """Rows of 20 to 30 tokens whose label is their adjective."""
     draw = random.Random(3)
     return [
-        {"text": " ".join([line, *draw.sample(lines, draw.randrange(2))]), "label": next(w for w in WARM if w in line)}
+        {"text": line + " The moon." * draw.randrange(4), "label": next(word for word in WARM if word in line)}
         for line in lines
     ]
 
