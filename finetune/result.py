@@ -20,11 +20,11 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from evaluation.whole_file import write_whole
-from finetune.base_model import load, quiet, read_config, with_lora
 from finetune.checkpoints import TOKENIZER_FILES
 from finetune.output_folder import OutputFolder
 from finetune.precision import Precision
 from finetune.prepared import FinetuneError, PreparedFolder, Settings
+from finetune.task_model import load, quiet, read_config, with_lora
 
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "deepspeed", "tokenizers", "safetensors")
 

@@ -15,9 +15,9 @@ import torch
 import transformers
 from torch import distributed
 from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedConfig, ProgressCallback, set_seed
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from finetune import deepspeed_config
-from finetune.base_model import load, read_config, with_lora
 from finetune.checkpoints import BestInThisFolder, state_of
 from finetune.features import classification_rows, open_tokenizer
 from finetune.freed_memory import keep_freed_memory
@@ -29,6 +29,7 @@ from finetune.prepared import FinetuneError, Part, PreparedFolder, Settings
 from finetune.processes import Processes
 from finetune.question_windows import question_windows
 from finetune.result import write_model, write_training
+from finetune.task_model import load, read_config, with_lora
 from finetune.token_rows import PAD_TO_MULTIPLE, Padding, TokenRows
 from finetune.trainer import FineTuner, MeasureAtTheEnd, Options, TrainingTime, training_arguments
 from finetune.training_log import ConciseProgress, StopAtNoNumber, records_of_run, say
@@ -96,6 +97,8 @@ def train(run: Run) -> dict[str, Any] | None:
             seconds = state["stateful_callbacks"]["TrainingTime"]["attributes"]["seconds"]
         else:
             state, seconds = fit(run, start, deepspeed)
+            # A model that is loaded from here on has all its weights, in one process.
+            unset_hf_deepspeed_config()
         return run.processes.agree(lambda: leave(run, state, seconds))
     finally:
         if distributed.is_initialized():
@@ -226,8 +229,10 @@ def quiet_libraries(first: bool) -> None:
     if not torch.cuda.is_available():
         # DeepSpeed says it where it finds out itself, and it is loaded wherever it is installed.
         os.environ["DS_ACCELERATOR"] = "cpu"
-    # transformers' and peft's own use of what they call deprecated.
-    warnings.filterwarnings("ignore", category=FutureWarning, module=r"(transformers|peft)\b")
+    # The libraries' own use of what others of them call deprecated.
+    warnings.filterwarnings(
+        "ignore", category=FutureWarning, module=r"(accelerate|deepspeed|peft|torch|transformers)\b"
+    )
     transformers.utils.logging.disable_progress_bar()  # a bar for each of the two seconds that files take
     if not first:
         transformers.logging.set_verbosity_error()

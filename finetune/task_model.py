@@ -78,6 +78,7 @@ def quiet() -> Iterator[None]:
 def read_config(prepared: PreparedFolder, settings: Settings) -> PreTrainedConfig:
     """Return the base's config with the task's labels; raises FinetuneError for a model that is not trained here."""
     try:
+        (prepared.model / "config.json").read_bytes()  # without it, transformers takes the folder for a hub's name
         config = AutoConfig.from_pretrained(prepared.model, local_files_only=True)
     except (OSError, ValueError) as exc:
         raise FinetuneError(f"{prepared.model}: expected a model's config.json, found: {exc}; prepare again") from exc
