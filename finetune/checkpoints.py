@@ -1,29 +1,26 @@
-"""The output folder of a training run: what may be written there, what a run resumes from, what it leaves."""
+"""The checkpoints of a run: which of them are whole however the run ended, which is the best, which are kept.
+
+The Trainer writes a checkpoint file by file, with DeepSpeed from several processes, and deletes one file by file. So the
+sizes of a checkpoint's files are written last, once all are on the disk; a checkpoint is whole where they agree.
+"""
 
 from __future__ import annotations
 
-import argparse
 import json
+import os
 import shutil
-import zlib
 from pathlib import Path
 from typing import Any
 
-from transformers import (
-    BertForMaskedLM,
-    PreTrainedModel,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from torch import distributed, nn
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import rotate_checkpoints
 
-from finetune.masked_text import PretrainError
+from evaluation.whole_file import write_whole
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 
-FREE_TO_CHANGE = ("model", "text", "output_dir", "resume", "max_steps", "warmup_steps", "precision", "log_to")
-"""Options that a resumed run may give anew. The optimizer's state or the held-out lines depend on the others."""
+MANIFEST = "manifest.json"
 
 
 def step_of(checkpoint: Path) -> int:
@@ -31,70 +28,72 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
+def checkpoints_in(folder: Path) -> list[Path]:
+    """Return the checkpoints of a folder, whole or not, by step."""
+    found = [path for path in folder.glob("checkpoint-*") if path.name[11:].isdecimal() and path.is_dir()]
+    return sorted(found, key=step_of)
+
+
+def seal(checkpoint: Path) -> None:
+    """Bring a checkpoint's files to the disk, and write their sizes beside them; all processes must have written."""
+    files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MANIFEST)
+    for path in files:
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sizes = {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files}
+    write_whole(checkpoint / MANIFEST, json.dumps({"files": sizes}, indent=2) + "\n")
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Tell whether a checkpoint has all that it was sealed with."""
+    try:
+        sizes = json.loads((checkpoint / MANIFEST).read_bytes())["files"]
+        return bool(sizes) and all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return False
+
+
 def last_whole_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint that was written to its end: trainer_state.json is what the Trainer writes last."""
-    whole = [path for path in folder.glob("checkpoint-*") if path.name[11:].isdecimal() and _state_of(path)]
-    return max(whole, key=step_of, default=None)
+    """Return the newest checkpoint that is whole."""
+    return next((path for path in reversed(checkpoints_in(folder)) if is_whole(path)), None)
+
+
+def remove_half_written(folder: Path) -> list[Path]:
+    """Delete the checkpoints whose writing or deletion was cut short; return them."""
+    halves = [path for path in checkpoints_in(folder) if not is_whole(path)]
+    for path in halves:
+        shutil.rmtree(path)
+    return halves
+
+
+def state_of(checkpoint: Path) -> dict[str, Any]:
+    """Return what trainer_state.json of a whole checkpoint says."""
+    return json.loads((checkpoint / "trainer_state.json").read_bytes())
 
 
 def best_checkpoint(checkpoint: Path) -> Path:
-    """Return the checkpoint with the lowest held-out loss at the time `checkpoint` was written."""
-    step = (_state_of(checkpoint) or {}).get("best_global_step")
-    best = checkpoint.with_name(f"checkpoint-{step}")
-    return best if (best / "model.safetensors").is_file() else checkpoint
+    """Return the checkpoint that was the best at the time `checkpoint` was written."""
+    best = checkpoint.with_name(f"checkpoint-{state_of(checkpoint).get('best_global_step')}")
+    return best if is_whole(best) else checkpoint
 
 
-def _state_of(checkpoint: Path) -> dict[str, Any] | None:
-    """Return what trainer_state.json says, or None for a checkpoint whose writing or deletion was cut short."""
-    if not all((checkpoint / name).is_file() for name in ("model.safetensors", "optimizer.pt", "scheduler.pt")):
-        return None
-    try:
-        state = json.loads((checkpoint / "trainer_state.json").read_bytes())
-    except (OSError, ValueError):
-        return None
-    return state if isinstance(state, dict) else None
+class CheckpointingTrainer(Trainer):
+    """The Trainer, sealing each checkpoint, and deleting old ones only once the new one is whole.
 
+    `keep` is how many are kept, the best one and the last one always; None keeps all. The Trainer's own
+    save_total_limit has to be unset: it deletes before the new one is sealed.
+    """
 
-def check_output(args: argparse.Namespace) -> Path | None:
-    """Return the checkpoint to resume from, if any; raises PretrainError where work would be overwritten."""
-    folder = args.output_dir
-    checkpoint = last_whole_checkpoint(folder / "checkpoints")
-    if args.model.resolve() == (folder / "model").resolve():
-        raise PretrainError(f"--output-dir {folder}: expected a folder other than --model's; it would be overwritten")
-    begun = next((folder / "checkpoints").glob("checkpoint-*"), None)
-    if begun and not args.resume:
-        raise PretrainError(
-            f"--output-dir {folder}: expected a folder without checkpoints, found {(checkpoint or begun).name}; give "
-            "--resume to go on from it, or another folder"
-        )
-    if not checkpoint and (folder / "model").exists():
-        raise PretrainError(
-            f"--output-dir {folder}: expected a folder without a model, found {folder / 'model'} and no checkpoint "
-            "to go on from; give another folder"
-        )
-    try:
-        (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
-    except OSError as exc:
-        raise PretrainError(f"--output-dir {folder}: expected a folder that can be written to, found: {exc}") from exc
-    _check_same_run(args, resuming=checkpoint is not None)
-    return checkpoint
+    keep: int | None = None
 
-
-def _check_same_run(args: argparse.Namespace, resuming: bool) -> None:
-    """Compare the options with those the run was begun with, kept in options.json, and keep them."""
-    file = args.output_dir / "options.json"
-    options: dict[str, Any] = {name: value for name, value in vars(args).items() if name not in FREE_TO_CHANGE}
-    options["tokenizer"] = f"crc32 {zlib.crc32((args.model / 'tokenizer.json').read_bytes()):08x}"
-    if resuming and file.is_file():
-        for name, begun_with in json.loads(file.read_bytes()).items():
-            if options.get(name) != begun_with:
-                given = "--model with the tokenizer" if name == "tokenizer" else f"--{name.replace('_', '-')}"
-                raise PretrainError(
-                    f"--resume: expected {given} {begun_with} as the run was begun with, found {options.get(name)}; "
-                    "give the same, or begin anew in another --output-dir"
-                )
-        return
-    file.write_text(json.dumps(options, indent=2) + "\n", encoding="utf-8")
+    def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
+        super()._save_checkpoint(model, trial)
+        if distributed.is_initialized():
+            distributed.barrier()
+        if self.args.should_save:
+            seal(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+            best = self.state.best_model_checkpoint
+            rotate_checkpoints(self.args.output_dir, save_total_limit=self.keep, best_model_checkpoint=best)
 
 
 class BestInThisFolder(TrainerCallback):
@@ -107,20 +106,3 @@ class BestInThisFolder(TrainerCallback):
         best = Path(args.output_dir) / f"checkpoint-{state.best_global_step}"
         if best.is_dir():
             state.best_model_checkpoint = str(best)
-
-
-def save_for_serving(model: PreTrainedModel, source: Path, folder: Path) -> None:
-    """Write a checkpoint folder in fp16 safetensors with the source's tokenizer beside it, whole or not at all."""
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    model.config.architectures = ["BertForMaskedLM"]
-    # A name that config.json gave to the model it started from is not this one's.
-    vars(model.config).pop("model_name", None)
-    half = BertForMaskedLM(model.config)
-    half.load_state_dict(model.state_dict())
-    half.half().save_pretrained(partial)
-    for name in TOKENIZER_FILES:
-        if (source / name).is_file():
-            shutil.copyfile(source / name, partial / name)
-    shutil.rmtree(folder, ignore_errors=True)
-    partial.rename(folder)

@@ -24,6 +24,7 @@ import torch
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
+from finetune.prepared import FinetuneError
 from serving.tokenizer import SPECIAL_TOKENS
 
 IGNORED = -100
@@ -32,11 +33,7 @@ IGNORED = -100
 Rows = npt.NDArray[np.int32]
 
 
-class PretrainError(ValueError):
-    """Training cannot start or go on; the message says what was expected, what was found and what to do."""
-
-
-class TextError(PretrainError):
+class TextError(FinetuneError):
     """A text file cannot be used for training; the message says which and why."""
 
 
@@ -160,7 +157,7 @@ class MaskingCollator:
         self.continues_word = torch.zeros(max(vocabulary.values()) + 1, dtype=torch.bool)
         self.continues_word[[i for token, i in vocabulary.items() if token.startswith("##")]] = True
         if masking.whole_words and not self.continues_word.any():
-            raise PretrainError(
+            raise FinetuneError(
                 "--whole-words: expected a WordPiece vocabulary that marks the inside of a word with ##, found no such "
                 "token; leave --whole-words out"
             )

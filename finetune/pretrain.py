@@ -10,7 +10,6 @@ from its last whole checkpoint.
 from __future__ import annotations
 
 import argparse
-import ctypes
 import sys
 from pathlib import Path
 
@@ -22,12 +21,12 @@ from torch import nn
 from transformers import BertForMaskedLM, EvalPrediction, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.modeling_outputs import MaskedLMOutput
 
-from finetune.checkpoints import BestInThisFolder, best_checkpoint, check_output, save_for_serving, step_of
+from finetune.checkpoints import BestInThisFolder, CheckpointingTrainer, best_checkpoint, step_of
+from finetune.freed_memory import keep_freed_memory
 from finetune.masked_text import (
     IGNORED,
     Masking,
     MaskingCollator,
-    PretrainError,
     Rows,
     TextError,
     encode,
@@ -37,14 +36,17 @@ from finetune.masked_text import (
     read_lines,
     without_seen,
 )
+from finetune.precision import has_bf16
+from finetune.prepared import FinetuneError
 from finetune.pretrain_options import check_model, parse_args
+from finetune.pretrain_output import check_output, save_for_serving
 from finetune.training_log import ConciseProgress, check_logging, log_receivers, say
 
 HELD_OUT_ROWS = 512
 """Rows the held-out loss is measured on at most: about 33,000 tokens, 5,000 of them masked, in a few seconds."""
 
 
-class DivergedError(PretrainError):
+class DivergedError(FinetuneError):
     """The loss is no longer a number. What was saved before is whole: a held-out loss precedes every checkpoint."""
 
 
@@ -83,12 +85,12 @@ def guessed_right(prediction: EvalPrediction) -> dict[str, float]:
 
 
 def load_model(folder: Path, dropout: float) -> MaskedPositionsBert:
-    """Load a BERT checkpoint in fp32 with its dropout replaced; raises PretrainError where its weights do not fit."""
+    """Load a BERT checkpoint in fp32 with its dropout replaced; raises FinetuneError where its weights do not fit."""
     # Eager: the backward of torch's fused CPU attention took 48 ms a layer for 12 heads of 32, eager 6 ms.
     try:
         model = MaskedPositionsBert.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
     except (OSError, RuntimeError, ValueError, SafetensorError) as exc:
-        raise PretrainError(
+        raise FinetuneError(
             f"{folder}: expected the weights that config.json describes, found: {exc}; fetch the checkpoint again"
         ) from exc
     for module in model.modules():
@@ -97,14 +99,6 @@ def load_model(folder: Path, dropout: float) -> MaskedPositionsBert:
     # A tied decoder is not saved twice; without this the Trainer warns that it is missing from the best checkpoint.
     model._keys_to_ignore_on_save = set(model.all_tied_weights_keys)
     return model
-
-
-def keep_freed_memory() -> None:
-    """Make glibc reuse the large buffers of a step instead of returning them to the system: a fifth off a CPU step."""
-    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt"):
-        mallopt = ctypes.CDLL(None).mallopt
-        for parameter, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**29)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
-            mallopt(parameter, value)
 
 
 def build_rows(args: argparse.Namespace, tokenizer: Tokenizer) -> tuple[Rows, Rows]:
@@ -125,14 +119,6 @@ def build_rows(args: argparse.Namespace, tokenizer: Tokenizer) -> tuple[Rows, Ro
     pad_id = tokenizer.token_to_id("[PAD]")
     rows = {side: pack(found, args.max_length, pad_id, args.seed) for side, found in sequences.items()}
     return rows["training"], rows["held-out"][:HELD_OUT_ROWS]
-
-
-def has_bf16() -> bool:
-    """Tell whether this machine computes in bf16; an AVX-512 CPU without it only imitates it, slower than fp32."""
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    found = torch.cpu.get_capabilities()
-    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
 def training_arguments(args: argparse.Namespace) -> TrainingArguments:
@@ -156,7 +142,6 @@ def training_arguments(args: argparse.Namespace) -> TrainingArguments:
         eval_strategy="steps",
         eval_steps=args.eval_steps,
         save_steps=args.eval_steps,
-        save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model="eval_loss",
         logging_steps=min(50, args.eval_steps),
@@ -174,7 +159,7 @@ def make_trainer(args: argparse.Namespace, tokenizer: Tokenizer, weights: Path) 
     collator, eval_collator = (MaskingCollator(tokenizer, masking, seed) for seed in (args.seed, 0))
     train_rows, held_out = build_rows(args, tokenizer)
     keep_freed_memory()  # after the text is read, whose memory is better returned
-    trainer = Trainer(
+    trainer = CheckpointingTrainer(
         model=model,
         args=training_arguments(args),
         data_collator=collator,
@@ -183,6 +168,7 @@ def make_trainer(args: argparse.Namespace, tokenizer: Tokenizer, weights: Path) 
         compute_metrics=guessed_right,
         callbacks=[BestInThisFolder()],
     )
+    trainer.keep = 2
     trainer.remove_callback(ProgressCallback)
     return trainer
 
@@ -210,7 +196,7 @@ def train(args: argparse.Namespace) -> dict[str, float]:
 
 def run(trainer: Trainer, checkpoint: Path | None, receivers: list[TrainerCallback]) -> None:
     """Train from the start or a checkpoint; the best checkpoint's weights are in the trainer afterwards."""
-    progress = ConciseProgress()
+    progress = ConciseProgress({"eval_loss": "held-out loss", "eval_masked_accuracy": "masked-token accuracy"})
     for receiver in (progress, *receivers):
         trainer.add_callback(receiver)
     try:
@@ -229,7 +215,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv, __doc__)
     try:
         metrics = train(args)
-    except PretrainError as exc:
+    except FinetuneError as exc:
         sys.stderr.write(f"pretrain: {exc}\n")
         return 1
     except KeyboardInterrupt:

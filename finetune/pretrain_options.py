@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer
 
-from finetune.masked_text import PretrainError
+from finetune.prepared import FinetuneError
 from finetune.training_log import LOG_RECEIVERS
 from serving.checkpoint import BertConfig, read_config
 from serving.errors import ModelFolderError
@@ -116,24 +116,24 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
 
 
 def check_model(folder: Path, max_length: int) -> Tokenizer:
-    """Return the tokenizer of a checkpoint folder that can be trained and served; raises PretrainError otherwise."""
+    """Return the tokenizer of a checkpoint folder that can be trained and served; raises FinetuneError otherwise."""
     missing = [name for name in CHECKPOINT_FILES if not (folder / name).is_file()]
     if missing:
         found = f"no {', '.join(missing)}" if folder.is_dir() else "no such folder"
         inner = folder / "model"
         fix = f"give {inner}" if (inner / "config.json").is_file() else "give the folder of a saved checkpoint"
-        raise PretrainError(f"--model {folder}: expected {', '.join(CHECKPOINT_FILES)}, found {found}; {fix}")
+        raise FinetuneError(f"--model {folder}: expected {', '.join(CHECKPOINT_FILES)}, found {found}; {fix}")
     try:
         described = read_config(folder)
         kind = described.get("model_type", "bert")
         if kind != "bert":  # a DistilBERT can be served, but what is trained here is a BertForMaskedLM
-            raise PretrainError(f"--model {folder}: config.json: expected model_type 'bert', found {kind!r}")
+            raise FinetuneError(f"--model {folder}: config.json: expected model_type 'bert', found {kind!r}")
         config = BertConfig.from_json(described)
         tokenizer = open_tokenizer(folder / "tokenizer.json", config.vocab_size)
     except ModelFolderError as exc:
-        raise PretrainError(f"--model {folder}: {exc}") from exc
+        raise FinetuneError(f"--model {folder}: {exc}") from exc
     if max_length > config.max_positions:
-        raise PretrainError(
+        raise FinetuneError(
             f"--max-length {max_length}: expected at most the model's {config.max_positions} positions; give --max-length "
             f"{config.max_positions} or less"
         )

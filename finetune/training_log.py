@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import math
+import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import MLflowCallback, TensorBoardCallback
 
-from finetune.masked_text import PretrainError
+from finetune.prepared import FinetuneError
 
 LOG_RECEIVERS = ("tensorboard", "mlflow", "none")
 
@@ -22,6 +26,11 @@ def say(line: str) -> None:
 
 class ConciseProgress(ProgressCallback):
     """The Trainer's progress bar, with one short line a log entry in place of its dictionary."""
+
+    def __init__(self, shown: Mapping[str, str]) -> None:
+        """Take the words for what is measured on held-out data: {"eval_loss": "held-out loss"}; the rest is not shown."""
+        super().__init__()
+        self.shown = shown
 
     def on_log(
         self,
@@ -35,11 +44,9 @@ class ConciseProgress(ProgressCallback):
         found = logs or {}
         if "loss" in found:
             line = f"loss {found['loss']:.3f}, rate {found['learning_rate']:.1e}"
-        elif "eval_loss" in found:
-            line = f"held-out loss {found['eval_loss']:.3f}, masked-token accuracy {found['eval_masked_accuracy']:.3f}"
         else:
-            return
-        if state.is_world_process_zero:
+            line = ", ".join(f"{words} {found[name]:.3f}" for name, words in self.shown.items() if name in found)
+        if line and state.is_world_process_zero:
             say(f"step {state.global_step}: {line}")
 
     def close(self) -> None:
@@ -49,10 +56,61 @@ class ConciseProgress(ProgressCallback):
                 bar.close()
 
 
+class StopAtNoNumber(TrainerCallback):
+    """Ends a run whose loss is no longer a number; what was saved before is whole."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: object,
+    ) -> None:
+        """Raise FinetuneError."""
+        for name in ("loss", "eval_loss"):
+            value = (logs or {}).get(name, 0.0)
+            if not math.isfinite(value):
+                raise FinetuneError(
+                    f"step {state.global_step}: expected a finite loss, found {value}: training has diverged; begin anew "
+                    "in another folder with a lower learning_rate or more warmup_steps"
+                )
+
+
+class Guarded(TrainerCallback):
+    """A receiver of records whose failure is said once, and does not end the training."""
+
+    def __init__(self, receiver: TrainerCallback, name: str) -> None:
+        """Take the receiver, and what it is called."""
+        self.receiver: TrainerCallback | None = receiver
+        self.name = name
+
+    def _call(self, event: str, *args: object, **kwargs: object) -> None:
+        if self.receiver is None:
+            return
+        try:
+            getattr(self.receiver, event)(*args, **kwargs)
+        except Exception as exc:  # MLflow raises those of its store and of its HTTP library too
+            say(f"{self.name} takes no more records: {' '.join(str(exc).split())[:300]}")
+            self.receiver = None
+
+    def on_train_begin(self, *args: object, **kwargs: object) -> None:
+        """Begin the records."""
+        self._call("on_train_begin", *args, **kwargs)
+
+    def on_log(self, *args: object, **kwargs: object) -> None:
+        """Record the figures of a step."""
+        self._call("on_log", *args, **kwargs)
+
+    def on_train_end(self, *args: object, **kwargs: object) -> None:
+        """End the records."""
+        self._call("on_train_end", *args, **kwargs)
+
+
 def check_logging(log_to: str) -> None:
-    """Raise PretrainError where what is to receive the logs is not installed, or MLflow's store does not answer."""
+    """Raise FinetuneError where what is to receive the logs is not installed, or MLflow's store does not answer."""
     if log_to != "none" and importlib.util.find_spec(log_to) is None:
-        raise PretrainError(
+        raise FinetuneError(
             f"--log-to {log_to}: expected the package {log_to}, found none; pip install {log_to}, or give --log-to none"
         )
     if log_to == "mlflow":
@@ -62,7 +120,7 @@ def check_logging(log_to: str) -> None:
             mlflow.MlflowClient().search_experiments(max_results=1)
         except mlflow.exceptions.MlflowException as exc:
             uri = mlflow.get_tracking_uri()
-            raise PretrainError(
+            raise FinetuneError(
                 f"--log-to mlflow: expected a tracking store that answers at {uri}, found: {exc}; "
                 "set MLFLOW_TRACKING_URI"
             ) from exc
@@ -78,3 +136,36 @@ def log_receivers(log_to: str, folder: Path) -> list[TrainerCallback]:
         receiver.logging_dir = str(folder)
         return [receiver]
     return []
+
+
+def records_of_run(folder: Path, settings: Mapping[str, Any]) -> list[TrainerCallback]:
+    """Return the receivers of a fine-tuning run: TensorBoard, and MLflow where MLFLOW_TRACKING_URI is set.
+
+    MLflow's run is the one of MLFLOW_RUN_ID where that is set. It is told the settings of the training that it does not
+    have yet: a parameter of another value is an error to it, and the callback's own hundreds would meet the job's.
+    """
+    receivers: list[TrainerCallback] = [Guarded(*log_receivers("tensorboard", folder), "TensorBoard")]
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        os.environ.setdefault("MLFLOW_MAX_LOG_PARAMS", "0")
+        receivers += [Guarded(*log_receivers("mlflow", folder), "MLflow"), Guarded(Parameters(settings), "MLflow")]
+    return receivers
+
+
+class Parameters(TrainerCallback):
+    """Tells MLflow's run the settings that it does not have."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        """Take the settings."""
+        self.settings = settings
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Log them to the run that MLflow's callback, which comes before, has opened."""
+        import mlflow
+
+        run = mlflow.active_run()
+        if run is None or not state.is_world_process_zero:
+            return
+        known = mlflow.MlflowClient().get_run(run.info.run_id).data.params
+        mlflow.log_params({name: value for name, value in self.settings.items() if name not in known})

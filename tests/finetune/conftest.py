@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.finetune.prepare_runs import refused, run
+from tests.finetune.prepared_folders import asked, labelled, make_prepared
 from tests.finetune.tuned_run import make_run
 
-__all__ = ["make_run", "refused", "run"]
+__all__ = ["asked", "labelled", "make_prepared", "make_run", "refused", "run"]
 
 
 @pytest.fixture(scope="session")

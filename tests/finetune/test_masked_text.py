@@ -18,9 +18,9 @@ from tokenizers import Tokenizer
 
 from finetune.masked_text import (
     IGNORED,
+    FinetuneError,
     Masking,
     MaskingCollator,
-    PretrainError,
     TextError,
     encode,
     is_held_out,
@@ -241,5 +241,5 @@ def test_whole_words_need_a_vocabulary_that_marks_them() -> None:
         '{"version":"1.0","added_tokens":[],"model":{"type":"WordLevel","unk_token":"[UNK]","vocab":'
         '{"[PAD]":0,"[UNK]":1,"[CLS]":2,"[SEP]":3,"[MASK]":4,"cat":5}}}'
     )
-    with pytest.raises(PretrainError, match="--whole-words: expected a WordPiece vocabulary"):
+    with pytest.raises(FinetuneError, match="--whole-words: expected a WordPiece vocabulary"):
         MaskingCollator(tokenizer, Masking(whole_words=True), seed=0)

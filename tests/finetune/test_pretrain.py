@@ -21,7 +21,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoTokenizer, BertForMaskedLM, Trainer
 
 from finetune import pretrain
-from finetune.checkpoints import BestInThisFolder, best_checkpoint, last_whole_checkpoint, save_for_serving, step_of
+from finetune.checkpoints import BestInThisFolder, best_checkpoint, last_whole_checkpoint, seal, step_of
+from finetune.pretrain_output import save_for_serving
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--max-length", "32", "--batch-size", "16", "--held-out-one-in", "10", "--learning-rate", "0.01"]
@@ -193,7 +194,7 @@ def test_resume_with_nothing_to_resume_starts_and_says_so(
     assert not (tmp_path / "out" / "logs").exists()
 
 
-@pytest.mark.parametrize("missing", ["trainer_state.json", "optimizer.pt", "model.safetensors", "cut short"])
+@pytest.mark.parametrize("missing", ["trainer_state.json", "optimizer.pt", "model.safetensors", "manifest.json", "cut"])
 def test_a_half_written_checkpoint_is_not_picked(tmp_path: Path, missing: str) -> None:
     for step in (9, 10, 100):
         folder = tmp_path / f"checkpoint-{step}"
@@ -201,9 +202,10 @@ def test_a_half_written_checkpoint_is_not_picked(tmp_path: Path, missing: str) -
         for name in ("model.safetensors", "optimizer.pt", "scheduler.pt"):
             (folder / name).touch()
         (folder / "trainer_state.json").write_text('{"best_global_step": 9}', encoding="utf-8")
+        seal(folder)
     newest = tmp_path / "checkpoint-100"
     assert last_whole_checkpoint(tmp_path) == newest
-    if missing == "cut short":
+    if missing == "cut":
         (newest / "trainer_state.json").write_text('{"best_glob', encoding="utf-8")
     else:
         (newest / missing).unlink()

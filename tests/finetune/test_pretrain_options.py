@@ -133,7 +133,7 @@ def test_an_output_folder_that_cannot_be_made_is_named(
 
 def test_a_log_receiver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(pretrain.PretrainError, match="--log-to mlflow: expected the package mlflow, found none; pip"):
+    with pytest.raises(pretrain.FinetuneError, match="--log-to mlflow: expected the package mlflow, found none; pip"):
         check_logging("mlflow")
     check_logging("none")
 

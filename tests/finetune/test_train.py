@@ -1,0 +1,395 @@
+"""Training through its command: tiny real checkpoints, from a prepared folder to a model that answers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pytest
+import torch
+from azure.ai.ml import load_component
+from peft import PeftModel
+from safetensors import safe_open
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification, AutoTokenizer
+
+from finetune import train
+from finetune.checkpoints import checkpoints_in
+from finetune.prepared import PreparedFolder
+from finetune.settings import METRICS
+from serving.question_answering import QuestionAnswering
+
+ROOT = Path(__file__).parents[2]
+Make = Callable[..., PreparedFolder]
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tiny model has no work for more."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for name in ("RANK", "WORLD_SIZE", "MLFLOW_TRACKING_URI", "MLFLOW_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def run(prepared: PreparedFolder, output: Path) -> int:
+    return train.main(["--prepared", str(prepared.path), "--pytorch-model-folder", str(output)])
+
+
+def trained(prepared: PreparedFolder, output: Path) -> dict[str, Any]:
+    assert run(prepared, output) == 0
+    return json.loads((output / "training.json").read_bytes())
+
+
+def changed(prepared: PreparedFolder, **training: object) -> None:
+    """Change settings of the training."""
+    settings = prepared.settings()
+    new = settings.training.model_copy(update=training)
+    prepared.write_settings(settings.model_copy(update={"training": new}))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def accuracy(model: torch.nn.Module, folder: Path, rows: Rows) -> float:
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    encoded = tokenizer(
+        [row["text"] for row in rows], return_tensors="pt", padding=True, truncation=True, max_length=32
+    )
+    with torch.inference_mode():
+        best = model.eval()(**encoded).logits.argmax(-1).tolist()
+    return sum(model.config.id2label[label] == row["label"] for label, row in zip(best, rows, strict=True)) / len(rows)
+
+
+# A run from start to end
+
+
+def test_a_classifier_learns_and_is_what_was_measured(
+    make_prepared: Make, checkpoint: Path, labelled: Rows, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared = make_prepared(checkpoint, labelled[:400], labelled[400:], num_train_epochs=4, learning_rate=5e-3)
+    report = trained(prepared, output := tmp_path / "out")
+    model, loaded = AutoModelForSequenceClassification.from_pretrained(output, output_loading_info=True)
+    assert not any(loaded[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert report["best"]["metrics"]["accuracy"] > 0.9
+    assert accuracy(model, output, labelled[400:]) == report["best"]["metrics"]["accuracy"]
+    assert set(report["best"]["metrics"]) == set(METRICS["text-classification"])
+    assert {tensor.dtype for tensor in weights(output).values()} == {torch.float32}
+    assert model.config.label2id == {"warm": 0, "cold": 1, "red": 2}
+    assert (report["device"], report["precision"], report["processes"]) == ("cpu", "fp32", 1)
+    assert report["versions"]["torch"] == torch.__version__.partition("+")[0] or torch.__version__
+    assert [entry["step"] for entry in report["history"] if "eval_loss" in entry] == [50, 100, 150, 200]
+    found = capsys.readouterr()
+    assert found.err.count("new in the model, to be trained: bert.pooler.dense, classifier\n") == 1
+    assert "Warning" not in found.err
+    assert found.out.startswith(f"best at step {report['best']['step']}: ")
+
+
+def test_tokens_a_second_count_what_is_no_padding(
+    make_prepared: Make, checkpoint: Path, labelled: Rows, tmp_path: Path
+) -> None:
+    features = {"pad_to_max_length": True, "max_seq_length": 32}
+    prepared = make_prepared(checkpoint, labelled[:40], labelled[40:80], num_train_epochs=2, features=features)
+    report = trained(prepared, tmp_path / "out")
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    texts = [row["text"] for row in labelled[:40]]
+    tokens = 2 * sum(map(len, tokenizer(texts, truncation=True, max_length=32).input_ids))
+    assert report["tokens_per_second"] * report["seconds"] == pytest.approx(tokens, rel=0.01)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "distilbert"])
+def test_lora_leaves_the_encoder_and_trains_all_that_is_new(
+    make_checkpoint: Callable[..., Path], make_prepared: Make, labelled: Rows, tmp_path: Path, architecture: str
+) -> None:
+    base = make_checkpoint(architecture=architecture, initializer_range=0.2)  # frozen features that differ
+    prepared = make_prepared(
+        base, labelled[:400], labelled[400:], num_train_epochs=3, apply_lora=True, lora_alpha=16, learning_rate=5e-3
+    )
+    report = trained(prepared, output := tmp_path / "out")
+    assert report["best"]["metrics"]["accuracy"] > 0.6  # of 0.375 by always the same
+    with safe_open(output / "adapter" / "adapter_model.safetensors", "pt") as adapter:
+        whole = sorted(name for name in adapter.keys() if "lora_" not in name and name.endswith("weight"))  # noqa: SIM118
+    new = {"bert": ["bert.pooler.dense", "classifier"], "distilbert": ["classifier", "pre_classifier"]}[architecture]
+    assert whole == [f"base_model.model.{name}.weight" for name in new]
+    before, after = load_file(base / "model.safetensors"), weights(output)
+    words = next(name for name in after if name.endswith("word_embeddings.weight"))
+    assert torch.equal(before[words], after[words])
+
+    model = AutoModelForSequenceClassification.from_pretrained(output).eval()
+    plain = AutoModelForSequenceClassification.from_pretrained(base, num_labels=3)
+    adapted = PeftModel.from_pretrained(plain, output / "adapter").eval()
+    tokens = AutoTokenizer.from_pretrained(output)(labelled[0]["text"], return_tensors="pt")
+    tokens = {name: values for name, values in tokens.items() if architecture == "bert" or name != "token_type_ids"}
+    torch.testing.assert_close(model(**tokens).logits, adapted(**tokens).logits, rtol=1e-4, atol=1e-5)
+    assert json.loads((output / "adapter" / "adapter_config.json").read_bytes())["base_model_name_or_path"] == "tiny"
+
+
+def test_lora_that_is_not_merged_is_the_folder_itself(
+    make_prepared: Make, checkpoint: Path, labelled: Rows, tmp_path: Path
+) -> None:
+    prepared = make_prepared(checkpoint, labelled[:64], labelled[64:96], apply_lora=True, merge_lora_weights=False)
+    trained(prepared, output := tmp_path / "out")
+    files = {path.name for path in output.iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "training.json"} <= files
+    assert not files & {"model.safetensors", "adapter", "README.md"}
+    PeftModel.from_pretrained(AutoModelForSequenceClassification.from_pretrained(checkpoint, num_labels=3), output)
+
+
+def test_questions_are_learned_and_answered_by_what_serves(
+    make_prepared: Make, checkpoint: Path, asked: Rows, tmp_path: Path
+) -> None:
+    prepared = make_prepared(
+        checkpoint, asked[:400], asked[400:440], num_train_epochs=3, learning_rate=5e-3, metric_for_best_model="f1"
+    )
+    report = trained(prepared, output := tmp_path / "out")
+    assert set(report["best"]["metrics"]) == set(METRICS["question-answering"])
+    assert report["best"]["metrics"]["f1"] > 0.9
+    AutoModelForQuestionAnswering.from_pretrained(output)
+    served = QuestionAnswering.load(output, "fp32").answer(
+        [(row["question"], row["context"]) for row in asked[400:440]]
+    )
+    right = [spans[0].answer in row["answers"]["text"] for spans, row in zip(served, asked[400:440], strict=True)]
+    assert sum(right) / len(right) == pytest.approx(report["best"]["metrics"]["exact"], abs=0.1)
+
+
+def test_the_best_checkpoint_is_what_is_left_not_the_last(
+    make_prepared: Make, checkpoint: Path, labelled: Rows, tmp_path: Path
+) -> None:
+    # A rate that grows into ruin: the last steps are worse than the first.
+    prepared = make_prepared(
+        checkpoint,
+        labelled[:200],
+        labelled[200:260],
+        num_train_epochs=6,
+        learning_rate=0.3,
+        warmup_steps=100_000,
+        max_grad_norm=0,
+        metric_for_best_model="accuracy",
+        save_total_limit=1,
+    )
+    changed(prepared, warmup_steps=30)
+    report = trained(prepared, output := tmp_path / "out")
+    measured = {entry["step"]: entry["eval_accuracy"] for entry in report["history"] if "eval_accuracy" in entry}
+    assert report["best"]["step"] == min(step for step, value in measured.items() if value == max(measured.values()))
+    model = AutoModelForSequenceClassification.from_pretrained(output)
+    assert accuracy(model, output, labelled[200:260]) == report["best"]["metrics"]["accuracy"]
+    assert [path.name for path in checkpoints_in(output / "checkpoints")] == [f"checkpoint-{report['best']['step']}"]
+
+
+def test_a_share_of_an_epoch_rules_over_steps_and_the_end_is_measured(
+    make_prepared: Make, checkpoint: Path, labelled: Rows, tmp_path: Path
+) -> None:
+    prepared = make_prepared(
+        checkpoint, labelled[:64], labelled[64:80], evaluation_steps_interval=0.4, eval_steps=7, max_steps=10
+    )
+    report = trained(prepared, output := tmp_path / "out")
+    assert [entry["step"] for entry in report["history"] if "eval_loss" in entry] == [3, 6, 9, 10]
+    assert [path.name for path in checkpoints_in(output / "checkpoints")] == [
+        f"checkpoint-{step}" for step in (3, 6, 9, 10)
+    ]
+
+
+def test_training_stops_early_where_it_gets_no_better(
+    make_prepared: Make, checkpoint: Path, labelled: Rows, tmp_path: Path
+) -> None:
+    prepared = make_prepared(
+        checkpoint,
+        labelled[:32],
+        labelled[32:64],
+        num_train_epochs=20,
+        learning_rate=0,
+        apply_early_stopping=True,
+        early_stopping_patience=2,
+    )
+    report = trained(prepared, tmp_path / "out")
+    assert [entry["step"] for entry in report["history"] if "eval_loss" in entry] == [4, 8, 12]
+
+
+def test_the_same_inputs_give_the_same_bytes(
+    make_prepared: Make, checkpoint: Path, labelled: Rows, tmp_path: Path
+) -> None:
+    prepared = make_prepared(checkpoint, labelled[:80], labelled[80:96], apply_lora=True, lora_dropout=0.1)
+    found = []
+    for name in ("a", "b"):
+        trained(prepared, tmp_path / name)
+        found.append((tmp_path / name / "model.safetensors").read_bytes())
+    assert found[0] == found[1]
+
+
+def test_accumulated_batches_are_one_batch(
+    make_prepared: Make, make_checkpoint: Callable[..., Path], labelled: Rows, tmp_path: Path
+) -> None:
+    base = make_checkpoint(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    found = []
+    for size, times in ((8, 1), (4, 2)):
+        prepared = make_prepared(
+            base,
+            labelled[:80],
+            labelled[80:96],
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=times,
+            logging_steps=1,
+            learning_rate=1e-3,
+        )
+        report = trained(prepared, tmp_path / f"of-{size}")
+        found.append([entry["loss"] for entry in report["history"] if "loss" in entry])
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+
+
+# What is told while it runs
+
+
+def test_tensorboard_gets_every_figure(make_prepared: Make, checkpoint: Path, labelled: Rows, tmp_path: Path) -> None:
+    prepared = make_prepared(checkpoint, labelled[:32], labelled[32:48], logging_steps=2)
+    trained(prepared, tmp_path / "out")
+    events = EventAccumulator(str(tmp_path / "out" / "logs"))
+    events.Reload()
+    assert [event.step for event in events.Scalars("eval/loss")] == [4]
+    assert [event.step for event in events.Scalars("train/loss")] == [2, 4]
+
+
+def test_mlflow_gets_the_figures_in_the_jobs_run_whatever_it_knows(
+    make_prepared: Make, checkpoint: Path, labelled: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")  # a database takes ten seconds to set up
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri := (tmp_path / "mlruns").as_uri())
+    client = mlflow.MlflowClient(uri)
+    job = client.create_run("0").info.run_id
+    client.log_param(job, "learning_rate", "the job's own")
+    client.log_param(job, "output_dir", "elsewhere")
+    monkeypatch.setenv("MLFLOW_RUN_ID", job)
+    trained(make_prepared(checkpoint, labelled[:32], labelled[32:48]), tmp_path / "out")
+    mlflow.flush_async_logging()
+    assert [metric.step for metric in client.get_metric_history(job, "eval_loss")] == [4]
+    params = client.get_run(job).data.params
+    assert (params["learning_rate"], params["num_train_epochs"]) == ("the job's own", "1")
+    assert len(client.search_runs(["0"])) == 1
+
+
+def test_a_store_that_fails_does_not_end_the_training(
+    make_prepared: Make,
+    checkpoint: Path,
+    labelled: Rows,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    trained(make_prepared(checkpoint, labelled[:32], labelled[32:48]), tmp_path / "out")
+    assert "MLflow takes no more records" in capsys.readouterr().err
+
+
+# Refusals
+
+
+def last_error(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_loss_that_is_no_number_ends_the_run(
+    make_prepared: Make, checkpoint: Path, labelled: Rows, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared = make_prepared(checkpoint, labelled[:64], labelled[64:80], learning_rate=1e30, logging_steps=1)
+    assert run(prepared, tmp_path / "out") == 1
+    assert "expected a finite loss, found nan: training has diverged" in last_error(capsys)
+    assert not (tmp_path / "out" / "training.json").exists()
+
+
+def test_16_bits_without_hardware_are_refused_before_anything_is_loaded(
+    make_prepared: Make, checkpoint: Path, labelled: Rows, tmp_path: Path
+) -> None:
+    prepared = make_prepared(checkpoint, labelled[:32], labelled[32:48], precision=16)
+    code = (
+        "import sys, torch; torch.cpu.get_capabilities = dict; torch.cuda.is_available = lambda: False\n"
+        "from finetune import train\n"
+        f"status = train.main(['--prepared', {str(prepared.path)!r}, '--pytorch-model-folder', 'out'])\n"
+        "print(status, 'transformers' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout == "1 False\n"
+    fix = "precision 16: expected a GPU or a CPU with bf16, found neither; set precision to 32"
+    assert found.stderr == f"train: {fix}\n"
+
+
+def test_a_head_of_another_shape_begins_anew_or_is_refused(
+    make_prepared: Make,
+    sharp_classifier: Path,
+    labelled: Rows,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    two = [row for row in labelled if row["label"] != "red"]
+    prepared = make_prepared(
+        sharp_classifier, two[:32], two[32:48], labels=["warm", "cold"], ignore_mismatched_sizes=False
+    )
+    assert run(prepared, tmp_path / "refused") == 1
+    message = "expected classifier.bias of shape [2], found [3]; set ignore_mismatched_sizes to true to begin it anew"
+    assert message in last_error(capsys)
+    changed(prepared, ignore_mismatched_sizes=True)
+    assert run(prepared, tmp_path / "out") == 0
+    assert "of another shape in the base model, begun anew: classifier" in capsys.readouterr().err
+    assert weights(tmp_path / "out")["classifier.weight"].shape == (2, 32)
+
+
+@pytest.mark.parametrize(
+    ("features", "training", "message"),
+    [
+        (
+            {"max_seq_length": 33},
+            {},
+            "max_seq_length: expected at most the model's 32 positions, found 33; give 32, or",
+        ),
+        ({"max_seq_length": 3}, {}, "max_seq_length: expected 4 or more"),
+    ],
+)
+def test_settings_that_the_model_cannot_follow_are_refused(
+    make_prepared: Make,
+    checkpoint: Path,
+    labelled: Rows,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    features: dict[str, Any],
+    training: dict[str, Any],
+    message: str,
+) -> None:
+    prepared = make_prepared(checkpoint, labelled[:32], labelled[32:48], features=features, **training)
+    assert run(prepared, tmp_path / "out") == 1
+    assert message in last_error(capsys)
+
+
+def test_what_is_no_prepared_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(PreparedFolder(tmp_path), tmp_path / "out") == 1
+    assert "expected what `python -m finetune.prepare` writes" in last_error(capsys)
+
+
+def test_an_environment_that_is_told_half_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+    assert run(PreparedFolder(tmp_path), tmp_path / "out") == 1
+    assert "environment: expected numbers in RANK, LOCAL_RANK, WORLD_SIZE" in last_error(capsys)
+
+
+def test_damaged_weights_are_refused(
+    make_prepared: Make, checkpoint: Path, labelled: Rows, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared = make_prepared(checkpoint, labelled[:32], labelled[32:48])
+    file = prepared.model / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    assert run(prepared, tmp_path / "out") == 1
+    assert "expected the weights that config.json describes" in last_error(capsys)
+
+
+def test_the_component_is_valid() -> None:
+    component = load_component(ROOT / "finetune/components/train.yml")
+    assert component._validate().error_messages == {}
+    assert component.outputs["pytorch_model_folder"].mode == "rw_mount"
+    assert component.distribution.process_count_per_instance == 1
