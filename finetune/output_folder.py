@@ -116,7 +116,8 @@ class OutputFolder:
         except ValueError as exc:
             raise FinetuneError(f"{self.begun_with}: expected JSON, found: {exc}; give another folder") from exc
         for name, was, now in differences(before, with_what):
-            if name not in FREE_TO_CHANGE:
+            # Where the same bytes were read from may change with each job that mounts them.
+            if name not in FREE_TO_CHANGE and not name.endswith(".source"):
                 raise FinetuneError(
                     f"resume_from_checkpoint: expected {name} {was!r} as the run was begun with, found {now!r}; give the "
                     "same, or another folder to begin anew"

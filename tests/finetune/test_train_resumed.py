@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import Trainer
 
 from finetune import train
 from finetune.checkpoints import checkpoints_in, is_whole, last_whole_checkpoint, remove_half_written, seal, step_of
@@ -163,7 +164,28 @@ def test_a_run_goes_on_with_its_own_settings_and_data_alone(
     assert "expected settings.data.train.sha256" in last_error(capsys)
     free = {"save_total_limit": 3, "per_device_eval_batch_size": 4}
     same = make_prepared(checkpoint, labelled[:32], labelled[32:48], max_steps=4, resume_from_checkpoint=True, **free)
+    settings = same.settings()
+    moved = settings.base.model_copy(update={"source": "mounted/elsewhere"})
+    same.write_settings(settings.model_copy(update={"base": moved}))
     assert run(same, output) == 0
+
+
+def test_ctrl_c_ends_with_one_line_that_says_how_to_go_on(
+    make_prepared: Make,
+    checkpoint: Path,
+    labelled: Rows,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Trainer, "training_step", interrupted)
+    prepared = make_prepared(checkpoint, labelled[:32], labelled[32:48])
+    assert run(prepared, tmp_path / "out") == 130
+    fix = "the same with resume_from_checkpoint true goes on from the last checkpoint"
+    assert last_error(capsys) == f"train: stopped; {fix}"
 
 
 def test_a_folder_that_cannot_be_written_is_refused(
