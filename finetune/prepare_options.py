@@ -74,7 +74,7 @@ HELP = {
     "apply_deepspeed": "train with DeepSpeed",
     "deepspeed": "a DeepSpeed config of your own, JSON",
     "deepspeed_stage": "ZeRO's stage, where the config is not your own",
-    "apply_ort": "train with ONNX Runtime where the image has it",
+    "apply_ort": "compile the tuned model for serving, and fail the run where its validation figures drop",
 }
 
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from azure.ai.ml import load_component
 
-from finetune.prepare_options import COLUMNS, MachineSettings, expected_of, parser, read_options
+from finetune.prepare_options import COLUMNS, HELP, MachineSettings, expected_of, parser, read_options
 from finetune.prepared import FinetuneError
 from finetune.settings import METRICS, FeatureSettings, Task, TrainingSettings
 from registry.jobs.component_checks import check_component
@@ -143,6 +143,13 @@ def read_model(model: type, name: str, text: str) -> object:
     )
     part = {FeatureSettings: read.features, TrainingSettings: read.training, MachineSettings: read.machine}[model]
     return getattr(part, name)
+
+
+@pytest.mark.parametrize("task", FILES)
+def test_components_say_of_an_input_what_help_says(task: Task) -> None:
+    for name, port in described(task)["inputs"].items():
+        if name in HELP:
+            assert port["description"].rstrip(".").lower() == HELP[name].lower(), name
 
 
 @pytest.mark.parametrize("task", FILES)
