@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,9 @@ from serving.rows import kind_of
 
 NO_ANSWER = "no_answer"
 """The code of a question that has no answer in its context, as SQuAD 2 has them."""
+
+DECIMAL = re.compile(r"\d{1,18}")
+"""A start that is written as text. No context is longer, and Python reads no number of thousands of digits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,7 @@ def _answer(text: object) -> str:
 def _start(start: object) -> int:
     if isinstance(start, float) and start.is_integer():
         start = int(start)
-    if isinstance(start, str) and start.strip().isdecimal():
+    if isinstance(start, str) and DECIMAL.fullmatch(start.strip()):
         start = int(start)
     if isinstance(start, bool) or not isinstance(start, int):
         raise RowError("invalid_answers", f"expected an integer as each answer's start, found {kind_of(start)}")

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 from decimal import Decimal
 
-INTEGER = re.compile(r"-?\d+", re.ASCII)
+INTEGER = re.compile(r"-?\d{1,600}", re.ASCII)
+"""Python reads no number of thousands of digits; a label of so many is ordered as a text."""
 
 MANY = 20
 """More labels than this are held to have at least two rows each on average; a column of names or figures has not."""

@@ -99,6 +99,7 @@ def test_an_offset_that_is_off_is_repaired_where_the_answer_is_once() -> None:
         ({"text": ["Lyon"]}, "invalid_answers"),
         ({"text": ["Lyon"], "start": [True]}, "invalid_answers"),
         ({"text": ["Lyon"], "start": [None]}, "invalid_answers"),
+        ({"text": ["Lyon"], "start": ["9" * 5000]}, "invalid_answers"),
         ({"text": [5], "start": [0]}, "invalid_answers"),
         ("Lyon", "invalid_answers"),
         (["Lyon"], "invalid_answers"),

@@ -57,6 +57,11 @@ def test_integers_are_in_the_order_of_numbers(values: list[int]) -> None:
     assert [int(label) for label in in_order(map(str, values))] == sorted(set(values))
 
 
+def test_digits_without_end_are_a_label_too() -> None:
+    endless = "9" * 5000
+    assert in_order([endless, "10", "2"]) == ["10", "2", endless]
+
+
 @given(st.lists(TEXT), st.randoms())
 def test_the_order_does_not_depend_on_the_rows(values: list[str], draw: object) -> None:
     shuffled = list(values)
