@@ -76,14 +76,22 @@ def _opened(name: str, options: Options) -> Table:
         table = open_table(path)
         next(table.rows(read_columns(options.task, options.columns)), None)
     except ColumnsError as exc:
-        keys = [key for key, column in options.columns.items() if column in exc.expected and column not in exc.found]
-        fix = f"set {' and '.join(keys)}"
-        if "paragraphs" in exc.found:
-            fix = "write SQuAD's nested paragraphs as a row a question"
-        raise FinetuneError(f"{name}: {exc.path}: expected columns {exc.expected}, found {exc.found}; {fix}") from exc
+        told = f"expected columns {exc.expected}, found {exc.found}; {_fix(exc, options)}"
+        raise FinetuneError(f"{name}: {exc.path}: {told}") from exc
     except (TableError, OSError) as exc:
         raise FinetuneError(f"{name}: {exc}") from exc
     return table
+
+
+def _fix(error: ColumnsError, options: Options) -> str:
+    """Say what to do about columns that are not there."""
+    if options.task == "question-answering" and {"data", "paragraphs"} & set(error.found):
+        return "write SQuAD's nested paragraphs as a row a question"
+    for mark in ",;\t|":
+        if len(error.found) == 1 and {name.strip('"') for name in error.found[0].split(mark)} >= set(error.expected):
+            return f"the fields stand between {mark!r}: name it as the delimiter of read_delimited in an MLTable"
+    keys = [key for key, column in options.columns.items() if column in error.expected and column not in error.found]
+    return f"set {' and '.join(keys)}"
 
 
 class DataWriter:

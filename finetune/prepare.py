@@ -98,8 +98,10 @@ def _emptied(folder: PreparedFolder) -> Iterator[None]:
         yield
         marker.unlink()
     except OSError as exc:
-        place = exc.filename or folder.path
-        raise FinetuneError(f"{place}: expected a folder that can be written to, found: {exc.strerror}") from exc
+        place = Path(exc.filename or folder.path)
+        ours = place.is_relative_to(folder.path) or folder.path.is_relative_to(place)
+        expected = "a folder that can be written to" if ours else "a file that can be read"
+        raise FinetuneError(f"{place}: expected {expected}, found: {exc.strerror}") from exc
 
 
 def _check_apart(options: Options) -> None:

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from finetune.prepared import PreparedFolder
+from finetune.prepare import _emptied
+from finetune.prepared import FinetuneError, PreparedFolder
 from tests.finetune.prepare_samples import LABELED, QUESTIONS, argv, asked, labeled, rows, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,6 +110,7 @@ def test_a_folder_and_an_mltable_are_read(run: Callable[..., Any], tmp_path: Pat
         ),
         (LABELED, [{"a": "a", "b": 1}], "set sentence1_key and label_key"),
         (QUESTIONS, [{"title": "a", "paragraphs": []}], "write SQuAD's nested paragraphs as a row a question"),
+        (QUESTIONS, [{"data": [], "version": "1.1"}], "write SQuAD's nested paragraphs as a row a question"),
         (LABELED, [], "train: expected rows in"),
         (QUESTIONS, asked(2), "train: expected two contexts or more, to set some aside for validation"),
         (LABELED, [*labeled(2)], "train: expected two rows of one label, to set some aside for validation"),
@@ -118,6 +120,22 @@ def test_data_that_cannot_be_trained_on_is_refused(
     refused: Callable[..., str], tmp_path: Path, given: dict[str, str], data: list[Any], message: str
 ) -> None:
     assert message in refused(given, train_file_path=write(tmp_path / "a.jsonl", data))
+
+
+@pytest.mark.parametrize(("suffix", "mark"), [("csv", ";"), ("csv", "\t"), ("tsv", ",")])
+def test_fields_between_other_marks_are_told(
+    run: Callable[..., Any], refused: Callable[..., str], tmp_path: Path, suffix: str, mark: str
+) -> None:
+    file = tmp_path / f"a.{suffix}"
+    file.write_text(
+        "".join(f"{first}{mark}{second}\n" for first, second in [("text", "label"), *zip("abcd", "xyxy", strict=True)])
+    )
+    fix = f"the fields stand between {mark!r}: name it as the delimiter of read_delimited in an MLTable"
+    assert refused(LABELED, train_file_path=file).endswith(fix)
+    reader = {"read_delimited": {"delimiter": mark}}
+    described = json.dumps({"paths": [{"file": f"./{file.name}"}], "transformations": [reader]})
+    (tmp_path / "MLTable").write_text(described)
+    assert run(LABELED, train_mltable_path=tmp_path)[0].labels == ["x", "y"]
 
 
 def test_data_that_is_not_there_is_told_by_its_option(refused: Callable[..., str], tmp_path: Path) -> None:
@@ -192,6 +210,14 @@ def test_a_place_that_cannot_be_written_is_told(refused: Callable[..., str], tmp
     train = write(tmp_path / "a.jsonl", labeled(20))
     assert "expected a folder that can be written to" in refused(
         LABELED, train_file_path=train, prepared=Path("/proc/none/out")
+    )
+
+
+def test_a_file_elsewhere_that_cannot_be_read_is_not_told_as_one_to_write(tmp_path: Path) -> None:
+    with pytest.raises(FinetuneError) as raised, _emptied(PreparedFolder(tmp_path / "out")):
+        (tmp_path / "gone").read_bytes()
+    assert (
+        str(raised.value) == f"{tmp_path / 'gone'}: expected a file that can be read, found: No such file or directory"
     )
 
 
