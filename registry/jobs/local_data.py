@@ -59,14 +59,13 @@ class OwnModel:
         pulled = self.root / "model" / self.name
         return pulled if has_weights(pulled) else self.root / "model" / "embedded"
 
-    @property
-    def warning(self) -> str | None:
-        """Say that the embedded model runs in the place of the asset, where it does."""
+    def warning(self, named: str) -> str | None:
+        """Say that the embedded model runs in the place of the asset, where it does; `named` is the input that names it."""
         if self.folder.name != "embedded":
             return None
         return (
             f"{self.name} is not here: running the small embedded model in its place, whose answers are weaker; put its "
-            f"weights in {self.root / 'model' / self.name}, or name a model folder, as in --set inputs.mlflow_model.path=FOLDER"
+            f"weights in {self.root / 'model' / self.name}, or name a model folder, as in --set {named}.path=FOLDER"
         )
 
 

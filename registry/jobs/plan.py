@@ -103,20 +103,22 @@ def plan_job(job: JobSource, loaded: PipelineJob, own: OwnModel) -> Plan:
 
 def _warnings(job: JobSource, steps: tuple[Step, ...], own: OwnModel) -> Iterator[str]:
     uses_own = own.folder in [value for step in steps for value in step.inputs.values()]
-    if uses_own and own.warning and _names_own(job, own):
-        yield own.warning
+    named = next(_naming(job, own), None)
+    if uses_own and named and (warning := own.warning(named)):
+        yield warning
     if (job.data.get("settings") or {}).get("continue_on_step_failure"):
         yield "continue_on_step_failure is for Azure: here the first step that fails ends the run; continue it with --resume"
 
 
-def _names_own(job: JobSource, own: OwnModel) -> bool:
-    values = [
-        value
-        for part in job.walk()
-        for inputs in (part.ports("inputs"), *(step.given("inputs") for step in part.steps.values()))
-        for value in inputs.values()
-    ]
-    return any(isinstance(value, dict) and own.is_named(str(value.get("path"))) for value in values)
+def _naming(job: JobSource, own: OwnModel) -> Iterator[str]:
+    """Yield the inputs that name this checkout's own model: inputs.NAME, jobs.STEP.inputs.NAME."""
+    for part in job.walk():
+        holders = {"inputs": part.ports("inputs")}
+        holders |= {f"jobs.{part.full(step.name)}.inputs": step.given("inputs") for step in part.steps.values()}
+        for where, inputs in holders.items():
+            for name, value in inputs.items():
+                if isinstance(value, dict) and own.is_named(str(value.get("path"))):
+                    yield f"{where}.{name}"
 
 
 def _steps(job: JobSource, nodes: Mapping[str, Any], own: OwnModel) -> Iterator[Step]:

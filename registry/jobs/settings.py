@@ -1,7 +1,8 @@
 """`--set inputs.test_data.path=FILE` and the like: change inputs of a job, or of a step, before it is run.
 
 inputs.NAME=VALUE            a text, a number, true or false, as the input's type says
-inputs.NAME.path=PATH        where data is; a relative path starts from the current folder; a file makes a uri_folder a uri_file
+inputs.NAME.path=PATH        where data is; a relative path starts from the current folder; a file makes a uri_folder a uri_file;
+                             an empty one leaves the input out
 inputs.NAME.type=TYPE        what kind of data it is, as uri_file
 jobs.STEP.inputs.NAME=…      the same for one step
 """
@@ -78,7 +79,8 @@ def _apply(job: JobSource, setting: str, place: Place) -> tuple[tuple[str, ...],
             # What takes a folder of rows takes a file of rows; Azure refuses a file that is called a folder.
             value["type"] = "uri_file"
     elif is_data(port):
-        raise _wrong(place, f"'{name}' is data ({port['type']}); write --set {match['where']}.{name}.path=PATH")
+        path, fix = ("", " to leave it out") if value in ("", "null") else ("PATH", "")
+        raise _wrong(place, f"'{name}' is data ({port['type']}); write --set {match['where']}.{name}.path={path}{fix}")
     else:
         value = typed(value, str(port.get("type", "string")).lower())
     holder["inputs"] = {**(holder.get("inputs") or {}), name: value}

@@ -84,6 +84,8 @@ def test_the_azure_sdk_sees_what_is_set(asset: Asset) -> None:
             "step 'count' has no input 'x'; expected one of data, mode, least, strict, share, title;",
         ),
         ("inputs.data=FILE", "'data' is data (uri_file); write --set inputs.data.path=PATH"),
+        ("inputs.data=", "'data' is data (uri_file); write --set inputs.data.path= to leave it out"),
+        ("inputs.data=null", "'data' is data (uri_file); write --set inputs.data.path= to leave it out"),
         ("mode=words", "expected inputs.NAME=VALUE, inputs.NAME.path=PATH or jobs.STEP.inputs.NAME=VALUE; write that"),
         (
             "inputs.mode=letters",
