@@ -1,4 +1,4 @@
-"""The sample data is what its README says: balanced, without repetition, and right about where answers stand."""
+"""The sample data is what its README says: balanced, without repetition, right about answers; jobs can do without it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import pytest
 import yaml
 
 from evaluation.table import open_table
+from registry.jobs.checks import checked_job
+from registry.jobs.local_data import OwnModel
+from registry.jobs.plan import plan_job
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "finetune/sample_data"
@@ -119,6 +122,16 @@ def test_each_job_names_its_sample_data_and_the_columns(job: str, columns: tuple
         assert all(first.values[inputs[key]] for key in columns)
         if job == "question-answering":
             assert {inputs["answer_start_key"], inputs["answer_text_key"]} == set(first.values["answers"])
+
+
+def test_a_job_may_do_without_its_validation_data_and_start_from_the_hub() -> None:
+    own = OwnModel.read()
+    without = ["inputs.validation_file_path.path=", "inputs.mlflow_model_path.path="]
+    settings = [*without, "jobs.finetune.inputs.huggingface_id=some/bert"]
+    [prepare, *_] = plan_job(*checked_job(ROOT / "finetune/finetune-topics.yml", settings, own), own).steps
+    assert {"validation_file_path", "mlflow_model_path"} & set(prepare.inputs) == set()
+    assert prepare.inputs["huggingface_id"] == "some/bert"
+    assert prepare.inputs["train_file_path"] == SAMPLES / "topics/train.csv"
 
 
 def test_the_readme_says_how_many_rows_there_are() -> None:
