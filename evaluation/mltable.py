@@ -96,7 +96,10 @@ def _reader(path: Path, transformations: Any) -> tuple[str, dict[str, Any]]:  # 
 
 
 def _files(path: Path, entry: Any) -> list[Path]:  # noqa: ANN401 - YAML
-    """Return the files that an entry of `paths` names, those of a folder or pattern in the order of their names."""
+    """Return the files that an entry of `paths` names, those of a folder or pattern in the order of their names.
+
+    The MLTable file is none of them, though it may lie among them.
+    """
     if not isinstance(entry, dict) or len(entry) != 1 or next(iter(entry)) not in PATHS:
         raise TableError(f"{path}: expected each of paths to be one of {', '.join(PATHS)}, found {entry!r}")
     kind, place = next(iter(entry.items()))
@@ -107,7 +110,9 @@ def _files(path: Path, entry: Any) -> list[Path]:  # noqa: ANN401 - YAML
     else:
         pattern = f"{glob.escape(place)}/*" if kind == "folder" else place
         below = (path.parent / name for name in sorted(glob.glob(pattern, root_dir=path.parent, recursive=True)))
-        found = [file for file in below if file.is_file() and not file.name.startswith((".", "_"))]
+        found = [
+            file for file in below if file.is_file() and not file.name.startswith((".", "_")) and file.name != FILE
+        ]
     if not found or not all(file.is_file() for file in found):
         raise TableError(f"{path}: expected {kind} {place} to be there, found no file")
     return found

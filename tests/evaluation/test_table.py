@@ -270,6 +270,13 @@ def test_an_mltable_may_name_a_folder(tables: Path) -> None:
     assert values(tables) == [("a", "a"), ("b", "b")]
 
 
+def test_the_mltable_file_is_no_data_in_its_own_folder(tables: Path) -> None:
+    (tables / "data/MLTable").write_text("paths: [{pattern: ./*}]\ntransformations: [read_json_lines]")
+    for path in (tables / "data").glob("*.[!j]*"):
+        path.unlink()
+    assert values(tables / "data") == [("a", "a"), ("b", "b")]
+
+
 def test_rows_of_several_files_name_theirs_from_the_folder(tables: Path) -> None:
     text = "paths: [{pattern: '*/rows.csv'}]\ntransformations: [read_delimited]"
     (tables / "MLTable").write_text(text)
