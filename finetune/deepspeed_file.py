@@ -21,6 +21,21 @@ FILLED = ("train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
 the second, whatever the settings say."""
 
 
+OBJECTS = (
+    "zero_optimization",
+    "zero_optimization.offload_optimizer",
+    "zero_optimization.offload_param",
+    "optimizer",
+    "optimizer.params",
+    "scheduler",
+    "scheduler.params",
+    "fp16",
+    "bf16",
+    "amp",
+)
+"""Keys with keys below them. DeepSpeed and transformers fail at another value without saying of which key."""
+
+
 @dataclass
 class DeepSpeedFile:
     """What was found in the file: its config, completed, the stage of ZeRO, what is wrong, and what is to be noted."""
@@ -43,6 +58,9 @@ def check_deepspeed(path: Path, training: TrainingSettings) -> DeepSpeedFile:
     if not isinstance(config, dict):
         found.wrong.append(f"deepspeed: {path}: expected a JSON object, found {type(config).__name__}")
         return found
+    found.wrong = [f"deepspeed: {path}: {problem}" for problem in _objects(config)]
+    if found.wrong:
+        return found
     found.config = {**config, **{key: AUTO for key in FILLED if key not in config}}
     zero = _part(config, "zero_optimization")
     found.stage = zero.get("stage", 0)
@@ -64,6 +82,15 @@ def _part(config: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
         below = config.get(name)
         config = below if isinstance(below, Mapping) else {}
     return config
+
+
+def _objects(config: Mapping[str, Any]) -> Iterator[str]:
+    for key in OBJECTS:
+        *parents, last = key.split(".")
+        holder = _part(config, *parents)
+        none = parents == ["zero_optimization"] and holder.get(last) is None  # DeepSpeed takes null there
+        if last in holder and not none and not isinstance(holder[last], Mapping):
+            yield f"expected an object as {key}, found {holder[last]!r}; write its keys and values, or leave it out"
 
 
 def _matches(config: Mapping[str, Any], training: TrainingSettings) -> Iterator[str]:

@@ -213,7 +213,7 @@ def deepspeed(folder: Path, config: object) -> dict[str, str]:
         AUTO,
         {},
         {"optimizer": {"params": {"lr": 2e-5, "betas": [0.9, 0.999]}}, "gradient_clipping": 1.0},
-        {"zero_optimization": {"stage": 1}, "fp16": {"enabled": False}},
+        {"zero_optimization": {"stage": 1, "offload_optimizer": None}, "fp16": {"enabled": False}},
         {**AUTO, "zero_optimization": {"stage": 2, "offload_optimizer": {"device": "cpu"}}},
     ],
 )
@@ -226,6 +226,10 @@ def test_a_deepspeed_config_that_agrees_is_taken(tmp_path: Path, config: object)
     [
         ("{stage: 2}", {}, "deepspeed.json: expected a file of JSON, found: Expecting property name"),
         ([], {}, "expected a JSON object, found list"),
+        ({"zero_optimization": "2"}, {}, "expected an object as zero_optimization, found '2'; write its keys"),
+        ({"optimizer": "AdamW"}, {}, "expected an object as optimizer, found 'AdamW'"),
+        ({"fp16": True}, {}, "expected an object as fp16, found True"),
+        ({"zero_optimization": {"offload_optimizer": "cpu"}}, {}, "zero_optimization.offload_optimizer, found 'cpu'"),
         (
             {"train_micro_batch_size_per_gpu": 8},
             {},
