@@ -105,7 +105,7 @@ class BaseModel:
 def head_rows(file: Path) -> int | None:
     """Return how many classes a checkpoint's head has, or None where it has no classifier."""
     entry = TensorFile.read(file).tensors.get("classifier.weight")
-    return None if entry is None else int(entry["shape"][0])
+    return int(entry["shape"][0]) if entry and entry["shape"] else None
 
 
 def _has_weights(names: list[str]) -> bool:

@@ -48,7 +48,9 @@ class TensorFile:
         size = path.stat().st_size - 8 - length
         try:
             expected = max((entry["data_offsets"][1] for entry in tensors.values()), default=0)
-        except (KeyError, IndexError, TypeError) as exc:
+            for entry in tensors.values():
+                tuple(map(int, entry["shape"]))
+        except (KeyError, IndexError, TypeError, ValueError) as exc:
             raise FinetuneError(f"{path}: expected a safetensors file, found a broken header; fetch it again") from exc
         if size != expected:
             raise FinetuneError(f"{path}: expected {expected:,} bytes of tensors, found {size:,}; fetch it again")

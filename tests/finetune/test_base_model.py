@@ -7,12 +7,13 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification
 
-from finetune.base_model import BaseModel
+from finetune.base_model import BaseModel, head_rows
 from finetune.prepared import Base, FinetuneError
 from tests.finetune.loopback_hub import LoopbackHub, Repository, files_of
 
@@ -148,6 +149,13 @@ def test_a_folder_with_a_part_missing_is_refused(
         (folder / added).write_text("only\n")
     told = refused({"mlflow_model_path": str(folder)}, tmp_path / "out")
     assert message in told
+
+
+def test_the_size_of_a_head_is_known_where_it_has_one(sharp_classifier: Path, checkpoint: Path, tmp_path: Path) -> None:
+    assert head_rows(sharp_classifier / "model.safetensors") == 3
+    assert head_rows(checkpoint / "model.safetensors") is None
+    save_file({"classifier.weight": np.array(1.0)}, tmp_path / "odd.safetensors")
+    assert head_rows(tmp_path / "odd.safetensors") is None
 
 
 def test_a_folder_that_is_not_there_is_told_by_its_option(tmp_path: Path) -> None:

@@ -54,7 +54,18 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path: Path, left: int) -> None:
         tensor_files(tmp_path)
 
 
-@pytest.mark.parametrize("header", [b"[]", b'{"a": 1}', b'{"a": {"data_offsets": [0]}}', b"\xff", b"{" * 100_000])
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[]",
+        b'{"a": 1}',
+        b'{"a": {"data_offsets": [0]}}',
+        b'{"a": {"data_offsets": [0, 0]}}',
+        b'{"a": {"data_offsets": [0, 0], "shape": "x"}}',
+        b"\xff",
+        b"{" * 100_000,
+    ],
+)
 def test_a_file_with_another_header_is_refused(tmp_path: Path, header: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     with pytest.raises(FinetuneError, match="expected a safetensors file, found"):
