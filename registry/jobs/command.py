@@ -7,12 +7,16 @@ when every input that it names has a value, and else left out.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from registry.jobs.errors import JobError
 
 GROUP = re.compile(r"\$\[\[(.*?)\]\]", re.DOTALL)
 REFERENCE = re.compile(r"\$\{\{\s*(inputs|outputs)\.([\w.-]+)\s*\}\}")
+
+
+ESCAPED = "'\\''"
+"""An apostrophe between apostrophes, as the shell reads it."""
 
 
 def references(command: str, kind: str) -> set[str]:
@@ -39,3 +43,12 @@ def resolve(command: str, inputs: Mapping[str, str], outputs: Mapping[str, str])
         return values[kind][name]
 
     return REFERENCE.sub(value, GROUP.sub(group, command))
+
+
+def ends_quotation(command: str, inputs: Mapping[str, str]) -> Iterator[str]:
+    """Yield the inputs with an apostrophe that would end those around them: '${{inputs.x}}' with {"x": "it's"}."""
+    for name, value in inputs.items():
+        if "'" in value.replace(ESCAPED, "") and re.search(
+            rf"'\$\{{\{{\s*inputs\.{re.escape(name)}\s*\}}\}}'", command
+        ):
+            yield name

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 
-from registry.jobs.command import resolve
+from registry.jobs.command import ESCAPED, ends_quotation, resolve
 from registry.jobs.errors import JobError, StepError, shown
 from registry.jobs.fingerprint import Parts, changed, fingerprint, made_for
 from registry.jobs.plan import Plan, Step, StepOutput
@@ -265,13 +265,19 @@ def require_commands(plan: Plan) -> None:
     """See that each step's command can be filled in before the first one runs.
 
     Raises:
-        JobError: one names what its step does not have.
+        JobError: one names what its step does not have, or a value would break it.
     """
     for step in plan.steps:
         try:
             resolve(step.command, dict.fromkeys(step.inputs, ""), dict.fromkeys(step.outputs, ""))
         except JobError as exc:
             raise JobError(f"step '{step.name}': {exc}") from exc
+        texts = {name: value for name, value in step.inputs.items() if isinstance(value, str)}
+        for name in ends_quotation(step.command, texts):
+            raise JobError(
+                f"step '{step.name}': expected '{name}' without an apostrophe, as its command puts it between two, found "
+                f"{texts[name]}; write {ESCAPED} in the place of each"
+            )
 
 
 def require_environments(plan: Plan) -> None:

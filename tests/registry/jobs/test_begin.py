@@ -80,6 +80,16 @@ def test_quotation_marks_in_paths_are_told_before_a_step_runs(asset: Asset) -> N
     assert result.exit_code == 2 and f"without quotation marks, found {asset.folder}/it's; choose" in result.stderr
 
 
+def test_an_apostrophe_in_a_text_is_told_before_a_step_runs_and_how_to_write_it(asset: Asset) -> None:
+    result = asset.run("--set", "jobs.count.inputs.title=it's")
+    assert result.exit_code == 2
+    assert "step 'count': expected 'title' without an apostrophe, as its command puts it between two, found it's" in (
+        result.stderr
+    )
+    assert "write '\\'' in the place of each" in result.stderr
+    assert not (asset.state / "runs").exists()
+
+
 def test_the_limit_of_a_step_holds(asset: Asset) -> None:
     asset.edit("job.yml", "jobs:\n  show:\n", "jobs:\n  show:\n    limits: {timeout: 1}\n")
     asset.flag.write_text("sleep 300\n", encoding="utf-8")

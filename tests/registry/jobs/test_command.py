@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.jobs.command import references, resolve
+from registry.jobs.command import ESCAPED, ends_quotation, references, resolve
 from registry.jobs.errors import JobError
 
 
@@ -31,6 +33,19 @@ def test_an_input_without_value_outside_a_group_is_told() -> None:
         JobError, match=r"expected a value for \$\{\{inputs\.b\}\} in the command, found none; give it one"
     ):
         resolve("x ${{inputs.b}}", {}, {})
+
+
+@pytest.mark.parametrize(
+    ("value", "broken"), [("it's", True), (r"it'\''s", False), (r"'it'\''s", True), ('"a" `b` $c', False), ("", False)]
+)
+def test_a_value_that_would_end_its_quotation_is_found(value: str, broken: bool) -> None:
+    command = "printf %s $[['${{ inputs.text }}']]"
+    assert list(ends_quotation(command, {"text": value})) == ["text"] * broken
+    assert list(ends_quotation('printf "${{inputs.text}}"', {"text": value})) == []
+    ran = subprocess.run(
+        ["bash", "-c", resolve(command, {"text": value}, {})], capture_output=True, text=True, check=False
+    )
+    assert (ran.stdout != value.replace(ESCAPED, "'")) is broken
 
 
 @given(st.dictionaries(st.from_regex(r"[a-z]\w{0,8}", fullmatch=True), st.text(max_size=20), max_size=5))
