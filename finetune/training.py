@@ -151,7 +151,7 @@ def add_callbacks(trainer: FineTuner, run: Run, progress: ConciseProgress) -> No
         patience, threshold = training.early_stopping_patience, training.early_stopping_threshold
         callbacks.append(EarlyStoppingCallback(patience, threshold))
     if run.processes.first:
-        callbacks += [progress, *records_of_run(run.output.logs, training.model_dump())]
+        callbacks += [progress, records_of_run(run.output.logs, training.model_dump())]
     for callback in callbacks:
         trainer.add_callback(callback)
 

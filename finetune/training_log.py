@@ -6,7 +6,7 @@ import importlib.util
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -78,21 +78,20 @@ class StopAtNoNumber(TrainerCallback):
 
 
 class Guarded(TrainerCallback):
-    """A receiver of records whose failure is said once, and does not end the training."""
+    """Receivers of records, by name: the failure of one is said once, ends its records, and does not end the training."""
 
-    def __init__(self, receiver: TrainerCallback, name: str) -> None:
-        """Take the receiver, and what it is called."""
-        self.receiver: TrainerCallback | None = receiver
-        self.name = name
+    def __init__(self, receivers: Mapping[str, Sequence[TrainerCallback]]) -> None:
+        """Take what each receiver is called, and its callbacks: {"MLflow": [MLflowCallback()]}."""
+        self.receivers = dict(receivers)
 
     def _call(self, event: str, *args: object, **kwargs: object) -> None:
-        if self.receiver is None:
-            return
-        try:
-            getattr(self.receiver, event)(*args, **kwargs)
-        except Exception as exc:  # MLflow raises those of its store and of its HTTP library too
-            say(f"{self.name} takes no more records: {' '.join(str(exc).split())[:300]}")
-            self.receiver = None
+        for name, callbacks in list(self.receivers.items()):
+            try:
+                for callback in callbacks:
+                    getattr(callback, event)(*args, **kwargs)
+            except Exception as exc:  # MLflow raises those of its store and of its HTTP library too
+                say(f"{name} takes no more records: {' '.join(str(exc).split())[:300]}")
+                del self.receivers[name]
 
     def on_train_begin(self, *args: object, **kwargs: object) -> None:
         """Begin the records."""
@@ -138,17 +137,18 @@ def log_receivers(log_to: str, folder: Path) -> list[TrainerCallback]:
     return []
 
 
-def records_of_run(folder: Path, settings: Mapping[str, Any]) -> list[TrainerCallback]:
+def records_of_run(folder: Path, settings: Mapping[str, Any]) -> Guarded:
     """Return the receivers of a fine-tuning run: TensorBoard, and MLflow where MLFLOW_TRACKING_URI is set.
 
     MLflow's run is the one of MLFLOW_RUN_ID where that is set. It is told the settings of the training that it does not
     have yet: a parameter of another value is an error to it, and the callback's own hundreds would meet the job's.
     """
-    receivers: list[TrainerCallback] = [Guarded(*log_receivers("tensorboard", folder), "TensorBoard")]
+    receivers = {"TensorBoard": log_receivers("tensorboard", folder)}
     if os.environ.get("MLFLOW_TRACKING_URI"):
         os.environ.setdefault("MLFLOW_MAX_LOG_PARAMS", "0")
-        receivers += [Guarded(*log_receivers("mlflow", folder), "MLflow"), Guarded(Parameters(settings), "MLflow")]
-    return receivers
+        receivers["MLflow"] = [*log_receivers("mlflow", folder), Parameters(settings)]
+    # One callback, as the Trainer warns of two of one class.
+    return Guarded(receivers)
 
 
 class Parameters(TrainerCallback):
