@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import itertools
 import statistics
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from evaluation.metrics.rows import RowError
 from finetune.prepared import FinetuneError, PreparedFolder, Settings
 from finetune.prepared_rows import read_rows
+from finetune.progress import progress_bar
 from finetune.settings import Task
 from finetune.validation_figures import Figure, figures, one_row, truth_of
 from finetune.validation_models import (
@@ -146,7 +144,7 @@ def _predict(
     """Predict all validation rows with each model, a chunk in memory at a time; return what is right of them."""
     truths: list[Any] = []
     rows = read_rows(prepared, settings, "validation")
-    with _bar(settings.data["validation"].rows, "validation rows", "row") as bar:
+    with progress_bar(settings.data["validation"].rows, "validation rows", "row") as bar:
         while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
             truths += [truth_of(settings.task, row) for row in chunk]
             for name, model in models.items():
@@ -193,7 +191,7 @@ def _times(models: Mapping[str, Model], rows: Sequence[Mapping[str, Any]]) -> di
         model.predict(rows[:1])
     rounds: dict[str, list[float]] = {name: [] for name in models}
     begun = time.perf_counter()
-    with _bar(ROUNDS, "timing", "round") as bar:
+    with progress_bar(ROUNDS, "timing", "round") as bar:
         for index in range(ROUNDS):
             if index > 1 and time.perf_counter() - begun > TIMED_SECONDS:
                 break
@@ -207,8 +205,3 @@ def _seconds(model: Model, row: Mapping[str, Any]) -> float:
     begun = time.perf_counter()
     model.predict([row])
     return time.perf_counter() - begun
-
-
-def _bar(total: int, what: str, unit: str) -> tqdm[Any]:
-    interval = 0.5 if sys.stderr.isatty() else 10.0
-    return tqdm(total=total, desc=what, unit=unit, mininterval=interval, file=sys.stderr)

@@ -5,32 +5,74 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
-from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import MLflowCallback, TensorBoardCallback
 
 from finetune.prepared import FinetuneError
+from finetune.progress import progress_bar, say
 
 LOG_RECEIVERS = ("tensorboard", "mlflow", "none")
 
 
-def say(line: str) -> None:
-    """Write a line above the progress bars, on standard error: standard output gets the result alone."""
-    tqdm.write(line, file=sys.stderr)
-
-
-class ConciseProgress(ProgressCallback):
-    """The Trainer's progress bar, with one short line a log entry in place of its dictionary."""
+class ConciseProgress(TrainerCallback):
+    """One progress bar for training and what is measured in between, and one short line a log entry."""
 
     def __init__(self, shown: Mapping[str, str]) -> None:
         """Take the words for what is measured on held-out data: {"eval_loss": "held-out loss"}; the rest is not shown."""
-        super().__init__()
         self.shown = shown
+        self.bar: tqdm[Any] | None = None
+        self.measuring: tqdm[Any] | None = None
+        self.batches = 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Begin the bar; that of a resumed run begins where it goes on."""
+        if state.is_world_process_zero:
+            self.bar = progress_bar(state.max_steps, "training", "step", state.global_step)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Count the step."""
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_prediction_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        eval_dataloader: Sized = (),
+        **kwargs: object,
+    ) -> None:
+        """Count the batch: beside the steps, or in a bar of its own before and after training."""
+        if not state.is_world_process_zero:
+            return
+        self.batches += 1
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"measuring {self.batches}/{len(eval_dataloader)}", refresh=False)
+            self.bar.update(0)
+        else:
+            if self.measuring is None:
+                self.measuring = progress_bar(len(eval_dataloader), "measuring", "batch")
+            self.measuring.update()
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """End what was measured."""
+        self.batches = 0
+        if self.bar is not None:
+            self.bar.set_postfix_str("", refresh=False)
+        if self.measuring is not None:
+            self.measuring.close()
+            self.measuring = None
 
     def on_log(
         self,
@@ -49,11 +91,18 @@ class ConciseProgress(ProgressCallback):
         if line and state.is_world_process_zero:
             say(f"step {state.global_step}: {line}")
 
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """End the bar."""
+        self.close()
+
     def close(self) -> None:
         """Close the bars that an error or Ctrl-C left open, so that its message is the last line."""
-        for bar in (self.prediction_bar, self.training_bar):
+        for bar in (self.measuring, self.bar):
             if bar is not None:
                 bar.close()
+        self.measuring = self.bar = None
 
 
 class StopAtNoNumber(TrainerCallback):

@@ -251,6 +251,21 @@ def test_accumulated_batches_are_one_batch(
 # What is told while it runs
 
 
+def test_a_log_gets_few_states_of_one_bar_and_no_moves_of_the_cursor(
+    make_prepared: Make, checkpoint: Path, labelled: Rows, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepared = make_prepared(
+        checkpoint, labelled[:160], labelled[160:240], per_device_eval_batch_size=1, logging_strategy="epoch"
+    )
+    trained(prepared, tmp_path / "out")
+    told = capsys.readouterr().err
+    assert "\x1b" not in told
+    assert all(line.strip() for line in told.rstrip("\n").split("\n"))
+    # At the beginning, after each of two lines, and at the end: 20 steps and 80 batches draw nothing by themselves.
+    assert told.count("training:") == 4
+    assert "| 20/20 [" in told.splitlines()[-1]
+
+
 def test_tensorboard_gets_every_figure(make_prepared: Make, checkpoint: Path, labelled: Rows, tmp_path: Path) -> None:
     prepared = make_prepared(checkpoint, labelled[:32], labelled[32:48], logging_steps=2)
     trained(prepared, tmp_path / "out")
