@@ -9,18 +9,34 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from torch import distributed, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
 from evaluation.whole_file import write_whole
+from finetune.prepared import FinetuneError
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 
 MANIFEST = "manifest.json"
+
+
+@contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Raise FinetuneError where weights cannot be written; safetensors and torch have errors of their own for it."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as exc:
+        found = (str(exc).splitlines() or [type(exc).__name__])[0]
+        raise FinetuneError(
+            f"{folder}: expected a disk with room for weights, found: {found}; make room, and resume the run"
+        ) from exc
 
 
 def step_of(checkpoint: Path) -> int:
@@ -87,7 +103,8 @@ class CheckpointingTrainer(Trainer):
     keep: int | None = None
 
     def _save_checkpoint(self, model: nn.Module, trial: object) -> None:
-        super()._save_checkpoint(model, trial)
+        with writing(Path(self.args.output_dir)):
+            super()._save_checkpoint(model, trial)
         if distributed.is_initialized():
             distributed.barrier()
         if self.args.should_save:

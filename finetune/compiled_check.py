@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import itertools
 import statistics
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from evaluation.metrics.rows import RowError
 from finetune.prepared import FinetuneError, PreparedFolder, Settings
 from finetune.prepared_rows import read_rows
+from finetune.progress import progress_bar
 from finetune.settings import Task
 from finetune.validation_figures import Figure, figures, one_row, truth_of
 from finetune.validation_models import (
@@ -37,9 +35,10 @@ POINTS = {"fp32": 0.001, "int8": 0.02}
 
 CHUNK_ROWS = 512
 TIMED_ROWS = 100
+PROBED_ROWS = 5
 ROUNDS = 5
-TIMED_SECONDS = 60
-"""After so long no further round begins, but for the second."""
+TIMED_SECONDS = 10
+"""What timing takes, but where a round of a single row takes longer: as many rows are timed as this leaves room for."""
 
 WAYS_OUT = {
     "fp32": "train again, or set apply_ort to 'false' and serve it with transformers",
@@ -98,8 +97,8 @@ def check(
     if found.failures:
         return found  # nobody waits for the times of what is not handed out
     sample = list(_sample(prepared, settings, found.rows))
-    found.timed_rows = len(sample)
-    for name, milliseconds in _times(models, sample).items():
+    found.timed_rows, milliseconds_of = times(models, sample, TIMED_SECONDS)
+    for name, milliseconds in milliseconds_of.items():
         _all(found)[name].milliseconds = milliseconds
     return found
 
@@ -146,7 +145,7 @@ def _predict(
     """Predict all validation rows with each model, a chunk in memory at a time; return what is right of them."""
     truths: list[Any] = []
     rows = read_rows(prepared, settings, "validation")
-    with _bar(settings.data["validation"].rows, "validation rows", "row") as bar:
+    with progress_bar(settings.data["validation"].rows, "validation rows", "row") as bar:
         while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
             truths += [truth_of(settings.task, row) for row in chunk]
             for name, model in models.items():
@@ -184,31 +183,36 @@ def _sample(prepared: PreparedFolder, settings: Settings, rows: int) -> Iterator
     yield from itertools.islice(read_rows(prepared, settings, "validation"), 0, None, step)
 
 
-def _times(models: Mapping[str, Model], rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Return the milliseconds of a row for each model: the median over rounds of the median over rows.
+def times(
+    models: Mapping[str, Model], rows: Sequence[Mapping[str, Any]], seconds: float
+) -> tuple[int, dict[str, float]]:
+    """Return how many of the rows were timed, and each model's milliseconds of a row.
 
-    Rows go one at a time, and the models take turns, so that what else the machine does falls on all of them.
+    They are the median over rounds of the median over rows. Rows go one at a time, and the models take turns, so that
+    what else the machine does falls on all of them. The first row of a turn is not counted: the other library's threads
+    may still wait for work, and take the CPU while they do.
     """
+    chosen = rows[:: -(-len(rows) // _affordable(models, rows, seconds / ROUNDS))]
+    rounds: dict[str, list[float]] = {name: [] for name in models}
+    with progress_bar(ROUNDS, "timing", "round") as bar:
+        for _ in range(ROUNDS):
+            for name, model in models.items():
+                model.predict(chosen[:1])
+                rounds[name].append(statistics.median(_seconds(model, row) for row in chosen))
+            bar.update()
+    return len(chosen), {name: 1000 * statistics.median(found) for name, found in rounds.items()}
+
+
+def _affordable(models: Mapping[str, Model], rows: Sequence[Mapping[str, Any]], seconds: float) -> int:
+    """Return how many rows all models predict in so many seconds, one at least, by a few rows from all over."""
+    some = rows[:: -(-len(rows) // PROBED_ROWS)]
     for model in models.values():
         model.predict(rows[:1])
-    rounds: dict[str, list[float]] = {name: [] for name in models}
-    begun = time.perf_counter()
-    with _bar(ROUNDS, "timing", "round") as bar:
-        for index in range(ROUNDS):
-            if index > 1 and time.perf_counter() - begun > TIMED_SECONDS:
-                break
-            for name, model in models.items():
-                rounds[name].append(statistics.median(_seconds(model, row) for row in rows))
-            bar.update()
-    return {name: 1000 * statistics.median(seconds) for name, seconds in rounds.items()}
+    needed = sum(_seconds(model, row) for model in models.values() for row in some) / len(some)
+    return max(1, int(seconds / needed) - 1)
 
 
 def _seconds(model: Model, row: Mapping[str, Any]) -> float:
     begun = time.perf_counter()
     model.predict([row])
     return time.perf_counter() - begun
-
-
-def _bar(total: int, what: str, unit: str) -> tqdm[Any]:
-    interval = 0.5 if sys.stderr.isatty() else 10.0
-    return tqdm(total=total, desc=what, unit=unit, mininterval=interval, file=sys.stderr)

@@ -84,7 +84,7 @@ def encode(tokenizer: Tokenizer, lines: Sequence[str], length: int, min_tokens: 
     """
     cls_id, sep_id = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
     sequences: list[array[int]] = []
-    for start in tqdm(range(0, len(lines), 4096), desc="tokenize", unit="batch", leave=False):
+    for start in tqdm(range(0, len(lines), 4096), desc="tokenize", unit="batch", leave=False, disable=None):
         for encoding in tokenizer.encode_batch_fast(lines[start : start + 4096], add_special_tokens=False):
             ids = encoding.ids
             for cut in range(0, len(ids), length - 2):

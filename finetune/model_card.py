@@ -49,7 +49,7 @@ def card(
     metrics: Sequence[Metric],
     check: CompiledCheck | None,
 ) -> str:
-    """Return the text of README.md; `metrics` are those of training (finetune.package_metrics)."""
+    """Return the text of README.md; `metrics` are those of the model (finetune.package_metrics.of_model)."""
     environment = jinja2.Environment(keep_trailing_newline=True, undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - Markdown
     environment.filters |= {
         "cell": cell,

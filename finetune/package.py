@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
         staged.mkdir()
         stage(tuned, checkpoint, settings, staged)
         found = _checked(staged, prepared, settings, work / "compiled")
-        metrics = package_metrics.of_training(settings, tuned.training, found)
+        metrics = package_metrics.of_model(settings, tuned.training, found)
         everything = [*metrics, *(package_metrics.of_check(found) if found else [])]
         file = package_metrics.write(package_metrics.document(settings, everything, found), args.metrics)
         for metric in everything:

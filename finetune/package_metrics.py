@@ -1,7 +1,8 @@
 """metrics.json of a fine-tuning run, in the form of an evaluation's: figures of training and of the compiled model.
 
-`asset run` shows it as a table in the end. A figure's name says whose it is: accuracy, accuracy_transformers_fp32,
-accuracy_compiled_int8; latency_… is the milliseconds of one row, and speedup_… how many times as fast as transformers.
+`asset run` shows it as a table in the end. A figure's name says whose it is: accuracy is that of the tuned model as
+transformers runs it, accuracy_compiled_int8 that of the compiled one; latency_… is the milliseconds of one row, and
+speedup_… how many times as fast as transformers.
 """
 
 from __future__ import annotations
@@ -31,40 +32,39 @@ UNITS = {
 }
 """The unit of each figure of finetune.settings.METRICS."""
 
-SAME = 1e-6
-"""Two figures that are closer are of the same predictions."""
 
+def of_model(settings: Settings, training: Training, check: CompiledCheck | None) -> list[Metric]:
+    """Return the figures of the tuned model: as the check found them with transformers in fp32, with intervals.
 
-def of_training(settings: Settings, training: Training, check: CompiledCheck | None) -> list[Metric]:
-    """Return what training measured of the best checkpoint, with intervals where the check found the same figures."""
+    Those that the check does not have are training's, of the best checkpoint in the precision of training.
+    """
     rows = settings.data["validation"].rows
     checked = check.transformers.figures if check else {}
     found = []
     for name in METRICS[settings.task]:
         value = training.best.metrics.get(name, math.nan)
-        if not math.isfinite(value):
-            continue
-        same = checked.get(name)
-        low, high = (same.low, same.high) if same and abs(same.value - value) < SAME else (None, None)
-        found.append(
-            _metric(name, value, low, high, rows, UNITS[name], "of the best checkpoint, as training measured it")
-        )
+        if name in checked:
+            found.append(
+                _metric(name, *checked[name], rows, UNITS[name], "of the tuned model, by transformers in fp32")
+            )
+        elif math.isfinite(value):
+            described = "of the best checkpoint, as training measured it"
+            found.append(_metric(name, value, None, None, rows, UNITS[name], described))
     return found
 
 
 def of_check(check: CompiledCheck) -> list[Metric]:
-    """Return the figures of transformers and of the compiled model, and the time that a row takes each."""
-    every = {"transformers_fp32": check.transformers}
-    every |= {f"compiled_{precision}": found for precision, found in check.compiled.items()}
+    """Return the figures of the compiled model, and the time that a row takes it and transformers."""
+    compiled = {f"compiled_{precision}": found for precision, found in check.compiled.items()}
     metrics = [
         _metric(f"{name}_{who}", *figure, check.rows, UNITS[name], "of all validation rows")
-        for who, found in every.items()
+        for who, found in compiled.items()
         for name, figure in found.figures.items()
     ]
     if not check.timed_rows:
         return metrics
     described = f"the median time of one row by itself, on {check.threads} threads"
-    for who, found in every.items():
+    for who, found in {"transformers_fp32": check.transformers, **compiled}.items():
         metrics.append(_metric(f"latency_{who}", found.milliseconds, None, None, check.timed_rows, "ms", described))
     for precision in check.compiled:
         times = check.speedup(precision)

@@ -40,7 +40,8 @@ from finetune.precision import has_bf16
 from finetune.prepared import FinetuneError
 from finetune.pretrain_options import check_model, parse_args
 from finetune.pretrain_output import check_output, save_for_serving
-from finetune.training_log import ConciseProgress, check_logging, log_receivers, say
+from finetune.progress import say
+from finetune.training_log import ConciseProgress, check_logging, log_receivers
 
 HELD_OUT_ROWS = 512
 """Rows the held-out loss is measured on at most: about 33,000 tokens, 5,000 of them masked, in a few seconds."""

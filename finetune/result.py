@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
 from evaluation.whole_file import write_whole
-from finetune.checkpoints import TOKENIZER_FILES
+from finetune.checkpoints import TOKENIZER_FILES, writing
 from finetune.output_folder import OutputFolder
 from finetune.precision import Precision
 from finetune.prepared import FinetuneError, PreparedFolder, Settings
@@ -50,7 +50,7 @@ def write_model(prepared: PreparedFolder, settings: Settings, output: OutputFold
         adapted = with_lora(model, settings)
         _load_adapter(adapted, best, halves)
         folder = output.path / "adapter" if training.merge_lora_weights else output.path
-        with quiet():
+        with quiet(), writing(output.path):
             adapted.save_pretrained(folder)
         _name_base(folder / "adapter_config.json", settings.base.name)
         (folder / "README.md").unlink(missing_ok=True)  # a model card that is empty but for its headings
@@ -58,7 +58,7 @@ def write_model(prepared: PreparedFolder, settings: Settings, output: OutputFold
     else:
         _load_whole(model, best, halves)
     if model is not None:
-        with quiet():
+        with quiet(), writing(output.path):
             model.save_pretrained(output.path)
     for name in TOKENIZER_FILES:
         if (prepared.model / name).is_file():

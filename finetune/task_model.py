@@ -146,6 +146,7 @@ def load(prepared: PreparedFolder, settings: Settings, config: PreTrainedConfig)
 def with_lora(model: PreTrainedModel, settings: Settings) -> PeftModel:
     """Freeze the model but for its head, and put LoRA's matrices beside the encoder's linear layers."""
     from peft import LoraConfig, get_peft_model  # four seconds that a run without it is spared
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     training = settings.training
     config = LoraConfig(
@@ -156,4 +157,9 @@ def with_lora(model: PreTrainedModel, settings: Settings) -> PeftModel:
         target_modules=ADAPTED,
         modules_to_save=TRAINED_WHOLE[model.config.model_type, settings.task],
     )
-    return get_peft_model(model, config)
+    adapted = get_peft_model(model, config)
+    for layer in adapted.modules():
+        if isinstance(layer, BaseTunerLayer):
+            # To fp32, as LoRA's weights are: autocast takes it back at once, which cost a twelfth of a step.
+            layer.cast_input_dtype_enabled = False
+    return adapted

@@ -27,12 +27,13 @@ from finetune.output_folder import OutputFolder, Start
 from finetune.precision import Precision
 from finetune.prepared import FinetuneError, Part, PreparedFolder, Settings
 from finetune.processes import Processes
+from finetune.progress import say
 from finetune.question_windows import question_windows
 from finetune.result import write_model, write_training
 from finetune.task_model import load, read_config, with_lora
 from finetune.token_rows import PAD_TO_MULTIPLE, Padding, TokenRows
 from finetune.trainer import FineTuner, MeasureAtTheEnd, Options, TrainingTime, training_arguments
-from finetune.training_log import ConciseProgress, StopAtNoNumber, records_of_run, say
+from finetune.training_log import ConciseProgress, StopAtNoNumber, records_of_run
 
 SHOWN = {
     "eval_loss": "validation loss",
@@ -151,7 +152,7 @@ def add_callbacks(trainer: FineTuner, run: Run, progress: ConciseProgress) -> No
         patience, threshold = training.early_stopping_patience, training.early_stopping_threshold
         callbacks.append(EarlyStoppingCallback(patience, threshold))
     if run.processes.first:
-        callbacks += [progress, *records_of_run(run.output.logs, training.model_dump())]
+        callbacks += [progress, records_of_run(run.output.logs, training.model_dump())]
     for callback in callbacks:
         trainer.add_callback(callback)
 

@@ -5,32 +5,74 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
-import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
-from transformers import ProgressCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import MLflowCallback, TensorBoardCallback
 
 from finetune.prepared import FinetuneError
+from finetune.progress import progress_bar, say
 
 LOG_RECEIVERS = ("tensorboard", "mlflow", "none")
 
 
-def say(line: str) -> None:
-    """Write a line above the progress bars, on standard error: standard output gets the result alone."""
-    tqdm.write(line, file=sys.stderr)
-
-
-class ConciseProgress(ProgressCallback):
-    """The Trainer's progress bar, with one short line a log entry in place of its dictionary."""
+class ConciseProgress(TrainerCallback):
+    """One progress bar for training and what is measured in between, and one short line a log entry."""
 
     def __init__(self, shown: Mapping[str, str]) -> None:
         """Take the words for what is measured on held-out data: {"eval_loss": "held-out loss"}; the rest is not shown."""
-        super().__init__()
         self.shown = shown
+        self.bar: tqdm[Any] | None = None
+        self.measuring: tqdm[Any] | None = None
+        self.batches = 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Begin the bar; that of a resumed run begins where it goes on."""
+        if state.is_world_process_zero:
+            self.bar = progress_bar(state.max_steps, "training", "step", state.global_step)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """Count the step."""
+        if self.bar is not None:
+            self.bar.update(state.global_step - self.bar.n)
+
+    def on_prediction_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        eval_dataloader: Sized = (),
+        **kwargs: object,
+    ) -> None:
+        """Count the batch: beside the steps, or in a bar of its own before and after training."""
+        if not state.is_world_process_zero:
+            return
+        self.batches += 1
+        if self.bar is not None:
+            self.bar.set_postfix_str(f"measuring {self.batches}/{len(eval_dataloader)}", refresh=False)
+            self.bar.update(0)
+        else:
+            if self.measuring is None:
+                self.measuring = progress_bar(len(eval_dataloader), "measuring", "batch")
+            self.measuring.update()
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """End what was measured."""
+        self.batches = 0
+        if self.bar is not None:
+            self.bar.set_postfix_str("", refresh=False)
+        if self.measuring is not None:
+            self.measuring.close()
+            self.measuring = None
 
     def on_log(
         self,
@@ -49,11 +91,18 @@ class ConciseProgress(ProgressCallback):
         if line and state.is_world_process_zero:
             say(f"step {state.global_step}: {line}")
 
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
+    ) -> None:
+        """End the bar."""
+        self.close()
+
     def close(self) -> None:
         """Close the bars that an error or Ctrl-C left open, so that its message is the last line."""
-        for bar in (self.prediction_bar, self.training_bar):
+        for bar in (self.measuring, self.bar):
             if bar is not None:
                 bar.close()
+        self.measuring = self.bar = None
 
 
 class StopAtNoNumber(TrainerCallback):
@@ -78,21 +127,20 @@ class StopAtNoNumber(TrainerCallback):
 
 
 class Guarded(TrainerCallback):
-    """A receiver of records whose failure is said once, and does not end the training."""
+    """Receivers of records, by name: the failure of one is said once, ends its records, and does not end the training."""
 
-    def __init__(self, receiver: TrainerCallback, name: str) -> None:
-        """Take the receiver, and what it is called."""
-        self.receiver: TrainerCallback | None = receiver
-        self.name = name
+    def __init__(self, receivers: Mapping[str, Sequence[TrainerCallback]]) -> None:
+        """Take what each receiver is called, and its callbacks: {"MLflow": [MLflowCallback()]}."""
+        self.receivers = dict(receivers)
 
     def _call(self, event: str, *args: object, **kwargs: object) -> None:
-        if self.receiver is None:
-            return
-        try:
-            getattr(self.receiver, event)(*args, **kwargs)
-        except Exception as exc:  # MLflow raises those of its store and of its HTTP library too
-            say(f"{self.name} takes no more records: {' '.join(str(exc).split())[:300]}")
-            self.receiver = None
+        for name, callbacks in list(self.receivers.items()):
+            try:
+                for callback in callbacks:
+                    getattr(callback, event)(*args, **kwargs)
+            except Exception as exc:  # MLflow raises those of its store and of its HTTP library too
+                say(f"{name} takes no more records: {' '.join(str(exc).split())[:300]}")
+                del self.receivers[name]
 
     def on_train_begin(self, *args: object, **kwargs: object) -> None:
         """Begin the records."""
@@ -138,17 +186,18 @@ def log_receivers(log_to: str, folder: Path) -> list[TrainerCallback]:
     return []
 
 
-def records_of_run(folder: Path, settings: Mapping[str, Any]) -> list[TrainerCallback]:
+def records_of_run(folder: Path, settings: Mapping[str, Any]) -> Guarded:
     """Return the receivers of a fine-tuning run: TensorBoard, and MLflow where MLFLOW_TRACKING_URI is set.
 
     MLflow's run is the one of MLFLOW_RUN_ID where that is set. It is told the settings of the training that it does not
     have yet: a parameter of another value is an error to it, and the callback's own hundreds would meet the job's.
     """
-    receivers: list[TrainerCallback] = [Guarded(*log_receivers("tensorboard", folder), "TensorBoard")]
+    receivers = {"TensorBoard": log_receivers("tensorboard", folder)}
     if os.environ.get("MLFLOW_TRACKING_URI"):
         os.environ.setdefault("MLFLOW_MAX_LOG_PARAMS", "0")
-        receivers += [Guarded(*log_receivers("mlflow", folder), "MLflow"), Guarded(Parameters(settings), "MLflow")]
-    return receivers
+        receivers["MLflow"] = [*log_receivers("mlflow", folder), Parameters(settings)]
+    # One callback, as the Trainer warns of two of one class.
+    return Guarded(receivers)
 
 
 class Parameters(TrainerCallback):

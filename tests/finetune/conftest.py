@@ -8,9 +8,10 @@ import pytest
 
 from tests.finetune.prepare_runs import refused, run
 from tests.finetune.prepared_folders import asked, labelled, make_prepared
+from tests.finetune.train_runs import one_thread
 from tests.finetune.tuned_run import make_run
 
-__all__ = ["asked", "labelled", "make_prepared", "make_run", "refused", "run"]
+__all__ = ["asked", "labelled", "make_prepared", "make_run", "one_thread", "refused", "run"]
 
 
 @pytest.fixture(scope="session")

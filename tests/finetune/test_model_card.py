@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from finetune.compiled_check import Checked, CompiledCheck
 from finetune.model_card import HISTORY_ROWS, card, cell, code, license_of
-from finetune.package_metrics import document, of_check, of_training
+from finetune.package_metrics import document, of_check, of_model
 from finetune.prepared import DataPart, PreparedFolder
 from finetune.settings import FeatureSettings, TrainingSettings
 from finetune.tuned_model import Training, read_tuned
@@ -41,7 +41,7 @@ def checked() -> CompiledCheck:
 
 def written(run: Any, check: CompiledCheck | None = None) -> str:  # noqa: ANN401
     tuned = read_tuned(run.tuned)
-    metrics = of_training(run.settings, tuned.training, check)
+    metrics = of_model(run.settings, tuned.training, check)
     return card(PreparedFolder(run.prepared), run.settings, tuned, metrics, check)
 
 
@@ -109,9 +109,11 @@ def test_every_setting_is_told_and_those_that_differ_stand_out(run: Any) -> None
     assert "other than the defaults: apply_lora `false`, num_train_epochs `2`, learning_rate `0.0003`." in text
 
 
-def test_figures_have_intervals_where_the_check_found_the_same(run: Any) -> None:  # noqa: ANN401
-    text = written(run, checked())
-    assert "| accuracy | 75.0\u202f% | 60.0–90.0\u202f% |" in text
+def test_figures_are_those_of_the_check_with_intervals_where_it_has_them(run: Any) -> None:  # noqa: ANN401
+    check = checked()
+    check.transformers.figures["accuracy"] = Figure(0.74, 0.6, 0.9)  # training computed in fewer bits, and found 0.75
+    text = written(run, check)
+    assert "| accuracy | 74.0\u202f% | 60.0–90.0\u202f% |" in text
     assert "| mcc | 0.750 |  |" in text
     assert "| compiled, int8 | 70.0\u202f% | 2.00\u202fms | 5.0 × |" in text
     assert "A note.\n" in text
@@ -160,7 +162,13 @@ def test_metrics_are_those_that_are_numbers(run: Any) -> None:  # noqa: ANN401
     training = Training.model_validate(
         {"best": {"step": 1, "epoch": 1, "metrics": {"loss": float("nan"), "accuracy": 0.5, "f1": 0.1}}}
     )
-    assert [metric.name for metric in of_training(run.settings, training, None)] == ["accuracy"]
+    assert [metric.name for metric in of_model(run.settings, training, None)] == ["accuracy"]
+    both = [metric.name for metric in (*of_model(run.settings, training, checked()), *of_check(checked()))]
+    assert both == [
+        *("accuracy", "accuracy_compiled_fp32", "accuracy_compiled_int8"),
+        *("latency_transformers_fp32", "latency_compiled_fp32", "latency_compiled_int8"),
+        *("speedup_compiled_fp32", "speedup_compiled_int8"),
+    ]
     told = document(run.settings, of_check(checked()), checked())
     assert {metric["name"]: metric["value"] for metric in told["metrics"]}["speedup_compiled_int8"] == 5
     assert told["left_out"] == [{"name": "int8", "reason": "a note"}]
