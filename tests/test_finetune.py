@@ -161,7 +161,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(sentiment: dict[str, Any], sta
 
 
 def test_make_finetune_ends_with_figures_and_the_way_to_serve_the_model(state: Path) -> None:
-    command = ["make", "finetune", f"ARGS=--asset-dir {state} --set inputs.num_train_epochs=1"]
+    command = ["make", "finetune", f"ARGS=--asset-dir {state}"]
     started = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

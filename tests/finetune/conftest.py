@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,3 +21,12 @@ def text_file(lines: list[str], tmp_path_factory: pytest.TempPathFactory) -> Pat
     file = tmp_path_factory.mktemp("text") / "lines.txt"
     file.write_text("\n".join(lines), encoding="utf-8")
     return file
+
+
+@pytest.fixture(autouse=True)
+def environment_as_it_was() -> Iterator[None]:
+    """Undo what training sets for the libraries in its process, which is that of other tests here."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
