@@ -19,7 +19,6 @@ import pytest
 import torch
 from azure.ai.ml import load_component
 from safetensors.numpy import load_file, save_file
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
 from evaluation import compute_metrics, model_prediction
@@ -28,6 +27,7 @@ from finetune.validation_models import CompiledClassifier, CompiledReader
 from registry.jobs.metrics_file import read_metrics
 from serving.question_answering import QuestionAnswering
 from serving.text_classification import TextClassification
+from tests.finetune.multilingual import LANGUAGES, save_multilingual_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSIFIER, READER = "text-classification", "question-answering"
@@ -273,28 +273,6 @@ def test_metrics_are_shown_and_logged_once(run: Any, tmp_path: Path, monkeypatch
     assert metrics["accuracy_compiled_fp32"] == metrics["accuracy"]
     assert client.get_run(logged.info.run_id).data.metrics == pytest.approx(metrics)
     assert len(client.get_metric_history(logged.info.run_id, "accuracy")) == 1
-
-
-LANGUAGES = [
-    "The weather in München was schön, déjà vu.",
-    "今天天气很好，我们去公园吧。",
-    "Мы живём в большом городе.",
-    "El niño corrió por la montaña.",
-]
-
-
-def save_multilingual_tokenizer(folder: Path) -> None:
-    """Write a cased WordPiece tokenizer that knows accents and takes Chinese characters one by one."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=False, handle_chinese_chars=True, strip_accents=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    trainer = trainers.WordPieceTrainer(vocab_size=190, special_tokens=special, show_progress=False)
-    tokenizer.train_from_iterator(LANGUAGES, trainer)
-    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
-    tokenizer.save(str(folder / "tokenizer.json"))
-    described = {"tokenizer_class": "BertTokenizer", "do_lower_case": False, "strip_accents": False}
-    (folder / "tokenizer_config.json").write_text(json.dumps(described), encoding="utf-8")
 
 
 @pytest.mark.parametrize("task", [CLASSIFIER, READER])
