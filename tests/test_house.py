@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from azure.ai.ml import load_environment
 from azure.ai.ml._utils._asset_utils import get_ignore_file
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -252,3 +253,18 @@ def test_another_python_is_refused_with_a_way_out(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert f"expected Python 3.11 or 3.12, found: {old} is 3.9; install one and name it" in result.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+# What each image is built with a compiler for: the int8 kernels in C, and in training what a DeepSpeed configuration may ask for in C++.
+@pytest.mark.parametrize(("name", "compiler"), [("evaluation", "gcc"), ("finetune", "g++")])
+def test_an_image_is_built_from_the_pins_and_runs_as_nobody_special(name: str, compiler: str) -> None:
+    folder = ROOT / "environment" / name
+    environment = load_environment(folder / "environment.yaml")
+    assert environment.name == f"bert-base-cased-{name}"
+    lines = (folder / environment.build.dockerfile_path).read_text(encoding="utf-8").splitlines()
+    assert re.fullmatch(r"FROM python:3\.11-slim[a-z-]*", lines[0])
+    assert [line for line in lines if line.startswith("COPY")] == ["COPY requirements.txt /tmp/requirements.txt"]
+    users = [line.split()[1] for line in lines if line.startswith("USER")]
+    assert users
+    assert users[-1] not in ("root", "0")
+    assert any("apt-get install" in line and compiler in line for line in lines)
