@@ -255,7 +255,7 @@ def test_another_python_is_refused_with_a_way_out(tmp_path: Path) -> None:
     assert not (tmp_path / ".venv").exists()
 
 
-# What each image is built with a compiler for: the int8 kernels in C, and in training what a DeepSpeed configuration may ask for in C++.
+# The compiler builds the int8 kernels, in C, and in training what a DeepSpeed configuration may ask for, in C++.
 @pytest.mark.parametrize(("name", "compiler"), [("evaluation", "gcc"), ("finetune", "g++")])
 def test_an_image_is_built_from_the_pins_and_runs_as_nobody_special(name: str, compiler: str) -> None:
     folder = ROOT / "environment" / name
