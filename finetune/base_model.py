@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fnmatch
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,10 @@ class BaseModel:
     @classmethod
     def _of_hub(cls, repository: str) -> BaseModel:
         folder = hub.fetch(repository, ["config.json", *TOKENIZER_FILES])
-        _check_family(folder, repository)
+        check_family(folder, repository)
         config = BertConfig.from_json(read_config(folder))
         names = hub.file_names(repository, revision=folder.name)
-        if names and not _has_weights(names):
+        if names and not has_weights(names):
             raise FinetuneError(no_weights(repository, names))
         return cls(repository, f"{repository}@{folder.name}", folder, folder, config, repository)
 
@@ -64,7 +64,7 @@ class BaseModel:
         if folder.is_dir() and not (folder / "config.json").is_file() and (folder / "adapter_config.json").is_file():
             raise FinetuneError(no_weights(str(folder), ["adapter_model.safetensors"]))
         checkpoint = find_weights(folder)
-        _check_family(checkpoint, str(checkpoint))
+        check_family(checkpoint, str(checkpoint))
         config = BertConfig.from_json(read_config(checkpoint))
         places = [checkpoint, *(checkpoint.parent / place for place in ("components/tokenizer", "tokenizer"))]
         found = [place for name in ("tokenizer.json", "vocab.txt") for place in places if (place / name).is_file()]
@@ -82,7 +82,7 @@ class BaseModel:
                 raise FinetuneError(
                     f"{self.source}: expected tokenizer.json or vocab.txt, found neither; add one of them"
                 )
-            _build_tokenizer(folder)
+            build_tokenizer(folder)
         try:
             return open_tokenizer(folder / "tokenizer.json", self.config.vocab_size)
         except ModelFolderError as exc:
@@ -97,7 +97,7 @@ class BaseModel:
             except FinetuneError as exc:
                 raise FinetuneError(f"huggingface_id: {exc}") from exc
         files = tensor_files(checkpoint)
-        _check_tensors(self.source, files, self.config)
+        check_tensors(self.source, files, self.config)
         shutil.copyfile(self.checkpoint / "config.json", folder / "config.json")
         return Base(name=self.name, source=self.source, sha256=write_weights(files, folder / "model.safetensors"))
 
@@ -108,11 +108,12 @@ def head_rows(file: Path) -> int | None:
     return int(entry["shape"][0]) if entry and entry["shape"] else None
 
 
-def _has_weights(names: list[str]) -> bool:
+def has_weights(names: Iterable[str]) -> bool:
+    """Return whether there are safetensors among the files of a repository."""
     return any(fnmatch.fnmatch(name, pattern) for name in names for pattern in WEIGHTS)
 
 
-def _check_family(folder: Path, where: str) -> None:
+def check_family(folder: Path, where: str) -> None:
     """Raise FinetuneError for a model that is no BERT or DistilBERT, ModelFolderError where it cannot be read."""
     kind: Any = read_config(folder).get("model_type", "bert")
     if kind not in FAMILIES:
@@ -122,7 +123,7 @@ def _check_family(folder: Path, where: str) -> None:
         )
 
 
-def _check_tensors(source: str, files: list[TensorFile], config: BertConfig) -> None:
+def check_tensors(source: str, files: list[TensorFile], config: BertConfig) -> None:
     """Raise FinetuneError where the encoder is not all there, or not of the shapes that config.json says."""
     found = {canonical_name(name): tuple(entry["shape"]) for file in files for name, entry in file.tensors.items()}
     for name, shape in expected_shapes(config).items():
@@ -131,7 +132,7 @@ def _check_tensors(source: str, files: list[TensorFile], config: BertConfig) -> 
             raise FinetuneError(f"{source}: expected {name} of shape {shape}, as config.json says, found {there}")
 
 
-def _build_tokenizer(folder: Path) -> None:
+def build_tokenizer(folder: Path) -> None:
     """Make tokenizer.json of vocab.txt and what tokenizer_config.json says, as transformers does."""
     try:
         tokens = (folder / "vocab.txt").read_text(encoding="utf-8").split("\n")

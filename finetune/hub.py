@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,8 +15,21 @@ from finetune.prepared import FinetuneError
 
 Kind = Literal["model", "dataset"]
 
+Fault = Literal["offline", "gated", "no_revision", "no_repository", "denied", "status", "unreachable", "place", "cut"]
+
 LOCAL = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR)
 """The error numbers of a disk, not of a connection."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why something cannot be had of the hub: which fault it is, the sentence for people, and the answer's status."""
+
+    fault: Fault
+    message: str
+    status: int | None = None
+    retry_after: int | None = None
+    """Seconds that the hub asks to wait, where it does."""
 
 
 def fetch(repository: str, patterns: Sequence[str], kind: Kind = "model", revision: str | None = None) -> Path:
@@ -33,13 +47,11 @@ def fetch(repository: str, patterns: Sequence[str], kind: Kind = "model", revisi
             )
         )
     except HFValidationError as exc:
-        raise FinetuneError(
-            f"expected the name of a {kind} on the Hugging Face hub, as owner/name, found {repository!r}"
-        ) from exc
+        raise FinetuneError(no_name(repository, kind)) from exc
     except Exception as exc:
-        if not _is_of_the_hub(exc):
+        if not is_of_the_hub(exc):
             raise
-        raise FinetuneError(_reason(repository, kind, revision, exc)) from exc
+        raise FinetuneError(problem(exc, repository, kind, revision).message) from exc
 
 
 def file_names(repository: str, kind: Kind = "model", revision: str | None = None) -> list[str]:
@@ -49,43 +61,72 @@ def file_names(repository: str, kind: Kind = "model", revision: str | None = Non
     try:
         return huggingface_hub.HfApi().list_repo_files(repository, repo_type=kind, revision=revision)
     except Exception as exc:
-        if not _is_of_the_hub(exc):
+        if not is_of_the_hub(exc):
             raise
         return []
 
 
-def _is_of_the_hub(error: Exception) -> bool:
+def is_of_the_hub(error: BaseException) -> bool:
     """Tell an error of the hub, the connection or the disk from one of ours; they have no class in common."""
     theirs = ("huggingface_hub", "httpx2", "httpcore2", "hf_xet")
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in theirs
 
 
-def _reason(repository: str, kind: Kind, revision: str | None, error: BaseException) -> str:
+def no_name(repository: str, kind: Kind = "model") -> str:
+    """Return the message of a repository's name that cannot be one."""
+    return f"expected the name of a {kind} on the Hugging Face hub, as owner/name, found {repository!r}"
+
+
+def problem(
+    error: BaseException, repository: str, kind: Kind = "model", revision: str | None = None, host: str | None = None
+) -> Problem:
+    """Say what an error of the hub, the connection or the disk is; `host` is the hub's address, by default HF_ENDPOINT."""
     from huggingface_hub import constants, errors
 
-    host = constants.ENDPOINT
-    chain = list(_causes(error))
-    about = f"{repository}: expected a {kind} on {host}"
+    chain = _causes(error)
+    about = f"{repository}: expected a {kind} on {host or constants.ENDPOINT}"
     if any(isinstance(cause, errors.OfflineModeIsEnabled) for cause in chain) or constants.HF_HUB_OFFLINE:
-        return f"{repository}: expected it in the hub's cache, as HF_HUB_OFFLINE is set, found not all of it; unset that once"
-    if any(isinstance(cause, errors.GatedRepoError) for cause in chain):
-        return f"{about} that may be read, found one with terms to accept; accept them on its page and set HF_TOKEN"
-    if any(isinstance(cause, errors.RevisionNotFoundError) for cause in chain):
-        return f"{about}, found no revision {revision!r} of it; name another"
-    status = next((cause.response.status_code for cause in chain if isinstance(cause, errors.HfHubHTTPError)), None)
-    if status in (401, 403, 404):
-        return (
-            f"{about}, found none that may be read (status {status}); check the name, and set HF_TOKEN if it is private"
+        return Problem(
+            "offline",
+            f"{repository}: expected it in the hub's cache, as HF_HUB_OFFLINE is set, found not all of it; unset that once",
         )
-    if status is not None:
-        return f"{about}, found status {status}; try again later"
-    if isinstance(error, errors.LocalEntryNotFoundError):
-        return f"no network: {host} cannot be reached ({_last(chain)}); check the connection, or give a folder"
+    if any(isinstance(cause, errors.GatedRepoError) for cause in chain):
+        fix = "accept them on its page and set HF_TOKEN"
+        return Problem("gated", f"{about} that may be read, found one with terms to accept; {fix}")
+    if any(isinstance(cause, errors.RevisionNotFoundError) for cause in chain):
+        return Problem("no_revision", f"{about}, found no revision {revision!r} of it; name another")
+    answered = next((cause for cause in chain if isinstance(cause, errors.HfHubHTTPError)), None)
+    if answered is not None:
+        return _answered(answered.response.status_code, answered.response.headers.get("Retry-After"), about)
+    return _unanswered(error, chain, about, host or constants.ENDPOINT)
+
+
+def _answered(status: int, retry_after: str | None, about: str) -> Problem:
+    """Say what an answer that is an error means."""
+    if status in (401, 403, 404):
+        fix = "check the name, and set HF_TOKEN if it is private"
+        fault: Fault = "no_repository" if status == 404 else "denied"
+        return Problem(fault, f"{about}, found none that may be read (status {status}); {fix}", status)
+    seconds = int(retry_after) if retry_after and retry_after.strip().isdecimal() else None
+    when = "later" if seconds is None else f"in {seconds:,} seconds, as it asks"
+    fix = f"try again {when}{', and set HF_TOKEN, which it allows more' if status == 429 else ''}"
+    return Problem("status", f"{about}, found status {status}; {fix}", status, seconds)
+
+
+def _unanswered(error: BaseException, chain: list[BaseException], about: str, host: str) -> Problem:
+    """Say what an error means that is no answer: of the way to the hub, or of this machine's disk."""
+    from httpx2 import ConnectError, ConnectTimeout, ProxyError
+    from huggingface_hub import constants, errors
+
+    if isinstance(error, errors.LocalEntryNotFoundError | ConnectError | ConnectTimeout | ProxyError):
+        fix = "check the connection, or give a folder"
+        return Problem("unreachable", f"no network: {host} cannot be reached ({_last(chain)}); {fix}")
     local = next((cause for cause in chain if isinstance(cause, OSError) and cause.errno in LOCAL), None)
     if local is not None:
         place = local.filename or constants.HF_HUB_CACHE
-        return f"{place}: expected a place that can be written to, found: {local.strerror}; make room, or set HF_HOME"
-    return f"{about}, found the connection cut ({_last(chain)}); try again, what is whole is kept"
+        expected = f"{place}: expected a place that can be written to"
+        return Problem("place", f"{expected}, found: {local.strerror}; make room, or set HF_HOME")
+    return Problem("cut", f"{about}, found the connection cut ({_last(chain)}); try again, what is whole is kept")
 
 
 def _causes(error: BaseException | None) -> list[BaseException]:

@@ -14,7 +14,8 @@ import yaml
 from evaluation.metrics_file import Metric
 from evaluation.number_format import duration, interval, quantity
 from finetune.compiled_check import CompiledCheck
-from finetune.mlflow_folder import EXAMPLES, input_columns, model_name
+from finetune.mlflow_files import EXAMPLES
+from finetune.mlflow_folder import input_columns, model_name
 from finetune.package_metrics import UNITS
 from finetune.prepared import PreparedFolder, Settings
 from finetune.prepared_rows import read_rows
