@@ -94,6 +94,91 @@ def ui_command(
     raise typer.Exit(ui(state, port))
 
 
+@app.command("pull")
+def pull_command(
+    model_id: Annotated[
+        str | None,
+        typer.Option("--model-id", metavar="OWNER/NAME", help="Another model on the hub. Default: bert-base-cased."),
+    ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(help="A commit, branch or tag. Default: the commit that spec.yaml pins; of another model, main."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="DIR", help="Where it goes. Default: model/NAME in the checkout.")
+    ] = None,
+    package: Annotated[
+        bool, typer.Option("--package/--no-package", help="Make it an MLflow model and register it, once it is here.")
+    ] = True,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object at the end, and all else to standard error.")
+    ] = False,
+    state: State = None,
+) -> None:
+    """Get a model from the Hugging Face hub: bert-base-cased, or another BERT or DistilBERT.
+
+    Safetensors only, each file compared with the size and hash that the hub lists. What came is kept where a pull is
+    cut off or killed, and the next one goes on from there; the folder has all of the model at the end, and before that
+    what it had. Then it is packaged and registered, as by `asset package`.
+
+    HF_ENDPOINT (a mirror), HF_TOKEN, HF_HOME, HF_HUB_OFFLINE and HTTPS_PROXY count. What huggingface_hub's cache has
+    already is taken from there.
+
+    Exit status: 0, 1 where the hub, the connection or the disk failed, 2 where what is asked for cannot be had, 130
+    where it was interrupted. With --json, `code` says which fault it was.
+
+    **Examples**
+
+        asset pull
+
+        HF_ENDPOINT=https://mirror.example.com asset pull
+
+        asset pull --model-id distilbert/distilbert-base-cased --output model/distilbert
+    """
+    from registry.pull.command import PullOptions
+    from registry.pull.command import pull_command as pull
+
+    raise typer.Exit(pull(PullOptions(model_id, revision, output, package, state, as_json)))
+
+
+@app.command("package")
+def package_command(
+    model: Annotated[
+        Path | None, typer.Option("--model", metavar="DIR", help="The model folder. Default: model/bert-base-cased.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The registered model's name. Default: what the model calls itself.")
+    ] = None,
+    version: Annotated[
+        int | None, typer.Option(help="The version's number. Default: the next; of bert-base-cased, spec.yaml's.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object at the end, and all else to standard error.")
+    ] = False,
+    state: State = None,
+) -> None:
+    """Make a checkpoint folder an MLflow model, where it is, and register it in this checkout's MLflow store.
+
+    The folder has config.json, model.safetensors and tokenizer.json of a BERT or DistilBERT that score.py serves. It
+    gets MLmodel (flavors transformers and python_function, signature, input example, commit and hashes), conda.yaml,
+    python_env.yaml, requirements.txt and components/tokenizer. The weights are not copied: the version is the folder.
+
+    Exit status: 0, 1 where the store or the disk failed, 2 where it is no such folder, 130 where it was interrupted.
+
+    **Examples**
+
+        asset package
+
+        asset package --model runs/notes/model --name notes-bert
+
+        MLFLOW_TRACKING_URI=sqlite:///.asset/mlflow.db mlflow models serve -m models:/bert-base-cased/17 --env-manager local
+    """
+    from registry.pull.command import PackageOptions
+    from registry.pull.command import package_command as make
+
+    raise typer.Exit(make(PackageOptions(model, name, version, state, as_json)))
+
+
 def main() -> None:
     """Run the command line; the exit status is that of the command."""
     sys.exit(app())

@@ -15,7 +15,7 @@ from transformers import AutoModelForSequenceClassification
 
 from finetune.base_model import BaseModel, head_rows
 from finetune.prepared import Base, FinetuneError
-from tests.finetune.loopback_hub import LoopbackHub, Repository, files_of
+from tests.loopback_hub import LoopbackHub, Repository, files_of
 
 ROOT = Path(__file__).resolve().parents[2]
 

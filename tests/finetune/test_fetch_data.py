@@ -14,7 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from finetune.prepare import main as prepare
-from tests.finetune.loopback_hub import LoopbackHub, Repository
+from tests.loopback_hub import LoopbackHub, Repository
 
 ROOT = Path(__file__).resolve().parents[2]
 

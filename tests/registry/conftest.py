@@ -1,4 +1,4 @@
-"""Fixtures for the tests of the asset's files."""
+"""The facts of the model card, and a store for MLflow, built once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from registry.jobs.tracking import database, set_up
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,3 +20,11 @@ def facts() -> dict[str, Any]:
     if not path.is_file():
         pytest.skip("the facts of the model card are not beside this checkout (../shared/asset_facts.yaml)")
     return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow store: setting one up takes seconds."""
+    state = tmp_path_factory.mktemp("store")
+    set_up(state)
+    return database(state)

@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from registry.cli import app
 from registry.jobs.run_folder import RunFolder, RunState, find_run
-from registry.jobs.tracking import database, set_up
+from registry.jobs.tracking import database
 from tests.registry.jobs.pipeline_files import PIPELINE_FILES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -204,14 +204,6 @@ class Asset:
     @property
     def last_state(self) -> RunState:
         return self.last.read()
-
-
-@pytest.fixture(scope="session")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow store: setting one up takes seconds."""
-    state = tmp_path_factory.mktemp("store")
-    set_up(state)
-    return database(state)
 
 
 @pytest.fixture

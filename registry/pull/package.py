@@ -1,0 +1,157 @@
+"""A checkpoint folder as an MLflow model: the files beside the weights, which stay where they are.
+
+transformers, MLflow and score.py each load the folder. MLmodel is written last and as a whole.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from finetune.mlflow_files import Described, columns_of, write_files
+from finetune.prepared import FinetuneError
+from finetune.tuned_model import TOKENIZER_FILES
+from finetune.weights_file import WHOLE, TensorFile
+from registry.jobs.errors import shown
+from registry.pull.errors import NotServable, NotWritable
+from registry.pull.record import Record, file_sha256
+from serving.checkpoint import Checkpoint, read_config
+from serving.errors import ModelFolderError
+from serving.model_folder import find_checkpoint
+from serving.tasks import Task
+from serving.tokenizer import open_tokenizer
+
+MLMODEL = "MLmodel"
+HASHED = ("config.json", WHOLE, *TOKENIZER_FILES)
+"""What makes the model what it is."""
+
+
+@dataclass(frozen=True)
+class Packaged:
+    """A folder that is an MLflow model: its name, task and what MLmodel says of where it is from."""
+
+    folder: Path
+    name: str
+    task: Task
+    metadata: Mapping[str, Any]
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Return what is said of a version of it, as flat texts."""
+        kept = ("huggingface_model_id", "commit", "pinned_commit", "commit_note")
+        found = {key: str(self.metadata[key]) for key in kept if key in self.metadata}
+        return {"task": self.task, **found, "sha256": self.metadata["sha256"][WHOLE]}
+
+    @property
+    def note(self) -> str:
+        """Return a sentence on a version of it, where there is something to say."""
+        return str(self.metadata.get("commit_note", ""))
+
+
+def package(folder: Path, name: str | None = None, record: Record | None = None) -> Packaged:
+    """Make a checkpoint folder an MLflow model.
+
+    Args:
+        folder: config.json, model.safetensors and tokenizer.json, of a model that score.py serves.
+        name: what the model is called; by default what config.json says (`model_name`), else the folder's name.
+        record: what was pulled; by default what the folder says.
+
+    Raises:
+        NotServable: it is no such folder, or its files are others than were pulled.
+        NotWritable: it cannot be written.
+    """
+    record = record or Record.read(folder)
+    task, found_name = _check(folder)
+    metadata = _metadata(folder, record)
+    config = read_config(folder)
+    fp32 = {entry["dtype"] for entry in TensorFile.read(folder / WHOLE).tensors.values()} == {"F32"}
+    described = Described(task, columns_of(task), config, name or found_name, metadata, fp32)
+    try:
+        # Beside the files that it replaces one by one: whoever loads the folder meanwhile has a whole MLmodel.
+        with tempfile.TemporaryDirectory(prefix=".package-", dir=folder) as made:
+            write_files(folder, Path(made), described)
+            _move(Path(made), folder)
+    except FinetuneError as exc:
+        raise NotServable(f"{shown(folder)}: {exc}") from exc
+    except OSError as exc:
+        raise NotWritable(
+            f"{exc.filename or shown(folder)}: expected a folder that can be written to, found: {exc.strerror or exc}; "
+            "package a copy of it"
+        ) from exc
+    return Packaged(folder, described.name, task, metadata)
+
+
+def packaged(folder: Path) -> Packaged | None:
+    """Return what a folder was packaged as; None where it was not, or is of another state of its files."""
+    try:
+        read = yaml.safe_load((folder / MLMODEL).read_text(encoding="utf-8"))
+        metadata = read["metadata"]
+        task, name = read["flavors"]["transformers"]["task"], metadata.pop("model_name")
+        hashes = metadata["sha256"]
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+        return None
+    there = all((folder / place).exists() for place in ("input_example.json", "conda.yaml", "components/tokenizer"))
+    if not there or WHOLE not in hashes or hashes != _hashes(folder):
+        return None
+    return Packaged(folder, name, task, metadata)
+
+
+def _check(folder: Path) -> tuple[Task, str]:
+    """Return the task and name of a folder that score.py serves; raises NotServable."""
+    try:
+        parts = find_checkpoint(folder)
+        if parts.checkpoint != folder:
+            raise NotServable(
+                f"{shown(folder)}: expected config.json and {WHOLE} in it, found them in {shown(parts.checkpoint)}; give "
+                "that folder, unless an MLmodel stands above it: then it is packaged"
+            )
+        if parts.tokenizer.parent != folder:
+            raise NotServable(
+                f"{shown(folder)}: expected tokenizer.json in it, found it in {shown(parts.tokenizer.parent)}; copy it"
+            )
+        read = Checkpoint.read(folder)
+        open_tokenizer(parts.tokenizer, read.config.vocab_size)
+    except ModelFolderError as exc:
+        raise NotServable(
+            f"{exc}; choose a model that score.py serves, or pull one with `asset pull` (with --no-package, to fine-tune "
+            "what has no head)"
+        ) from exc
+    return read.task, parts.name
+
+
+def _metadata(folder: Path, record: Record | None) -> dict[str, Any]:
+    """Return where the files are from, as far as it is known, and their hashes."""
+    hashes = _hashes(folder)
+    if record is None:
+        return {"sha256": hashes}
+    changed = [name for name, digest in hashes.items() if record.files.get(name, digest) != digest]
+    if changed:
+        raise NotServable(
+            f"{shown(folder)}: expected {', '.join(changed)} as pulled from {record.repository} at {record.commit}, found "
+            "another; pull again, or remove pulled.json if it is another model now"
+        )
+    found: dict[str, Any] = {"huggingface_model_id": record.repository, "commit": record.commit}
+    if record.note:
+        found |= {"pinned_commit": record.asked_revision, "commit_note": record.note}
+    return {**found, "sha256": hashes}
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    found = {name: file_sha256(folder / name) for name in HASHED}
+    return {name: digest for name, digest in found.items() if digest is not None}
+
+
+def _move(made: Path, folder: Path) -> None:
+    """Put files in their places, MLmodel last."""
+    for path in sorted(made.rglob("*"), key=lambda path: path.name == MLMODEL):
+        target = folder / path.relative_to(made)
+        if path.is_dir():
+            target.mkdir(exist_ok=True)
+        else:
+            os.replace(path, target)

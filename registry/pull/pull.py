@@ -1,0 +1,234 @@
+"""Pull a model: ask the hub what a commit has, bring it, check it, and put it in its place as a whole."""
+
+from __future__ import annotations
+
+import errno
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from finetune.base_model import build_tokenizer, check_family, check_tensors
+from finetune.prepared import FinetuneError
+from finetune.weights_file import INDEX, WHOLE, tensor_files, write_weights
+from registry.jobs.errors import shown
+from registry.pull.errors import FolderTaken, NoRoom, NotAsListed, NotServable, NotWritable, WrongHash
+from registry.pull.hub import Hub, Listing, RemoteFile
+from registry.pull.pinned import Wanted
+from registry.pull.record import Record, file_sha256
+from registry.pull.selection import CARD, choose, find_listing, known_names
+from registry.pull.staging import Staging, place
+from registry.pull.transfer import transfer
+from serving.checkpoint import BertConfig, read_config
+from serving.errors import ModelFolderError
+from serving.tokenizer import open_tokenizer
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+COMMIT = re.compile(r"[0-9a-f]{40}")
+
+Prepare = Callable[[Path, Record], None]
+"""What is still to be done to a folder before it takes its place."""
+
+
+class Screen(Protocol):
+    """Shows how far a pull is."""
+
+    def note(self, text: str) -> None:
+        """Show a line."""
+
+    def progress(self, total: int, came: int) -> AbstractContextManager[Callable[[int], None]]:
+        """Show bytes that come, of a total; what is given is called with how many came."""
+
+
+@dataclass(frozen=True)
+class Pulled:
+    """What came of a pull: the folder, its record, how many bytes came over the network; `fresh` where it is a new one."""
+
+    folder: Path
+    record: Record
+    came: int
+    fresh: bool
+
+
+def pull(wanted: Wanted, hub: Hub, screen: Screen, prepare: Prepare | None = None) -> Pulled:
+    """Pull a model into its folder, which has all of it at the end, and before that what it had; raises PullError.
+
+    What came is kept where it ends otherwise, and the next call goes on from there.
+    """
+    staging = Staging(wanted.folder)
+    try:
+        with staging.lock():
+            return _Pull(wanted, hub, screen, staging).run(prepare)
+    except OSError as exc:
+        where = exc.filename or shown(wanted.folder)
+        if exc.errno in FULL:
+            raise NoRoom(
+                f"{where}: expected room for all of the model, found: {exc.strerror}; make room and pull again: it goes on "
+                "from what came, which is kept"
+            ) from exc
+        raise NotWritable(
+            f"{where}: expected a folder that can be written to, found: {exc.strerror or exc}; give another --output"
+        ) from exc
+
+
+class _Pull:
+    """One pull, which has the lock of its staging folder."""
+
+    def __init__(self, wanted: Wanted, hub: Hub, screen: Screen, staging: Staging) -> None:
+        self._wanted, self._hub, self._screen, self._staging = wanted, hub, screen, staging
+        self._before = Record.read(wanted.folder)
+        self._changed = self._before.changed(wanted.folder) if self._before else []
+        self._came = 0
+
+    def run(self, prepare: Prepare | None) -> Pulled:
+        """Do all of it."""
+        before, wanted, staging = self._before, self._wanted, self._staging
+        settled = COMMIT.fullmatch(wanted.revision) or self._hub.offline
+        if before and not self._changed and settled and before.answers(wanted):
+            return self._unchanged(before)
+        listing, note = find_listing(self._hub, wanted)
+        if before and (before.repository, before.commit) == (listing.repository, listing.commit):
+            if not self._changed:
+                return self._unchanged(before)
+            self._screen.note(f"{', '.join(self._changed)} changed since it was pulled: pulling that anew")
+        if note:
+            self._screen.note(note)
+        keep_card = (wanted.folder / CARD).exists() and not (before and CARD in before.files)
+        files = [self._describe(listing, name) for name in choose(listing, card=not keep_card)]
+        self._check_folder(files)
+        self._fetch(listing, files)
+        record = self._assemble(listing, files, note, keep_card)
+        if prepare is not None:
+            prepare(staging.folder, record)
+        staging.publish()
+        return Pulled(wanted.folder, record, self._came, fresh=True)
+
+    def _unchanged(self, record: Record) -> Pulled:
+        self._staging.remove()
+        return Pulled(self._wanted.folder, record, 0, fresh=False)
+
+    def _describe(self, listing: Listing, name: str) -> RemoteFile:
+        return self._hub.file_in_cache(listing, name) if listing.snapshot else self._hub.file(listing, name)
+
+    def _check_folder(self, files: list[RemoteFile]) -> None:
+        """Raise FolderTaken where there is something in the final folder that no pull put there."""
+        folder = self._wanted.folder
+        if not folder.exists():
+            return
+        known = set(known_names(self._before.files if self._before else ()))
+        others = sorted(path.name for path in folder.iterdir() if path.name not in known)
+        if others:
+            raise FolderTaken(
+                f"{shown(folder)}: expected an empty folder, or an earlier pull, found {', '.join(others[:5])}; move that "
+                "away, or give another --output"
+            )
+        mine = {file.name: file for file in files}
+        there = [path for path in folder.iterdir() if path.name == "config.json" or path.suffix == ".safetensors"]
+        foreign = [path.name for path in there if path.name not in mine or not mine[path.name].is_at(path)]
+        if foreign and self._before is None:
+            raise FolderTaken(
+                f"{shown(folder)}: expected an empty folder, or an earlier pull, found {', '.join(sorted(foreign))}, which "
+                f"no pull put there and {self._wanted.repositories[0]} has not; move that away, or give another --output"
+            )
+
+    def _fetch(self, listing: Listing, files: list[RemoteFile]) -> None:
+        """Bring all files to the staging folder, checked; config.json is looked into before the rest comes."""
+        self._staging.forget({file.name for file in files})
+        missing = [file for file in files if not self._take(listing, file)]
+        size = sum(file.size for file in files)
+        left = sum(file.size - self._staging.came(file) for file in missing)
+        joined = sum(file.size for file in files if file.name != WHOLE and file.name.endswith(".safetensors"))
+        self._staging.require_room(left + joined)
+        if not missing:
+            _check_family(self._staging.fetched, listing)
+            return
+        with self._screen.progress(size, size - left) as came:
+            for file in files:
+                if file in missing:
+                    self._obtain(listing, file, came)
+                if file.name == "config.json":
+                    _check_family(self._staging.fetched, listing)
+
+    def _take(self, listing: Listing, file: RemoteFile) -> bool:
+        """Take a file from where it is on this machine already; returns whether it is."""
+        target = self._staging.fetched / file.name
+        if file.is_at(target):
+            return True
+        for source in self._sources(listing, file):
+            if file.is_at(source):
+                place(source, target)
+                return True
+        return False
+
+    def _sources(self, listing: Listing, file: RemoteFile) -> Iterator[Path]:
+        yield self._wanted.folder / file.name
+        yield from self._hub.places_in_cache(self._wanted.repositories, listing, file.name)
+
+    def _obtain(self, listing: Listing, file: RemoteFile, came: Callable[[int], None]) -> None:
+        """Bring a file over the network, and once more from its start where pieces of it do not fit."""
+        if self._hub.offline:
+            raise self._hub.offline_error(listing.repository, listing.commit, listing.names)
+
+        def count(size: int) -> None:
+            self._came += max(size, 0)
+            came(size)
+
+        part = self._staging.part(file)
+        try:
+            in_pieces = transfer(self._hub, listing, file, part, count)
+            try:
+                file.check(part, listing.repository)
+            except WrongHash:
+                if not in_pieces:
+                    raise
+                self._screen.note(f"{file.name}, which came in pieces, is not as listed: fetching it anew")
+                part.unlink()
+                came(-file.size)
+                transfer(self._hub, listing, file, part, count)
+                file.check(part, listing.repository)
+        except NotAsListed:
+            part.unlink(missing_ok=True)
+            raise
+        self._staging.keep(file)
+
+    def _assemble(self, listing: Listing, files: list[RemoteFile], note: str | None, keep_card: bool) -> Record:
+        """Make the folder of the files, one file of the weights, and see that it is a model of ours; returns its record."""
+        staging, final = self._staging, self._wanted.folder
+        staging.begin_folder()
+        parts = [file for file in files if file.name != WHOLE and file.name.endswith(".safetensors")]
+        for file in files:
+            if file not in parts and file.name != INDEX:
+                place(staging.fetched / file.name, staging.folder / file.name)
+        try:
+            tensors = tensor_files(staging.fetched)
+            config = BertConfig.from_json(read_config(staging.folder))
+            check_tensors(listing.repository, tensors, config)
+            if parts:
+                write_weights(tensors, staging.folder / WHOLE)
+            if not (staging.folder / "tokenizer.json").is_file():
+                build_tokenizer(staging.folder)
+            open_tokenizer(staging.folder / "tokenizer.json", config.vocab_size)
+        except (FinetuneError, ModelFolderError) as exc:
+            raise NotServable(f"{listing.repository}: {exc}; choose a BERT or DistilBERT") from exc
+        hashes = {path.name: file_sha256(path) or "" for path in sorted(staging.folder.iterdir())}
+        asked = self._wanted.repositories[0], self._wanted.revision
+        joined = {file.name: file.key for file in parts}
+        record = Record(listing.repository, listing.commit, *asked, note, hashes, joined)
+        record.write(staging.folder)
+        if keep_card:
+            shutil.copyfile(final / CARD, staging.folder / CARD)
+        # An MLmodel that was made of another pull says that; the one in git says nothing that could be wrong.
+        if (final / "MLmodel").is_file() and not (final / "input_example.json").exists():
+            shutil.copyfile(final / "MLmodel", staging.folder / "MLmodel")
+        return record
+
+
+def _check_family(folder: Path, listing: Listing) -> None:
+    try:
+        check_family(folder, listing.repository)
+        BertConfig.from_json(read_config(folder))
+    except (FinetuneError, ModelFolderError) as exc:
+        raise NotServable(f"{listing.repository}: {exc}") from exc
