@@ -40,7 +40,8 @@ class Repository:
     `status` answers in place of it. `failures` are answered first, a status and headers each, and `file_failures` by
     files alone. `cuts` connections are cut within a large file, in the middle of what is asked for. Large files come
     with one byte `altered`, with `extra` bytes at their end, or with less than none. `blobs`: whether sizes and hashes
-    are listed; `ranges`: whether a part of a file can be had; `rate`: bytes of a large file in a second.
+    are listed; `ranges`: whether a part of a file can be had; `rate`: bytes of a large file in a second; `silent`: seconds
+    without any before they come.
     """
 
     files: Files
@@ -57,6 +58,7 @@ class Repository:
     blobs: bool = True
     ranges: bool = True
     rate: float | None = None
+    silent: float = 0
 
     @cached_property
     def commit(self) -> str:
@@ -101,11 +103,13 @@ class Repository:
 class LoopbackHub:
     """The server: `repositories` by name; `requests` are the method and path of each, in their order.
 
-    `moved` are old names -> new ones. `sent` counts the bytes that went out.
+    `moved` are old names -> new ones. `elsewhere` is given as the host of large files. `sent` counts the bytes that went
+    out.
     """
 
     repositories: dict[str, Repository] = field(default_factory=dict)
     moved: dict[str, str] = field(default_factory=dict)
+    elsewhere: str | None = None
     requests: list[str] = field(default_factory=list)
     sent: int = 0
 
@@ -137,7 +141,7 @@ class LoopbackHub:
     @property
     def store(self) -> str:
         """The host of large files."""
-        return f"http://127.0.0.1:{self._servers[1].server_address[1]}"
+        return self.elsewhere or f"http://127.0.0.1:{self._servers[1].server_address[1]}"
 
     def environment(self, home: Path, **more: str) -> dict[str, str]:
         """Return the environment of a process that fetches from here, with a cache of its own."""
@@ -266,6 +270,7 @@ class _Handler(BaseHTTPRequestHandler):
             about = {**about, "Content-Range": f"bytes {start}-{len(view) - 1}/{len(view)}"}
         cut = body and large and repository.cuts > 0
         repository.cuts -= cut
+        time.sleep(repository.silent if body and large else 0)
         self._send(206 if asked else 200, view[start:], body, about, cut, repository.rate if large else None)
 
     def _send(

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def transfer(hub: Hub, listing: Listing, file: RemoteFile, part: Path, came: Callable[[int], None]) -> bool:
-    """Bring a file's bytes into `part`, from where that ends; returns whether they came in more than one piece.
+    """Bring a file's bytes into `part`, from where that ends; returns whether they came in pieces, now or before.
 
     `came` is called with how many bytes came, and with less than zero where some are given up. Raises PullError;
     OSError where the disk fails.
     """
-    pieces, failed = int(part.exists()), 0
     part.touch()
+    pieces, failed = 2 if part.stat().st_size else 0, 0
     while (have := part.stat().st_size) < file.size:
         pieces += 1
         try:
