@@ -6,7 +6,7 @@ HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE count, as huggingface_hub read
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -97,20 +97,31 @@ def problem(
         return Problem("no_revision", f"{about}, found no revision {revision!r} of it; name another")
     answered = next((cause for cause in chain if isinstance(cause, errors.HfHubHTTPError)), None)
     if answered is not None:
-        return _answered(answered.response.status_code, answered.response.headers.get("Retry-After"), about)
+        return _answered(answered.response.status_code, answered.response.headers, about)
     return _unanswered(error, chain, about, host or constants.ENDPOINT)
 
 
-def _answered(status: int, retry_after: str | None, about: str) -> Problem:
+def _answered(status: int, headers: Mapping[str, str], about: str) -> Problem:
     """Say what an answer that is an error means."""
     if status in (401, 403, 404):
         fix = "check the name, and set HF_TOKEN if it is private"
         fault: Fault = "no_repository" if status == 404 else "denied"
         return Problem(fault, f"{about}, found none that may be read (status {status}); {fix}", status)
-    seconds = int(retry_after) if retry_after and retry_after.strip().isdecimal() else None
+    seconds = _seconds_asked(headers)
     when = "later" if seconds is None else f"in {seconds:,} seconds, as it asks"
     fix = f"try again {when}{', and set HF_TOKEN, which it allows more' if status == 429 else ''}"
     return Problem("status", f"{about}, found status {status}; {fix}", status, seconds)
+
+
+def _seconds_asked(headers: Mapping[str, str]) -> int | None:
+    """Return how long an answer asks to wait: in Retry-After, or in the hub's own headers of its limits."""
+    from huggingface_hub.utils import parse_ratelimit_headers
+
+    limit = parse_ratelimit_headers(headers)
+    if limit is not None and limit.remaining == 0:
+        return limit.reset_in_seconds
+    asked = headers.get("Retry-After", "").strip()
+    return int(asked) if asked.isdecimal() else None
 
 
 def _unanswered(error: BaseException, chain: list[BaseException], about: str, host: str) -> Problem:

@@ -35,7 +35,7 @@ def chosen_folder(root: Path, environ: Mapping[str, str] = os.environ) -> Path:
         return pulled
     logger.warning(
         "bert-base-cased is not here: serving the small embedded model in its place, whose answers are weaker; "
-        "set AZUREML_MODEL_DIR to a model folder to serve that"
+        "`asset pull` gets it, and AZUREML_MODEL_DIR names another model folder"
     )
     return root / "model" / "embedded"
 

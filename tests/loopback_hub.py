@@ -120,9 +120,8 @@ class LoopbackHub:
             pass
 
         Handler.hub = hub
-        self._servers = [ThreadingHTTPServer(("127.0.0.1", 0), Handler) for _ in range(2)]
+        self._servers = [_Server(("127.0.0.1", 0), Handler) for _ in range(2)]
         for server in self._servers:
-            server.daemon_threads = True
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         return self
 
@@ -169,9 +168,17 @@ def blob_sha1(data: bytes | mmap) -> str:
     return hashlib.sha1(b"blob %d\0" % len(data) + bytes(data), usedforsecurity=False).hexdigest()
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Write nothing: whoever asked was killed."""
+
+
 class _Handler(BaseHTTPRequestHandler):
     hub: LoopbackHub
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # or each small answer waits 40 ms for the other side
 
     def do_GET(self) -> None:
         self._answer(body=True)

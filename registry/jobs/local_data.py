@@ -64,8 +64,8 @@ class OwnModel:
         if self.folder.name != "embedded":
             return None
         return (
-            f"{self.name} is not here: running the small embedded model in its place, whose answers are weaker; put its "
-            f"weights in {self.root / 'model' / self.name}, or name a model folder, as in --set {named}.path=FOLDER"
+            f"{self.name} is not here: running the small embedded model in its place, whose answers are weaker; get its "
+            f"weights with `asset pull`, or name a model folder, as in --set {named}.path=FOLDER"
         )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from registry.pull.package import Packaged, package, packaged
 from registry.pull.pinned import Asset, Wanted
 from registry.pull.pull import Pulled, pull
 from registry.pull.record import Record
-from registry.pull.registration import Registered, check_name, register
+from registry.pull.registration import Registered, check_name, name_for, register
 from registry.stop_signals import interrupt_on_signals
 from serving.model_folder import has_weights
 
@@ -93,8 +92,12 @@ def pull_command(options: PullOptions) -> int:
         told = _of_pull(pulled)
         if options.package:
             model = made[0] if made else packaged(wanted.folder) or package(wanted.folder, name)
-            version = asset.version if own else None
-            told |= _of_package(model, _register_somehow(options.state, wanted.folder, name, version, model, screen))
+            state = _state(options.state)
+            if own:
+                registered = _register_asset(asset, wanted.folder, model, state, screen)
+            else:
+                registered = register(state, wanted.folder, name_for(name), None, model.tags, model.note)
+            told |= _of_package(model, registered)
         return told
 
     return _run(
@@ -119,29 +122,23 @@ def package_command(options: PackageOptions) -> int:
         record = Record.read(folder)
         own = folder == asset.folder.resolve() or bool(record and record.asked_repository in asset.repositories)
         model = package(folder, options.name or (asset.name if own else None), record)
-        if options.name or options.version:
-            tags, note = model.tags, model.note
-            registered = register(_state(options.state), folder, model.name, options.version, tags, note)
+        called = options.name or name_for(model.name)
+        if options.version is None and options.name is None and own:
+            registered = _register_asset(asset, folder, model, _state(options.state), screen)
         else:
-            version = asset.version if own else None
-            registered = _register_somehow(options.state, folder, model.name, version, model, screen)
+            registered = register(_state(options.state), folder, called, options.version, model.tags, model.note)
         return {"status": "packaged", "folder": str(folder)} | _of_package(model, registered)
 
     return _run(act, _packaged_line, options.as_json, "interrupted; the folder is as it was, or packaged")
 
 
-def _register_somehow(
-    state: Path | None, folder: Path, name: str, version: int | None, model: Packaged, screen: Screen
-) -> Registered:
-    """Register at the version that spec.yaml says, or at the next where another folder has that."""
-    name = re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip("._-") or "model"
+def _register_asset(asset: Asset, folder: Path, model: Packaged, state: Path, screen: Screen) -> Registered:
+    """Register at the name and version of spec.yaml, or at the next version where another folder has that."""
     try:
-        return register(_state(state), folder, name, version, model.tags, model.note)
+        return register(state, folder, asset.name, asset.version, model.tags, model.note)
     except RequestError as exc:
-        if version is None:
-            raise
-        screen.note(f"{str(exc).partition(': ')[2].partition(';')[0]}: taking the next one")
-        return register(_state(state), folder, name, None, model.tags, model.note)
+        screen.note(f"{exc}: it becomes the next one")
+        return register(state, folder, asset.name, None, model.tags, model.note)
 
 
 def _state(given: Path | None) -> Path:

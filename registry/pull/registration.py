@@ -43,6 +43,15 @@ def check_name(name: str) -> None:
         )
 
 
+def name_for(called: str) -> str:
+    """Return the name under which what is called so is registered.
+
+    >>> name_for("my model")
+    'my-model'
+    """
+    return re.sub(r"[^A-Za-z0-9._-]", "-", called).lstrip("._-")[:255] or "model"
+
+
 def register(
     state: Path, folder: Path, name: str, version: int | None, tags: Mapping[str, str], description: str = ""
 ) -> Registered:

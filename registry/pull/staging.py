@@ -80,7 +80,11 @@ class Staging:
                 folder.mkdir(exist_ok=True)
             if self.before.exists() and not self.final.exists():
                 os.rename(self.before, self.final)
-            yield
+            try:
+                yield
+            finally:
+                if self.path.exists() and not any((*self.partial.iterdir(), *self.fetched.iterdir())):
+                    self.remove()
 
     def _take_lock(self) -> TextIO | None:
         """Return the file of the lock that we have now; None where a pull that ended took it along."""

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -138,36 +135,13 @@ def test_a_task_of_another_kind_is_packaged_too(
         assert len(mlflow.pyfunc.load_model(str(folder)).predict(example)) == 1
 
 
-# What loads a model folder where nothing of ours is.
-ELSEWHERE = """
-import json, sys
-import mlflow
-folder = sys.argv[1]
-example = mlflow.models.Model.load(folder).load_input_example(folder)
-print(json.dumps(list(mlflow.pyfunc.load_model(folder).predict(example))))
-assert not [name for name in sys.modules if name.split(".")[0] in ("serving", "evaluation", "finetune", "registry")]
-"""
-
-
-def test_the_folder_is_loaded_where_nothing_of_ours_is(models: dict[str, Made], tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error::FutureWarning", "-c", ELSEWHERE, str(models["bert"].folder)],
-        cwd=tmp_path,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(json.loads(done.stdout.splitlines()[-1])) == 1
-
-
 def test_mlmodel_names_inputs_outputs_files_and_hashes(models: dict[str, Made]) -> None:
     folder = models["bert"].folder
     described = Model.load(str(folder))
     assert described.signature.inputs.input_names() == ["input_string"]
     assert [column.type.name for column in described.signature.outputs.inputs] == ["string"]
     assert set(described.flavors) == {"transformers", "python_function"}
+    assert described.flavors["python_function"]["loader_module"] == "mlflow.transformers"  # nothing of ours
     assert described.metadata["model_name"] == "tiny-model"
     hashes = described.metadata["sha256"]
     assert hashes == {name: file_sha256(folder / name) for name in hashes}

@@ -38,7 +38,7 @@ def test_each_error_has_a_code_of_its_own() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, PullError)]
     leaves = [kind for kind in kinds if not kind.__subclasses__()]
     assert len({kind.code for kind in leaves}) == len(leaves)
-    assert all(re.search(rf"─ {kind.__name__} ", errors.__doc__ or "") for kind in kinds if kind is not PullError)
+    assert all(re.search(rf"─ {kind.__name__}\b", errors.__doc__ or "") for kind in kinds if kind is not PullError)
 
 
 def test_a_connection_that_is_cut_five_times_is_gone_on_with(
@@ -212,6 +212,7 @@ def test_no_network_is_told_at_once(puller: Puller) -> None:
     assert f"{REPOSITORY}: expected a hub at http://127.0.0.1:9, found no way to it" in told
     assert "HF_ENDPOINT" in told
     assert puller.screen.lines == []
+    assert not puller.staging.exists()  # nothing came that could be kept
 
 
 def test_a_host_without_a_name_is_told(puller: Puller) -> None:
