@@ -6,6 +6,7 @@ HF_ENDPOINT, HF_TOKEN, HF_HOME and HF_HUB_OFFLINE count, as huggingface_hub read
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,8 @@ def problem(
     from huggingface_hub import constants, errors
 
     chain = _causes(error)
-    about = f"{repository}: expected a {kind} on {host or constants.ENDPOINT}"
+    host = without_password(host or constants.ENDPOINT)
+    about = f"{repository}: expected a {kind} on {host}"
     if any(isinstance(cause, errors.OfflineModeIsEnabled) for cause in chain) or constants.HF_HUB_OFFLINE:
         return Problem(
             "offline",
@@ -98,7 +100,16 @@ def problem(
     answered = next((cause for cause in chain if isinstance(cause, errors.HfHubHTTPError)), None)
     if answered is not None:
         return _answered(answered.response.status_code, answered.response.headers, about)
-    return _unanswered(error, chain, about, host or constants.ENDPOINT)
+    return _unanswered(error, chain, about, host)
+
+
+def without_password(address: str) -> str:
+    """Return an address as it may be shown.
+
+    >>> without_password("https://me:secret@mirror.example.com/hf")
+    'https://mirror.example.com/hf'
+    """
+    return re.sub(r"//[^/]*@", "//", address)
 
 
 def _answered(status: int, headers: Mapping[str, str], about: str) -> Problem:

@@ -96,7 +96,7 @@ def pull_command(options: PullOptions) -> int:
             if own:
                 registered = _register_asset(asset, wanted.folder, model, state, screen)
             else:
-                registered = register(state, wanted.folder, name_for(name), None, model.tags, model.note)
+                registered = register(state, wanted.folder, name_for(model.name), None, model.tags, model.note)
             told |= _of_package(model, registered)
         return told
 
@@ -121,12 +121,12 @@ def package_command(options: PackageOptions) -> int:
             check_name(options.name)
         record = Record.read(folder)
         own = folder == asset.folder.resolve() or bool(record and record.asked_repository in asset.repositories)
-        model = package(folder, options.name or (asset.name if own else None), record)
-        called = options.name or name_for(model.name)
+        model = package(folder, asset.name if own else None, record)
         if options.version is None and options.name is None and own:
             registered = _register_asset(asset, folder, model, _state(options.state), screen)
         else:
-            registered = register(_state(options.state), folder, called, options.version, model.tags, model.note)
+            name = options.name or name_for(model.name)
+            registered = register(_state(options.state), folder, name, options.version, model.tags, model.note)
         return {"status": "packaged", "folder": str(folder)} | _of_package(model, registered)
 
     return _run(act, _packaged_line, options.as_json, "interrupted; the folder is as it was, or packaged")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from finetune.hub import Fault, Problem, is_of_the_hub, no_name, problem
+from finetune.hub import Fault, Problem, is_of_the_hub, no_name, problem, without_password
 from registry.pull import errors
 from registry.pull.errors import HubDown, NoHash, Offline, PullError, RequestError, WrongHash, WrongSize
 from registry.pull.patience import Patience
@@ -104,6 +104,11 @@ class Hub:
     patience: Patience = Patience()
     told: Callable[[str], None] = lambda text: None
 
+    @property
+    def host(self) -> str:
+        """Return the address as it may be shown."""
+        return without_password(self.endpoint)
+
     @classmethod
     def from_environment(cls, told: Callable[[str], None]) -> Hub:
         """Read the environment as huggingface_hub does."""
@@ -126,7 +131,7 @@ class Hub:
             )
         except (ValueError, KeyError, TypeError) as exc:
             raise HubDown(
-                f"{repository}: expected what a hub answers from {self.endpoint}, found another page; check HF_ENDPOINT "
+                f"{repository}: expected what a hub answers from {self.host}, found another page; check HF_ENDPOINT "
                 "and the proxy"
             ) from exc
         siblings = info.siblings or []
@@ -140,7 +145,7 @@ class Hub:
             re.fullmatch(r"[0-9a-f]{40}", revision) and commit != revision
         ):
             raise HubDown(
-                f"{repository}: expected commit {revision} of {self.endpoint}, found it answers with {commit or 'none'}; "
+                f"{repository}: expected commit {revision} of {self.host}, found it answers with {commit or 'none'}; "
                 "pull from another mirror (HF_ENDPOINT)"
             )
         return Listing(info.id or repository, commit, tuple(one.rfilename for one in siblings), files)
@@ -230,7 +235,7 @@ class Hub:
         if found.fault == "unreachable":
             reason = found.message.partition("(")[2].rpartition(")")[0]
             return errors.Unreachable(
-                f"{repository}: expected a hub at {self.endpoint}, found no way to it ({reason}); check the connection, and "
+                f"{repository}: expected a hub at {self.host}, found no way to it ({reason}); check the connection, and "
                 "HF_ENDPOINT for another mirror; a pull goes on from where it was"
             )
         return KINDS[found.fault](found.message)

@@ -6,6 +6,7 @@ transformers, MLflow and score.py each load the folder. MLmodel is written last 
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,11 +24,12 @@ from registry.pull.errors import NotServable, NotWritable
 from registry.pull.record import Record, file_sha256
 from serving.checkpoint import Checkpoint, read_config
 from serving.errors import ModelFolderError
-from serving.model_folder import find_checkpoint
+from serving.model_folder import find_checkpoint, name_of
 from serving.tasks import Task
 from serving.tokenizer import open_tokenizer
 
 MLMODEL = "MLmodel"
+UNFINISHED = ".package-"
 HASHED = ("config.json", WHOLE, *TOKENIZER_FILES)
 """What makes the model what it is."""
 
@@ -54,12 +56,12 @@ class Packaged:
         return str(self.metadata.get("commit_note", ""))
 
 
-def package(folder: Path, name: str | None = None, record: Record | None = None) -> Packaged:
+def package(folder: Path, called: str | None = None, record: Record | None = None) -> Packaged:
     """Make a checkpoint folder an MLflow model.
 
     Args:
         folder: config.json, model.safetensors and tokenizer.json, of a model that score.py serves.
-        name: what the model is called; by default what config.json says (`model_name`), else the folder's name.
+        called: what the model is called where config.json has no name for it (`model_name`); by default as its folder.
         record: what was pulled; by default what the folder says.
 
     Raises:
@@ -67,14 +69,18 @@ def package(folder: Path, name: str | None = None, record: Record | None = None)
         NotWritable: it cannot be written.
     """
     record = record or Record.read(folder)
-    task, found_name = _check(folder)
+    task = _check(folder)
+    name = name_of(Path(called) if called else folder, folder)
     metadata = _metadata(folder, record)
     config = read_config(folder)
-    fp32 = {entry["dtype"] for entry in TensorFile.read(folder / WHOLE).tensors.values()} == {"F32"}
-    described = Described(task, columns_of(task), config, name or found_name, metadata, fp32)
+    dtypes = {entry["dtype"] for entry in TensorFile.read(folder / WHOLE).tensors.values()}
+    fp32 = dtypes.isdisjoint({"F16", "BF16", "F64"})
+    described = Described(task, columns_of(task), config, name, metadata, fp32)
     try:
+        for path in folder.glob(f"{UNFINISHED}*"):  # of one that was killed
+            shutil.rmtree(path)
         # Beside the files that it replaces one by one: whoever loads the folder meanwhile has a whole MLmodel.
-        with tempfile.TemporaryDirectory(prefix=".package-", dir=folder) as made:
+        with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder) as made:
             write_files(folder, Path(made), described)
             _move(Path(made), folder)
     except FinetuneError as exc:
@@ -102,8 +108,8 @@ def packaged(folder: Path) -> Packaged | None:
     return Packaged(folder, name, task, metadata)
 
 
-def _check(folder: Path) -> tuple[Task, str]:
-    """Return the task and name of a folder that score.py serves; raises NotServable."""
+def _check(folder: Path) -> Task:
+    """Return the task of a folder that score.py serves; raises NotServable."""
     try:
         parts = find_checkpoint(folder)
         if parts.checkpoint != folder:
@@ -122,7 +128,7 @@ def _check(folder: Path) -> tuple[Task, str]:
             f"{exc}; choose a model that score.py serves, or pull one with `asset pull` (with --no-package, to fine-tune "
             "what has no head)"
         ) from exc
-    return read.task, parts.name
+    return read.task
 
 
 def _metadata(folder: Path, record: Record | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from finetune.weights_file import INDEX, WHOLE, tensor_files, write_weights
 from registry.jobs.errors import shown
 from registry.pull.errors import FolderTaken, NoRoom, NotAsListed, NotServable, NotWritable, WrongHash
 from registry.pull.hub import Hub, Listing, RemoteFile
+from registry.pull.package import UNFINISHED
 from registry.pull.pinned import Wanted
 from registry.pull.record import Record, file_sha256
 from registry.pull.selection import CARD, choose, find_listing, known_names
@@ -119,15 +120,16 @@ class _Pull:
         if not folder.exists():
             return
         known = set(known_names(self._before.files if self._before else ()))
-        others = sorted(path.name for path in folder.iterdir() if path.name not in known)
+        there = [path for path in folder.iterdir() if not path.name.startswith(UNFINISHED)]
+        others = sorted(path.name for path in there if path.name not in known)
         if others:
             raise FolderTaken(
                 f"{shown(folder)}: expected an empty folder, or an earlier pull, found {', '.join(others[:5])}; move that "
                 "away, or give another --output"
             )
         mine = {file.name: file for file in files}
-        there = [path for path in folder.iterdir() if path.name == "config.json" or path.suffix == ".safetensors"]
-        foreign = [path.name for path in there if path.name not in mine or not mine[path.name].is_at(path)]
+        models = [path for path in there if path.name == "config.json" or path.suffix == ".safetensors"]
+        foreign = [path.name for path in models if path.name not in mine or not mine[path.name].is_at(path)]
         if foreign and self._before is None:
             raise FolderTaken(
                 f"{shown(folder)}: expected an empty folder, or an earlier pull, found {', '.join(sorted(foreign))}, which "

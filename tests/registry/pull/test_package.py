@@ -174,12 +174,20 @@ def test_mlmodel_says_which_commit_it_is_of_and_why(checkpoint: Path, tmp_path: 
     record_of(folder, "the first has pickles alone").write(folder)
     made = package(folder, "our-name")
     metadata = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))["metadata"]
-    assert metadata == {"model_name": "our-name", **made.metadata}
+    assert metadata == {"model_name": "our-name", **made.metadata}  # what config.json has no other name for
     assert (metadata["huggingface_model_id"], metadata["commit"]) == ("some/tiny", "c" * 40)
     assert (metadata["pinned_commit"], metadata["commit_note"]) == ("a" * 40, "the first has pickles alone")
     assert made.tags["commit"] == "c" * 40
     assert made.tags["sha256"] == file_sha256(folder / "model.safetensors")
     assert all(isinstance(value, str) for value in made.tags.values())
+
+
+def test_a_model_keeps_the_name_that_it_calls_itself_by(checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(checkpoint, folder)
+    config = json.loads((folder / "config.json").read_bytes())
+    (folder / "config.json").write_text(json.dumps({**config, "model_name": "its-own"}))
+    assert package(folder, "our-name").name == "its-own"
 
 
 def test_a_folder_tells_whether_it_is_packaged_as_it_is(checkpoint: Path, tmp_path: Path) -> None:
@@ -236,6 +244,14 @@ def test_a_checkpoint_below_the_folder_is_told(checkpoint: Path, tmp_path: Path)
     shutil.copytree(checkpoint, tmp_path / "outer" / "model")
     with pytest.raises(NotServable, match="expected config.json and model.safetensors in it, found them in"):
         package(tmp_path / "outer")
+
+
+def test_what_a_package_that_was_killed_left_goes(checkpoint: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny"
+    shutil.copytree(checkpoint, folder)
+    (folder / ".package-x1").mkdir()
+    package(folder)
+    assert not list(folder.glob(".package-*"))
 
 
 def test_a_package_that_fails_leaves_the_folder_as_it_was(

@@ -215,6 +215,14 @@ def test_no_network_is_told_at_once(puller: Puller) -> None:
     assert not puller.staging.exists()  # nothing came that could be kept
 
 
+def test_a_password_in_the_mirrors_address_is_not_shown(puller: Puller) -> None:
+    for address in ("http://me:secret@127.0.0.1:9", puller.loopback.address.replace("//", "//me:secret@")):
+        with pytest.raises(PullError) as raised:
+            puller(repository="some/none", endpoint=address)
+        assert "secret" not in str(raised.value)
+        assert "127.0.0.1" in str(raised.value)
+
+
 def test_a_host_without_a_name_is_told(puller: Puller) -> None:
     refused(puller, errors.Unreachable, endpoint="http://hub.invalid")
 
