@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
+from registry.jobs.tracking import database
 from registry.pull.hub import Hub
 from registry.pull.patience import Patience
 from registry.pull.pinned import Wanted
@@ -105,3 +107,12 @@ def loopback(tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> Iterato
 def puller(loopback: LoopbackHub, tmp_path: Path) -> Puller:
     (tmp_path / "model").mkdir()
     return Puller(loopback, tmp_path / "model" / "tiny-bert", tmp_path / "home")
+
+
+@pytest.fixture
+def state(store: Path, tmp_path: Path) -> Path:
+    """A folder of local state with an empty store."""
+    folder = tmp_path / "state"
+    folder.mkdir()
+    shutil.copy(store, database(folder))
+    return folder

@@ -17,21 +17,13 @@ from mlflow import MlflowClient
 from typer.testing import CliRunner, Result
 
 from registry.cli import app
-from registry.jobs.tracking import database, tracking_uri
+from registry.jobs.tracking import tracking_uri
 from registry.pull.pinned import LATER, Asset
 from serving.service import Service
 from tests.loopback_hub import LoopbackHub, Repository
 from tests.registry.pull.conftest import REPOSITORY, Puller, names, require_same
 
 ROOT = Path(__file__).resolve().parents[3]
-
-
-@pytest.fixture
-def state(store: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "state"
-    folder.mkdir()
-    shutil.copy(store, database(folder))
-    return folder
 
 
 def asset_pull(

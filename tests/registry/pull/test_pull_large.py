@@ -9,28 +9,18 @@ import random
 import shutil
 from pathlib import Path
 
+from benchmarks.checkpoint import BASE
 from serving.checkpoint import BertConfig, expected_shapes
 from tests.loopback_hub import Repository
 from tests.registry.pull.conftest import REPOSITORY, Puller
 
-CONFIG = {
-    "architectures": ["BertForMaskedLM"],
-    "model_type": "bert",
-    "vocab_size": 28996,
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
-    "max_position_embeddings": 512,
-    "type_vocab_size": 2,
-}
 BLOCK = 1 << 22
 
 
 def write_weights(file: Path) -> int:
     """Write tensors of BERT-base's names and shapes, whose bytes are random; returns the file's size."""
     header, end = {}, 0
-    for name, shape in expected_shapes(BertConfig.from_json(CONFIG)).items():
+    for name, shape in expected_shapes(BertConfig.from_json(BASE)).items():
         size = 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)
         header[f"bert.{name}"] = {"dtype": "F32", "shape": shape, "data_offsets": [end, end + size]}
         end += size
@@ -49,7 +39,7 @@ def test_a_pull_of_433_mb_that_is_cut_five_times_ends_bit_identical(
     source = tmp_path / "model.safetensors"
     size = write_weights(source)
     assert size > 400e6
-    files = {**tiny, "config.json": json.dumps(CONFIG).encode()}
+    files = {**tiny, "config.json": json.dumps(BASE).encode()}
     with source.open("rb") as opened:
         files["model.safetensors"] = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)  # type: ignore[assignment]
     repository = puller.loopback.repositories[REPOSITORY] = Repository(files, cuts=5)

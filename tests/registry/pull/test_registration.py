@@ -9,18 +9,10 @@ import mlflow
 import pytest
 from mlflow import MlflowClient
 
-from registry.jobs.tracking import database, tracking_uri
+from registry.jobs.tracking import tracking_uri
 from registry.pull.errors import RegistryError, RequestError
 from registry.pull.package import package
 from registry.pull.registration import PLACEHOLDER, Registered, register
-
-
-@pytest.fixture
-def state(store: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "state"
-    folder.mkdir()
-    shutil.copy(store, database(folder))
-    return folder
 
 
 @pytest.fixture
