@@ -1,7 +1,7 @@
 # Everything a person or CI runs here. Two environments stand behind it, .venv/serving (what the serving image has)
 # and .venv/dev (tests, training, the Azure SDK), because no single one can hold both. Jobs run in what their images have,
-# .venv/evaluation and .venv/finetune, and two more are behind the benchmark; see pyproject.toml. Another, .venv/serving-gpu,
-# is there for those who have a GPU.
+# .venv/batch, .venv/evaluation and .venv/finetune, and two more are behind the benchmark; see pyproject.toml. Another,
+# .venv/serving-gpu, is there for those who have a GPU.
 # Each target sets up the one it needs, and again only after its pins have changed.
 
 .DEFAULT_GOAL := help
@@ -36,7 +36,7 @@ evaluate: .venv/dev/.installed .venv/evaluation/.installed  ## Run the fill-mask
 finetune: .venv/dev/.installed .venv/finetune/.installed  ## Tune the embedded model on sample reviews, and say what to do with it (ARGS="--set …")
 	@.venv/dev/bin/asset run -f finetune/finetune-sentiment.yml $(ARGS)
 
-test: .venv/serving/.installed .venv/evaluation/.installed .venv/finetune/.installed .venv/dev/.installed  ## Run every test
+test: .venv/serving/.installed .venv/batch/.installed .venv/evaluation/.installed .venv/finetune/.installed .venv/dev/.installed  ## Run every test
 	@.venv/dev/bin/python -m pytest --durations=10
 
 lint: .venv/dev/.installed  ## Check style, formatting and types
@@ -44,6 +44,7 @@ lint: .venv/dev/.installed  ## Check style, formatting and types
 	@.venv/dev/bin/python -m ruff format --check .
 	@.venv/dev/bin/python -m mypy
 	@.venv/dev/bin/clang-format --dry-run --Werror serving/native/*.[ch]
+	@.venv/dev/bin/hadolint environment/*/Dockerfile
 
 bench: .venv/serving/.installed .venv/bench/.installed .venv/bench-azureml/.installed .venv/wrk/.installed  ## Time it beside the alternatives (ARGS="--help")
 	@.venv/bench/bin/python -m benchmarks $(ARGS)
@@ -57,10 +58,16 @@ bench: .venv/serving/.installed .venv/bench/.installed .venv/bench-azureml/.inst
 	echo "no wrk here (.venv/wrk/apt.log says why): the benchmark will use its own load generator" >&2; \
 	touch .installed
 
-# A CPU build of torch calls itself 2.13.0+cpu, which other machines cannot find; 2.13.0 fits every build.
+# What serves is pinned by the hashes of its packages too, of all platforms; a torch of another index has other hashes,
+# so what trains is not. A CPU build of torch calls itself 2.13.0+cpu, which other machines cannot find; 2.13.0 fits
+# every build.
 lock: .venv/dev/.installed  ## Pin the newest packages that pyproject.toml allows, for each environment
-	@for set in serving serving-gpu evaluation finetune dev bench bench-azureml; do \
-		same=; [ $$set != serving-gpu ] || same="--constraint environment/serving/requirements.txt"; \
+	@for set in serving serving-gpu batch evaluation finetune dev bench bench-azureml; do \
+		same=; \
+		case $$set in \
+			serving) same=--generate-hashes;; \
+			serving-gpu) same="--constraint environment/serving/requirements.txt";; \
+		esac; \
 		CUSTOM_COMPILE_COMMAND="make lock" .venv/dev/bin/python -m piptools compile --quiet --upgrade \
 			--strip-extras --unsafe-package pip --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 			--no-emit-options $$same --extra $$set --output-file environment/$$set/requirements.txt pyproject.toml && \
@@ -68,7 +75,7 @@ lock: .venv/dev/.installed  ## Pin the newest packages that pyproject.toml allow
 	done
 
 # The stamp is written last, so a set-up that was cut short starts over. Wheels only, so that nothing is compiled here;
-# DeepSpeed alone has none, and its source is Python that compiles what it needs when it runs.
+# DeepSpeed and fusepy alone have none: the one is Python that compiles what it needs when it runs, the other Python.
 # The command `asset` is this checkout itself, installed with what the environment has.
 itself = install --disable-pip-version-check --no-input --no-deps --no-build-isolation --editable .
 .venv/%/.installed: environment/%/requirements.txt
@@ -87,7 +94,7 @@ itself = install --disable-pip-version-check --no-input --no-deps --no-build-iso
 	mkdir -p .venv && log=.venv/$*.log && \
 	if { .venv/$*/bin/python -m pip --version || $$python -m venv --clear .venv/$*; } > $$log 2>&1 && \
 		.venv/$*/bin/python -m pip install --disable-pip-version-check --no-input \
-			--only-binary=:all: --no-binary=deepspeed --requirement $< >> $$log 2>&1 \
+			--only-binary=:all: --no-binary=deepspeed,fusepy --requirement $< >> $$log 2>&1 \
 		$(if $(filter dev,$*),&& .venv/$*/bin/python -m pip $(itself) >> $$log 2>&1); \
 	then touch $@; \
 	else \

@@ -76,5 +76,5 @@ def _version(package: str) -> str | None:
 
 def _pinned(environment: str, package: str) -> str:
     """Return the version of a package in an environment's pins."""
-    pins = (ROOT / f"environment/{environment}/requirements.txt").read_text(encoding="utf-8").split("\n")
+    pins = (ROOT / f"environment/{environment}/requirements.txt").read_text(encoding="utf-8").split()
     return next((pin for pin in pins if pin.startswith(f"{package}==")), f"{package} unknown")

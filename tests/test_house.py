@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from azure.ai.ml import load_environment
 from azure.ai.ml._utils._asset_utils import get_ignore_file
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -19,7 +18,7 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parents[1]
 SERVING_PYTHON = ROOT / ".venv/serving/bin/python"
 ENGINE = {"numpy", "onnx", "onnxruntime", "safetensors", "tokenizers"}
-SETS = ("serving", "serving-gpu", "evaluation", "finetune", "dev", "bench", "bench-azureml")
+SETS = ("serving", "serving-gpu", "batch", "evaluation", "finetune", "dev", "bench", "bench-azureml")
 
 # Who may import whom; what imports a package is on the left.
 ALLOWED = {
@@ -44,13 +43,15 @@ def declared(name: str) -> dict[str, Requirement]:
 
 
 def pin_lines(name: str) -> list[str]:
-    lines = (ROOT / f"environment/{name}/requirements.txt").read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    """Return a package's version and hashes a line, without comments."""
+    text = (ROOT / f"environment/{name}/requirements.txt").read_text(encoding="utf-8").replace("\\\n", "")
+    return [line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
 
 
 def pinned(name: str) -> dict[str, str]:
     """Return the version of each package in an environment's pins."""
-    return {canonicalize_name(line.split("==")[0]): line.split("==")[1] for line in pin_lines(name)}
+    pins = (line.split()[0].split("==") for line in pin_lines(name))
+    return {canonicalize_name(package): version for package, version in pins}
 
 
 def test_project_declares_license_holder_and_pythons() -> None:
@@ -84,17 +85,21 @@ def test_every_declared_package_is_pinned_within_its_range(name: str) -> None:
 
 @pytest.mark.parametrize("name", SETS)
 def test_pins_are_names_and_versions_and_nothing_else(name: str) -> None:
-    odd = [line for line in pin_lines(name) if not re.fullmatch(r"[a-z0-9._-]+==[0-9][a-z0-9.]*", line)]
+    # What serves is installed by hashes: then pip takes nothing without one, and no other file of the same version.
+    hashes = r"(\s+--hash=sha256:[0-9a-f]{64})+" if name == "serving" else ""
+    odd = [line for line in pin_lines(name) if not re.fullmatch(rf"[a-z0-9._-]+==[0-9][a-z0-9.]*{hashes}", line)]
     assert odd == []
     text = (ROOT / f"environment/{name}/requirements.txt").read_text(encoding="utf-8")
-    assert re.findall(r"://|--\w|file:/|@", text) == []
+    assert re.findall(r"://|--(?!hash=)\w|file:/|@", text) == []
 
 
-@pytest.mark.parametrize("other", ["dev", "evaluation", "finetune"])
+@pytest.mark.parametrize("other", ["dev", "batch", "evaluation", "finetune"])
 def test_environments_that_run_the_engine_have_the_same_one(other: str) -> None:
+    # Azure's batch runtime takes no newer numpy; what computes is the same there.
+    same = ENGINE - {"numpy"} if other == "batch" else ENGINE
     serving, pins = pinned("serving"), pinned(other)
-    assert {name: serving[name] for name in ENGINE} == {name: pins[name] for name in ENGINE}
-    assert [str(declared("serving")[name]) for name in ENGINE] == [str(declared(other)[name]) for name in ENGINE]
+    assert {name: serving[name] for name in same} == {name: pins[name] for name in same}
+    assert [str(declared("serving")[name]) for name in same] == [str(declared(other)[name]) for name in same]
 
 
 @pytest.mark.parametrize("other", ["dev", "evaluation", "bench"])
@@ -138,6 +143,7 @@ def test_server_and_training_packages_are_kept_apart() -> None:
     assert {"torch", "transformers", "mlflow", "mlflow-skinny", "azure-ai-ml"}.isdisjoint(pinned("serving"))
     assert "azureml-inference-server-http" not in pinned("dev")
     assert {"torch", "transformers"}.isdisjoint(pinned("evaluation"))
+    assert {"torch", "transformers"}.isdisjoint(pinned("batch"))
 
 
 def test_score_is_imported_without_torch_or_transformers() -> None:
@@ -253,18 +259,3 @@ def test_another_python_is_refused_with_a_way_out(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert f"expected Python 3.11 or 3.12, found: {old} is 3.9; install one and name it" in result.stderr
     assert not (tmp_path / ".venv").exists()
-
-
-# The compiler builds the int8 kernels, in C, and in training what a DeepSpeed configuration may ask for, in C++.
-@pytest.mark.parametrize(("name", "compiler"), [("evaluation", "gcc"), ("finetune", "g++")])
-def test_an_image_is_built_from_the_pins_and_runs_as_nobody_special(name: str, compiler: str) -> None:
-    folder = ROOT / "environment" / name
-    environment = load_environment(folder / "environment.yaml")
-    assert environment.name == f"bert-base-cased-{name}"
-    lines = (folder / environment.build.dockerfile_path).read_text(encoding="utf-8").splitlines()
-    assert re.fullmatch(r"FROM python:3\.11-slim[a-z-]*", lines[0])
-    assert [line for line in lines if line.startswith("COPY")] == ["COPY requirements.txt /tmp/requirements.txt"]
-    users = [line.split()[1] for line in lines if line.startswith("USER")]
-    assert users
-    assert users[-1] not in ("root", "0")
-    assert any("apt-get install" in line and compiler in line for line in lines)
