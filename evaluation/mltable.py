@@ -19,7 +19,7 @@ from typing import Any
 
 import yaml
 
-from evaluation.rows import TableError
+from serving.tables.rows import TableError
 
 FILE = "MLTable"
 

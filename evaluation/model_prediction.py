@@ -16,7 +16,7 @@ import itertools
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,10 +28,10 @@ from evaluation.config import ConfigError, read_config
 from evaluation.outputs import Outputs
 from evaluation.prediction import OptionError, Predicted, Predictor, columns_of
 from evaluation.prediction_model import DEVICES, Loaded, load, settings_for
-from evaluation.rows import Reject, Row, TableError
 from evaluation.table import open_table
 from serving.errors import ModelFolderError, RequestError
 from serving.settings import PRECISIONS, SettingsError
+from serving.tables.rows import Reject, Row, TableError, chunks
 from serving.tasks import Task
 
 CHUNK_ROWS = 4096
@@ -63,21 +63,6 @@ class Counts:
         return self.read - self.predicted
 
 
-def chunks(rows: Iterable[Row | Reject]) -> Iterator[list[Row | Reject]]:
-    """Yield rows in lists of at most CHUNK_ROWS, or about CHUNK_CHARACTERS."""
-    chunk: list[Row | Reject] = []
-    size = 0
-    for row in rows:
-        chunk.append(row)
-        if isinstance(row, Row):
-            size += sum(len(value) for value in row.values.values() if isinstance(value, str))
-        if len(chunk) == CHUNK_ROWS or size >= CHUNK_CHARACTERS:
-            yield chunk
-            chunk, size = [], 0
-    if chunk:
-        yield chunk
-
-
 def predicted(predictor: Predictor, chunk: list[Row | Reject]) -> list[Predicted | Reject]:
     """Return what is said of a chunk's rows, in their order, with those that were broken before in their places."""
     found = iter(predictor.predict([row for row in chunk if isinstance(row, Row)]))
@@ -87,7 +72,7 @@ def predicted(predictor: Predictor, chunk: list[Row | Reject]) -> list[Predicted
 def predict(loaded: Loaded, rows: Iterable[Row | Reject], outputs: Outputs, bar: tqdm[Any]) -> Counts:
     """Predict all rows and write the outputs but for the summary; tells the bar how far it is."""
     counts = Counts()
-    for chunk in chunks(rows):
+    for chunk in chunks(rows, CHUNK_ROWS, CHUNK_CHARACTERS):
         start, clock = datetime.now(UTC), time.perf_counter()
         results = predicted(loaded.predictor, chunk)
         for result in results:

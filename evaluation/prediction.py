@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from evaluation.rows import Reject, Row
 from serving.rows import kind_of
+from serving.tables.rows import Reject, Row
 from serving.tasks import Task
 
 

@@ -14,10 +14,10 @@ from evaluation.cells import PRINTED_MESSAGE, is_printed, is_texts, read_cell
 from evaluation.mask_scores import LabelHead, MaskScore
 from evaluation.prediction import Columns, Predicted, is_unicode, short, unusable_text
 from evaluation.pseudo_perplexity import Pll, likelihoods_of_scorable
-from evaluation.rows import Reject, Row
 from serving.engine import Engine
 from serving.loading import OpenFolder, open_engine
 from serving.settings import Settings
+from serving.tables.rows import Reject, Row
 from serving.tokenizer import EncodedText, MaskTokenizer, Passage
 
 WORDS_KEPT = 1 << 16

@@ -8,10 +8,10 @@ from typing import Any, Self
 
 from evaluation.cells import PRINTED_MESSAGE, is_printed, is_texts, read_cell
 from evaluation.prediction import Columns, Predicted, is_unicode, short, unusable_text
-from evaluation.rows import Reject, Row
 from serving.errors import BadRequest
 from serving.question_answering import Answers, Options, Question, QuestionAnswering, Span
 from serving.settings import Settings
+from serving.tables.rows import Reject, Row
 
 TOP = 5
 """Answers that are listed for each question."""

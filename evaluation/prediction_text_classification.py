@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from evaluation.prediction import Columns, OptionError, Predicted, short, unusable_text
-from evaluation.rows import Reject, Row
 from serving.rows import kind_of
 from serving.settings import Settings
+from serving.tables.rows import Reject, Row
 from serving.text_classification import Label, Pair, TextClassification
 
 SHOWN = 10

@@ -22,8 +22,8 @@ from typing import Any
 
 from evaluation.cells import is_printed, is_texts, read_cell
 from evaluation.outputs import Outputs
-from evaluation.rows import Reject, Row, TableError
 from evaluation.table import KINDS, open_table
+from serving.tables.rows import Reject, Row, TableError
 
 MASK = "[MASK]"
 THEIR_MASK = "<mask>"

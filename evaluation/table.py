@@ -10,6 +10,7 @@ is read at once. Rows that are broken come as Rejects, in their place.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
@@ -17,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation import mltable
-from evaluation.rows import Reject, Row, TableError
-from evaluation.table_files import read_delimited, read_json_lines, read_parquet
+from serving.tables.files import Wanted, read_delimited, read_json_lines, read_parquet
+from serving.tables.rows import ColumnsError, Reject, Row, TableError
 
 KINDS = {".jsonl": "json_lines", ".json": "json_lines", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
 """A file's suffix -> its kind."""
@@ -55,18 +56,26 @@ class Table:
                 yield from rows
 
     def _file_rows(self, file: Path, columns: Sequence[str]) -> Generator[Row | Reject]:
+        choose = functools.partial(_named, columns)
         if self.kind == "json_lines":
-            yield from read_json_lines(file, columns)
+            yield from read_json_lines(file, choose)
         elif self.kind == "parquet":
-            yield from read_parquet(file, columns)
+            yield from read_parquet(file, choose)
         else:
-            yield from read_delimited(file, columns, self.delimiter)
+            yield from read_delimited(file, choose, self.delimiter)
 
     def about(self) -> int:
         """Return about how many rows there are, for a progress bar: the lines, or what parquet files say."""
         if self.kind == "parquet":
             return sum(map(_parquet_rows, self.files))
         return max(0, sum(map(_lines, self.files)) - (len(self.files) if self.kind != "json_lines" else 0))
+
+
+def _named(columns: Sequence[str], file: Path, found: Sequence[str]) -> Wanted:
+    """Want the columns that are named; raises ColumnsError where a file has not every one."""
+    if [name for name in columns if name not in found]:
+        raise ColumnsError(file, columns, found, "set input_column_names and label_column_name")
+    return Wanted(columns)
 
 
 def open_table(path: Path) -> Table:

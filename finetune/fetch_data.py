@@ -21,12 +21,12 @@ from typing import Any
 from tqdm import tqdm
 
 from evaluation.outputs import Outputs
-from evaluation.rows import Reject, TableError
 from evaluation.table import open_table
 from finetune import hub
 from finetune.prepared import FinetuneError
 from finetune.settings import TrainingSettings
 from finetune.split import split_by_label
+from serving.tables.rows import Reject, TableError
 
 LABEL = "label"
 

@@ -22,8 +22,8 @@ from evaluation import model_prediction
 from evaluation.model_prediction import OUTPUTS, chunks, main
 from evaluation.outputs import Outputs
 from evaluation.prediction import OptionError, columns_of
-from evaluation.rows import Reject, Row
 from serving.engine import Engine
+from serving.tables.rows import Reject, Row
 from serving.tokenizer import Passage
 
 ROOT = Path(__file__).parents[2]
@@ -39,10 +39,7 @@ def test_chunks_keep_the_order_and_are_bounded(sizes: list[int | None]) -> None:
         Reject("a", line, "code", "") if size is None else Row("a", line, {"text": "x" * size, "n": 1})
         for line, size in enumerate(sizes)
     ]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model_prediction, "CHUNK_ROWS", 4)
-        patch.setattr(model_prediction, "CHUNK_CHARACTERS", 50)
-        found = list(chunks(iter(rows)))
+    found = list(chunks(iter(rows), 4, 50))
     assert [row for chunk in found for row in chunk] == rows
     for chunk in found:
         lengths = [len(row.values["text"]) if isinstance(row, Row) else 0 for row in chunk]
@@ -312,8 +309,8 @@ from evaluation import model_prediction
 model_prediction.CHUNK_ROWS = 512
 chunks = model_prediction.chunks
 seen = []
-def watched(rows):
-    for chunk in chunks(rows):
+def watched(rows, *most):
+    for chunk in chunks(rows, *most):
         yield chunk
         seen.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 model_prediction.chunks = watched

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.rows import Reject, Row, TableError
 from evaluation.table import open_table
-from evaluation.table_files import FIELD_CHARACTERS, SAMPLE
+from serving.tables.files import FIELD_CHARACTERS, SAMPLE
+from serving.tables.rows import Reject, Row, TableError
 
 COLUMNS = ["input_string", "title"]
 texts = st.text(st.characters(exclude_categories=["Cs"]))

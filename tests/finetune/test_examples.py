@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.rows import Reject, Row
 from finetune.examples import Example, digest_of, example_of
+from serving.tables.rows import Reject, Row
 
 LABELED = {"sentence1_key": "a", "sentence2_key": "b", "label_key": "l"}
 QUESTIONS = {

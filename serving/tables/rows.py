@@ -1,8 +1,8 @@
-"""Rows of test data, and what is said of those that cannot be used."""
+"""Rows of data, and what is said of those that cannot be used."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -73,3 +73,18 @@ class Reject:
         {'file': 'a.csv', 'line': 7, 'code': 'missing_mask', 'message': 'expected a mask'}
         """
         return asdict(self)
+
+
+def chunks(rows: Iterable[Row | Reject], most_rows: int, most_characters: int) -> Iterator[list[Row | Reject]]:
+    """Yield rows in lists of at most `most_rows`, or about `most_characters` of text."""
+    chunk: list[Row | Reject] = []
+    size = 0
+    for row in rows:
+        chunk.append(row)
+        if isinstance(row, Row):
+            size += sum(len(value) for value in row.values.values() if isinstance(value, str))
+        if len(chunk) >= most_rows or size >= most_characters:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk

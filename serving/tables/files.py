@@ -1,6 +1,9 @@
-"""Read one file of test data, row by row and in constant memory: JSON lines, CSV, TSV or parquet.
+"""Read one file of rows, row by row and in constant memory: JSON lines, CSV, TSV, parquet, or lines of text.
 
 A broken row becomes a Reject, and those after it are read. What is wrong with the whole file is a TableError.
+
+Which columns are read is up to the caller, who is shown those that there are: `choose` returns what it wants of them, or
+raises a TableError.
 """
 
 from __future__ import annotations
@@ -9,12 +12,12 @@ import csv
 import itertools
 import json
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
-from evaluation.rows import ColumnsError, Reject, Row, TableError
 from serving.rows import kind_of
+from serving.tables.rows import Reject, Row, TableError
 
 SAMPLE = 100
 """JSON objects that are looked at for columns before one that is in none of them is called missing."""
@@ -26,21 +29,38 @@ PARQUET_ROWS = 1024
 """Rows of a parquet file that are in memory at once, beside what its pages need."""
 
 
-def read_json_lines(path: Path, columns: Sequence[str]) -> Iterator[Row | Reject]:
+class Wanted(NamedTuple):
+    """The columns that are wanted of a file: those that every row needs, and those that an object may lack."""
+
+    needed: Sequence[str]
+    optional: Sequence[str] = ()
+
+    @property
+    def all(self) -> list[str]:
+        """All of them."""
+        return [*self.needed, *self.optional]
+
+
+Choose: TypeAlias = Callable[[Path, Sequence[str]], Wanted]
+"""A file and its columns -> those that are wanted."""
+
+
+def read_json_lines(path: Path, choose: Choose) -> Iterator[Row | Reject]:
     """Read a JSON object a line, UTF-8; blank lines are left out.
 
-    A .json file may be one array of objects too, or {"data": array}: each object's line is then its number, from 1.
-    Raises TableError where none of the first 100 objects has a column.
+    A .json file may be one array of objects too, or {"data": array}: each object's line is then its number, from 1. The
+    columns are those of the first 100 objects.
     """
     with _opened(path) as file:
         rows = _of_array(path) if path.suffix.lower() == ".json" else None
         rows = _objects(file, path.name) if rows is None else rows
-        sample = list(itertools.islice(rows, SAMPLE))
-        found = dict.fromkeys(name for row in sample if isinstance(row, Row) for name in row.values)
-        if any(isinstance(row, Row) for row in sample):
-            check_columns(path, columns, list(found))
-        for row in itertools.chain(sample, rows):
-            yield _of_columns(row, columns) if isinstance(row, Row) else row
+        wanted = None
+        while wanted is None and (sample := list(itertools.islice(rows, SAMPLE))):
+            found = dict.fromkeys(name for row in sample if isinstance(row, Row) for name in row.values)
+            if any(isinstance(row, Row) for row in sample):
+                wanted = choose(path, list(found))
+            yield from _of_columns(sample, wanted)
+        yield from _of_columns(rows, wanted)
 
 
 def _objects(file: Iterable[bytes], name: str) -> Iterator[Row | Reject]:
@@ -90,18 +110,34 @@ def _elements(found: list[Any], name: str) -> Iterator[Row | Reject]:
             yield Reject(name, number, "not_an_object", f"expected a JSON object, found {kind_of(element)}")
 
 
-def _of_columns(row: Row, columns: Sequence[str]) -> Row | Reject:
-    missing = [name for name in columns if name not in row.values]
-    if missing:
-        return row.reject("missing_column", f"expected columns {list(columns)}, found no {', '.join(missing)}")
-    return Row(row.file, row.line, {name: row.values[name] for name in columns})
+def _of_columns(rows: Iterable[Row | Reject], wanted: Wanted | None) -> Iterator[Row | Reject]:
+    for row in rows:
+        if isinstance(row, Reject) or wanted is None:
+            yield row
+            continue
+        missing = [name for name in wanted.needed if name not in row.values]
+        if missing:
+            expected = f"expected columns {list(wanted.needed)}, found no {', '.join(missing)}"
+            yield row.reject("missing_column", expected)
+        else:
+            yield Row(row.file, row.line, {name: row.values.get(name) for name in wanted.all})
 
 
-def read_delimited(path: Path, columns: Sequence[str], delimiter: str) -> Iterator[Row | Reject]:
-    """Read a file with a header, UTF-8; a field in double quotes may have line breaks, and "" is one quote in it.
+def read_lines(path: Path, column: str) -> Iterator[Row | Reject]:
+    """Read a text a line, UTF-8, as rows of one column; an empty line is an empty text."""
+    with _opened(path) as file:
+        for number, line in enumerate(file, 1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
+            except UnicodeDecodeError as exc:
+                message = f"expected UTF-8, found {exc.reason}; convert the file"
+                yield Reject(path.name, number, "invalid_encoding", message)
+            else:
+                yield Row(path.name, number, {column: text})
 
-    Raises TableError where a column is missing.
-    """
+
+def read_delimited(path: Path, choose: Choose, delimiter: str) -> Iterator[Row | Reject]:
+    """Read a file with a header, UTF-8; a field in double quotes may have line breaks, and "" is one quote in it."""
     csv.field_size_limit(FIELD_CHARACTERS)
     with _opened(path) as file:
         records = _records(_Lines(file), delimiter, path.name)
@@ -111,7 +147,7 @@ def read_delimited(path: Path, columns: Sequence[str], delimiter: str) -> Iterat
         if isinstance(header, Reject):
             raise TableError(f"{path}: expected a header with the columns' names, found: {header.message}")
         names = header[1]
-        check_columns(path, columns, names)
+        columns = chosen(path, choose, names)
         for record in records:
             if isinstance(record, Reject):
                 yield record
@@ -178,16 +214,20 @@ def _records(lines: _Lines, delimiter: str, name: str) -> Iterator[tuple[int, li
             yield lines.number, fields
 
 
-def read_parquet(path: Path, columns: Sequence[str]) -> Iterator[Row | Reject]:
-    """Read a parquet file, only these columns of it; raises TableError where one is missing or the file is broken."""
-    import pyarrow  # 40 MB that the other kinds do without
-    import pyarrow.parquet
+def read_parquet(path: Path, choose: Choose) -> Iterator[Row | Reject]:
+    """Read a parquet file, the wanted columns of it; raises TableError where it is broken, or there is no pyarrow."""
+    try:
+        import pyarrow  # 40 MB that the other kinds do without
+        import pyarrow.parquet
+    except ImportError as exc:
+        found = f"{path}: expected pyarrow to be there to read it with, found it is not"
+        raise TableError(f"{found}; install pyarrow, or convert the file to JSON lines or CSV") from exc
 
     row = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            check_columns(path, columns, file.schema_arrow.names)
-            for batch in file.iter_batches(PARQUET_ROWS, columns=list(columns)):
+            columns = chosen(path, choose, file.schema_arrow.names)
+            for batch in file.iter_batches(PARQUET_ROWS, columns=columns):
                 for values in _parquet_values(batch):
                     row += 1
                     if values is None:
@@ -211,13 +251,14 @@ def _parquet_values(batch: Any) -> Iterator[dict[str, Any] | None]:  # noqa: ANN
                 yield from _parquet_values(batch.slice(row, 1))
 
 
-def check_columns(path: Path, expected: Sequence[str], found: Sequence[str]) -> None:
-    """Raise TableError where the file has not every column, or has one of them twice."""
-    if [name for name in expected if name not in found]:
-        raise ColumnsError(path, expected, found, "set input_column_names and label_column_name")
-    twice = [name for name in expected if found.count(name) > 1]
+def chosen(path: Path, choose: Choose, found: Sequence[str]) -> list[str]:
+    """Return the wanted columns of those that a table has; raises TableError where it has one of them twice."""
+    wanted = choose(path, found)
+    names = [*wanted.needed, *(name for name in wanted.optional if name in found)]
+    twice = [name for name in names if list(found).count(name) > 1]
     if twice:
         raise TableError(f"{path}: expected each column once, found {', '.join(twice)} several times; rename one")
+    return names
 
 
 def _opened(path: Path) -> BinaryIO:
