@@ -25,9 +25,6 @@ DEVICES = {"auto": "auto", "cpu": "cpu", "gpu": "cuda"}
 GPU_TOKENS = 16384
 """Padded tokens that a GPU gets at once, as the settings' default suits CPUs. It is safe for its memory, and not tuned."""
 
-UNLIMITED = 2**62
-"""Limits on a request guard a server; a file of test data is its owner's."""
-
 
 @dataclass(frozen=True)
 class Loaded:
@@ -76,12 +73,5 @@ def settings_for(device: str, precision: str, batch_size: int | None) -> Setting
 
     `batch_size` is a maximum of rows: batch_tokens stays, as what leaves the CPU's cache is slower there.
     """
-    settings = replace(
-        Settings.from_env(),
-        device=DEVICES[device],
-        precision=precision,
-        max_masks=UNLIMITED,
-        max_passages=UNLIMITED,
-        max_answer_bytes=UNLIMITED,
-    )
+    settings = replace(Settings.from_env().unlimited(), device=DEVICES[device], precision=precision)
     return replace(settings, batch_rows=batch_size) if batch_size else settings

@@ -120,6 +120,19 @@ class FillMask:
         filled.windowed = sum(len(row.ids) > self.tokenizer.window for row in encoded)
         return filled
 
+    def refusals(self, texts: Sequence[str], row_name: Callable[[int], str] = "row {}".format) -> dict[int, BadRequest]:
+        """Return why `fill` would refuse each text by itself, by its index; the texts that are not in it, it fills.
+
+        Where it raises, this tells a caller with many rows which to leave out.
+        """
+        refused = {}
+        for index, row in enumerate(self.tokenizer.encode(texts)):
+            try:
+                self._check_masks(row, index, row_name(index))
+            except BadRequest as exc:
+                refused[index] = exc
+        return refused
+
     def _best_words(self, encoded: Sequence[EncodedText], top_k: int) -> list[list[list[Word]]]:
         rows = self._run([self.tokenizer.passages(text.ids, text.masks, top_k=top_k) for text in encoded])
         return [

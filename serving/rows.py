@@ -78,7 +78,7 @@ def table(data: Json, name: str, fields: Fields) -> list[Row]:
     if "columns" in data:
         return _frame(data, name, fields)
     columns = {column: values for column, values in data.items() if column != "parameters"}
-    text, pair = _columns(list(columns), name, fields)
+    text, pair = find_columns(list(columns), name, fields)
     chosen = [columns[column] for column in (text, pair) if column is not None]
     for values in chosen:
         if not isinstance(values, list):
@@ -98,7 +98,7 @@ def is_record(data: Mapping[str, Json], fields: Fields) -> bool:
 
 
 def _records(data: list[dict[str, Json]], name: str, fields: Fields) -> list[Row]:
-    text, pair = _columns(list(dict.fromkeys(column for row in data for column in row)), name, fields)
+    text, pair = find_columns(list(dict.fromkeys(column for row in data for column in row)), name, fields)
     return [(row.get(text), None if pair is None else row.get(pair)) for row in data]
 
 
@@ -115,7 +115,7 @@ def _frame(data: Mapping[str, Json], name: str, fields: Fields) -> list[Row]:
     columns, rows = data["columns"], data.get("data")
     if not isinstance(columns, list) or not isinstance(rows, list):
         raise BadRequest("invalid_rows", f"expected {name} to have columns and data, both lists, found {listed(data)}")
-    text, pair = _columns(columns, name, fields)
+    text, pair = find_columns(columns, name, fields)
     if len(columns) == 1 and not any(isinstance(row, list) for row in rows):
         return [(row, None) for row in rows]  # a frame of one column is often written without the inner lists
     for index, row in enumerate(rows):
@@ -128,8 +128,8 @@ def _frame(data: Mapping[str, Json], name: str, fields: Fields) -> list[Row]:
     return [(row[first], None if second is None else row[second]) for row in rows]
 
 
-def _columns(columns: list[Json], name: str, fields: Fields) -> tuple[Json, Json]:
-    """Return the columns of the text and of the second of a pair; None where there is no second."""
+def find_columns(columns: list[Json], name: str, fields: Fields) -> tuple[Json, Json]:
+    """Return the columns of the text and of the second of a pair, None where there is no second; raises BadRequest."""
     text = next((column for column in fields.text if column in columns), None)
     pair = next((column for column in fields.pair if column in columns), None)
     if text is None and not fields.needed and "question" in columns and "context" in columns:

@@ -223,14 +223,18 @@ def _load(body: str, settings: Settings) -> dict[str, Json]:
 
 
 def _check_texts(request: Request, fields: Fields) -> None:
-    """Raise BadRequest for a row that is not made of texts; only a classifier's may lack the second of a pair."""
     for index, row in enumerate(request.rows):
-        for place, text in enumerate(row):
-            if place == 1 and text is None and not fields.needed:
-                continue
-            name = request.row_name(index) + fields.parts[place]
-            if not isinstance(text, str):
-                raise BadRequest("not_text", f"expected {name} to be a text, found {kind_of(text)}", index)
-            if not is_unicode(text):
-                half = "half of a surrogate pair (\\ud800 to \\udfff), which is no character"
-                raise BadRequest("not_text", f"{name} has {half}", index)
+        check_row(row, fields, request.row_name(index), index)
+
+
+def check_row(row: Row, fields: Fields, name: str, index: int | None = None) -> None:
+    """Raise BadRequest for a row that is not made of texts; only a classifier's may lack the second of a pair."""
+    for place, text in enumerate(row):
+        if place == 1 and text is None and not fields.needed:
+            continue
+        part = name + fields.parts[place]
+        if not isinstance(text, str):
+            raise BadRequest("not_text", f"expected {part} to be a text, found {kind_of(text)}", index)
+        if not is_unicode(text):
+            half = "half of a surrogate pair (\\ud800 to \\udfff), which is no character"
+            raise BadRequest("not_text", f"{part} has {half}", index)

@@ -13,7 +13,7 @@ from typing import Any, Self
 from serving import answers, schema
 from serving.call import Call, calling
 from serving.checkpoint import read_task
-from serving.errors import INTERNAL_ERROR, QueueFull, RequestError
+from serving.errors import INTERNAL_ERROR, BadRequest, QueueFull, RequestError
 from serving.fill_mask import FillMask
 from serving.model_folder import chosen_folder, find_checkpoint
 from serving.question_answering import Question, QuestionAnswering
@@ -88,7 +88,7 @@ class Service:
     def _answer_or_error(self, body: str) -> Answer:
         try:
             with self.model.engine.admitted():
-                answer, counted = self._answer(schema.parse(body, self.settings, self.model.task))
+                answer, counted = self.answer_rows(schema.parse(body, self.settings, self.model.task))
             return Answer(HTTPStatus.OK, answer, counted)
         except RequestError as exc:
             return Answer(exc.status, exc.body(), exc.headers)
@@ -96,8 +96,11 @@ class Service:
             logger.exception("a request failed")
             return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR, {})
 
-    def _answer(self, request: schema.Request) -> tuple[Any, dict[str, str]]:
-        """Return the answer in the client's shape, and the header that counts texts longer than the model."""
+    def answer_rows(self, request: schema.Request) -> tuple[Any, dict[str, str]]:
+        """Return the answer in the client's shape, and the header that counts texts longer than the model.
+
+        Raises a RequestError; one that a row is at fault for names it, and `refusals` has them all.
+        """
         model, asked = self.model, request.parameters
         if isinstance(model, FillMask):
             wanted = answers.candidates_wanted(request)
@@ -110,3 +113,11 @@ class Service:
         questions = [Question(*row) for row in request.rows]
         found = model.answer(questions, answers.options(request), request.row_name)
         return answers.found_answer(request, found), {"x-windowed-rows": str(found.windowed)}
+
+    def refusals(self, request: schema.Request) -> dict[int, BadRequest]:
+        """Return why `answer_rows` would refuse each row by itself, by its index; those that are not in it, it answers."""
+        if isinstance(self.model, FillMask):
+            return self.model.refusals(request.texts, request.row_name)
+        if isinstance(self.model, TextClassification):
+            return {}
+        return self.model.refusals([Question(*row) for row in request.rows], answers.options(request), request.row_name)

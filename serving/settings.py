@@ -15,6 +15,8 @@ PRECISIONS = ("auto", "fp32", "fp16", "int8")
 DEVICES = ("auto", "cpu", "cuda")
 ENGINES = ("auto", "native", "onnxruntime")
 
+UNLIMITED = 2**62
+
 
 class SettingsError(ValueError):
     """An environment variable has a value that its setting cannot take."""
@@ -75,6 +77,10 @@ class Settings:
             field.name: _parse(name, environ[name]) for name, field in known.items() if name in environ
         }
         return replace(cls(), **values)
+
+    def unlimited(self) -> Self:
+        """Return the settings for a file of rows: limits on a request guard a server, and a file is its owner's."""
+        return replace(self, max_masks=UNLIMITED, max_passages=UNLIMITED, max_answer_bytes=UNLIMITED)
 
 
 def _parse(name: str, text: str) -> str | int | Path:

@@ -22,7 +22,7 @@ print(json.dumps([[found.metadata["Name"], found.version] for found in importlib
 STARTS = {
     "serving": [(["bin/azmlinfsrv", "--help"], "--entry_script"), (["-c", "import score"], "")],
     "batch": [
-        (["-c", "import serving.service, pyarrow.parquet"], ""),
+        (["-c", "import deployment.batch_score, pyarrow.parquet"], ""),
         # What Azure's batch runtime imports before it comes to our script.
         (["-c", "import azureml.core, azureml.dataprep"], ""),
     ],

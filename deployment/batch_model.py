@@ -1,0 +1,117 @@
+"""Answer rows as the online endpoint does, and go on where one cannot be answered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from deployment.batch_options import Options, OptionsError
+from serving.checkpoint import weights_file
+from serving.errors import BadRequest
+from serving.model_folder import chosen_folder, find_checkpoint
+from serving.parameters import check
+from serving.rows import FIELDS
+from serving.rows import Row as Texts
+from serving.schema import DIALECTS, SAMPLES, Request, check_row
+from serving.service import Service, load_model
+from serving.settings import Settings
+from serving.tasks import Task
+
+logger = logging.getLogger("deployment.batch_model")
+
+AZURE_ML = next(dialect for dialect in DIALECTS if dialect.name == "azureml")
+"""Whose answers these are."""
+
+
+class _Rows(Request):
+    def row_name(self, index: int) -> str:
+        """Name a row in a message: its number stands beside that."""
+        return "the row"
+
+
+class BatchModel:
+    """A model folder that is ready to answer, with the parameters that hold for every row."""
+
+    def __init__(self, service: Service, parameters: dict[str, Any], identity: str) -> None:
+        """Put the parts together; `load` finds them."""
+        self._service = service
+        self._parameters = parameters
+        self.identity = identity
+        """What another model, or the same with other settings, has not."""
+
+    @classmethod
+    def load(cls, root: Path, options: Options) -> Self:
+        """Load the model that the environment names, with `root` the folder that holds `model/`, and answer a row with it.
+
+        Raises ModelFolderError, SettingsError, or OptionsError for parameters that this model does not take.
+        """
+        folder = chosen_folder(root)
+        settings = Settings.from_env().unlimited()
+        service = Service(load_model(folder, settings), settings)
+        task = service.model.task
+        try:
+            parameters = check(options.parameters, task, settings)
+            found = cls(service, parameters, _identity(folder, settings, options))
+            sample = SAMPLES[task]
+            texts = (sample["question"], sample["context"]) if isinstance(sample, dict) else (sample, None)
+            service.answer_rows(found._request([texts]))
+        except BadRequest as exc:
+            raise OptionsError(f"BATCH_SCORING_PARAMETERS: {exc}; correct it") from exc
+        return found
+
+    @property
+    def name(self) -> str:
+        """What the model calls itself."""
+        return self._service.model.name
+
+    @property
+    def task(self) -> Task:
+        """The task that it is for."""
+        return self._service.model.task
+
+    @property
+    def answers_a_row(self) -> int:
+        """Return how many candidates, labels or spans a row's answer has, about."""
+        return int(self._parameters.get("top_k") or len(self._parameters.get("targets", ())) or 1)
+
+    def answers(self, rows: Sequence[Texts]) -> list[Any | BadRequest]:
+        """Return the answer to each row in its order, as the online endpoint gives it, or why there is none."""
+        found: list[Any | BadRequest] = [self._unusable(row) for row in rows]
+        usable = [index for index, error in enumerate(found) if error is None]
+        if usable:
+            request = self._request([rows[index] for index in usable])
+            try:
+                answered, _ = self._service.answer_rows(request)
+            except BadRequest:
+                refused = self._service.refusals(request)
+                for place, error in refused.items():
+                    found[usable[place]] = error
+                usable = [index for place, index in enumerate(usable) if place not in refused]
+                answered, _ = self._service.answer_rows(self._request([rows[index] for index in usable]))
+            for index, answer in zip(usable, answered, strict=True):
+                found[index] = answer
+        return found
+
+    def _unusable(self, row: Texts) -> BadRequest | None:
+        try:
+            check_row(row, FIELDS[self.task], "the row")
+        except BadRequest as exc:
+            return exc
+        return None
+
+    def _request(self, rows: Sequence[Texts]) -> Request:
+        return _Rows(AZURE_ML, list(rows), self._parameters)
+
+
+def _identity(folder: Path, settings: Settings, options: Options) -> str:
+    """Return a hash of what answers depend on, files by their size and time of change, as `make` does it."""
+    checkpoint = find_checkpoint(folder)
+    parts: list[object] = [settings.precision, settings.engine, options.parameters, options.columns]
+    for path in (weights_file(checkpoint.checkpoint), checkpoint.checkpoint / "config.json", checkpoint.tokenizer):
+        found = path.stat()
+        parts.append([path.name, found.st_size, found.st_mtime_ns])
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
