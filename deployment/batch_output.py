@@ -65,7 +65,7 @@ class Part:
     def __init__(self, folder: Path, first: int) -> None:
         """Begin a part in a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = _partial(folder / "part")
+        self._path = _partial(folder)
         self._file: BinaryIO = self._path.open("xb")
         self.first, self.rows, self.failed = first, 0, 0
 
@@ -128,17 +128,16 @@ class FileOutput:
                 f"expected {summary.rows} rows of {summary.file}, found {self.done()[0]}; score it again"
             )
         parts = [part.path for part in self._kept()]
-        self.answers.parent.mkdir(parents=True, exist_ok=True)
         # What is there of another content says no longer that it is done.
         self.summary.unlink(missing_ok=True)
         if summary.failed:
-            with _whole(self.failed) as file:
+            with self._whole(self.failed) as file:
                 for part in parts:
                     with part.open("rb") as rows:
                         file.writelines(row for row in rows if FAILED.match(row))
         else:
             self.failed.unlink(missing_ok=True)
-        with _whole(self.answers) as file:
+        with self._whole(self.answers) as file:
             for part in parts:
                 with part.open("rb") as rows:
                     shutil.copyfileobj(rows, file)
@@ -151,10 +150,20 @@ class FileOutput:
         self._close(summary)
 
     def _close(self, summary: Summary) -> None:
-        self.summary.parent.mkdir(parents=True, exist_ok=True)
-        with _whole(self.summary) as file:
+        with self._whole(self.summary) as file:
             file.write((json.dumps(asdict(summary), ensure_ascii=False, indent=2) + "\n").encode())
         self._clear()
+
+    @contextlib.contextmanager
+    def _whole(self, place: Path) -> Iterator[BinaryIO]:
+        """Write a file that is in its place once it is whole and on the disk; what a kill leaves of it goes with the parts."""
+        self._parts.mkdir(parents=True, exist_ok=True)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        partial = _partial(self._parts)
+        with partial.open("xb") as file:
+            yield file
+            _close(file)
+        partial.replace(place)
 
     def _clear(self) -> None:
         shutil.rmtree(self._hidden, ignore_errors=True)
@@ -170,9 +179,8 @@ class FileOutput:
         There is one chain of parts, unless two processes worked on the file at once and cut it differently.
         """
         names = os.listdir(self._parts) if self._parts.is_dir() else []
-        best: dict[
-            int, tuple[int, Kept]
-        ] = {}  # the first row of a part -> how far one can get from there, and by which
+        # The first row of a part -> how far one can get from there, and by which part.
+        best: dict[int, tuple[int, Kept]] = {}
         for name in sorted((name for name in names if not name.startswith(".")), reverse=True):
             first, last, failed = map(int, name.split("-"))
             part = Kept(first, last, failed, self._parts / name)
@@ -197,23 +205,9 @@ def name_of(path: Path, folder: Path | None) -> str:
     return f"{path.name}-{hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]}"
 
 
-@contextlib.contextmanager
-def _whole(place: Path) -> Iterator[BinaryIO]:
-    """Write a file that is in its place once it is whole and on the disk."""
-    partial = _partial(place)
-    try:
-        with partial.open("xb") as file:
-            yield file
-            _close(file)
-        partial.replace(place)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
-def _partial(place: Path) -> Path:
-    """Return a name beside a place that no other process, here or on another machine, takes."""
-    return place.with_name(f".{place.name}.{uuid.uuid4().hex}.partial")
+def _partial(folder: Path) -> Path:
+    """Return a name in a folder that no other process, here or on another machine, takes."""
+    return folder / f".{uuid.uuid4().hex}.partial"
 
 
 def _close(file: BinaryIO) -> None:

@@ -1,0 +1,134 @@
+"""A process that scores mini-batches, seen from the run: started, asked, given up when it takes too long."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from registry.batch_settings import BatchError, BatchSettings
+
+WORKER = Path(__file__).with_name("batch_worker.py")
+START_SECONDS = 600.0
+"""For init(), which loads the model and may compile it before."""
+
+END_SECONDS = 10.0
+
+
+class TryFailed(Exception):  # noqa: N818 - the run goes on: it is tried again
+    """A mini-batch was not scored; the message says why."""
+
+
+class BatchProcess:
+    """registry/batch_worker.py in the deployment's environment; it leads a group of its own, which is ended with it."""
+
+    def __init__(self, settings: BatchSettings, variables: dict[str, str], log: BinaryIO) -> None:
+        """Start the process and wait until init() is done.
+
+        Raises:
+            BatchError: it failed, or took too long.
+        """
+        self._killed = False
+        answers, written = os.pipe()
+        # -P leaves the worker's own folder off the path.
+        command = [str(settings.environment.folder / "bin/python"), "-P", str(WORKER), str(written)]
+        try:
+            self._process = subprocess.Popen(
+                [*command, str(settings.code), settings.script],
+                env=variables,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                pass_fds=[written],
+                start_new_session=True,
+            )
+        finally:
+            os.close(written)
+        self._answers = os.fdopen(answers, "rb")
+        try:
+            self._answer(START_SECONDS)
+        except BaseException as exc:
+            self.kill()
+            if isinstance(exc, TryFailed):
+                raise BatchError(f"init() of {settings.script} failed: {exc}") from exc
+            raise
+
+    @property
+    def pid(self) -> int:
+        """Return its id, which is its group's too."""
+        return self._process.pid
+
+    def __enter__(self) -> BatchProcess:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill() if error else self.end()
+
+    def score(self, files: Sequence[str], seconds: float) -> list[str]:
+        """Return what run() says of the files, a text an element.
+
+        Raises:
+            TryFailed: it raised, ended, or took longer; the process is ended but where it raised.
+        """
+        assert self._process.stdin
+        try:
+            self._process.stdin.write(json.dumps(list(files)).encode() + b"\n")
+            self._process.stdin.flush()
+            answer = self._answer(seconds)
+        except (TryFailed, BrokenPipeError) as exc:
+            self.kill()
+            raise exc if isinstance(exc, TryFailed) else TryFailed("the process has ended") from exc
+        if "error" in answer:
+            raise TryFailed(str(answer["error"]))
+        return [str(row) for row in answer["rows"]]
+
+    @property
+    def running(self) -> bool:
+        """Return whether it can be asked."""
+        return self._process.poll() is None
+
+    def end(self) -> None:
+        """Let it end by itself, as there is no more to do."""
+        assert self._process.stdin
+        with contextlib.suppress(OSError):
+            self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_SECONDS)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it, with what it started."""
+        if self._killed:
+            return  # its number may be another's by now
+        self._killed = True
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        with contextlib.suppress(OSError):
+            if self._process.stdin:
+                self._process.stdin.close()
+        self._answers.close()
+
+    def _answer(self, seconds: float) -> dict[str, Any]:
+        deadline = time.monotonic() + seconds
+        while not select.select([self._answers], [], [], max(0.0, min(1.0, deadline - time.monotonic())))[0]:
+            if time.monotonic() >= deadline:
+                raise TryFailed(f"it took longer than {seconds:g} s")
+        line = self._answers.readline()
+        if not line.endswith(b"\n"):
+            # It closes its end when it ends; one that does so and runs on is killed by who gets this.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                status = self._process.wait(END_SECONDS)
+                raise TryFailed(f"the process ended with status {status if status >= 0 else 128 - status}")
+            raise TryFailed("the process gives no more answers")
+        return dict(json.loads(line))

@@ -1,0 +1,322 @@
+"""Batch deployments run here as on Azure: mini-batches of files, tries, a limit of time, a threshold, one process or more."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from registry.batch_run import BatchResult, files_of, run_batch
+from registry.batch_settings import BatchError, BatchSettings
+from registry.jobs.environments import VirtualEnvironment
+from registry.jobs.sdk import quiet
+
+with quiet():
+    from azure.ai.ml import load_batch_deployment
+    from azure.ai.ml.entities._load_functions import load_model_batch_deployment
+
+ROOT = Path(__file__).resolve().parents[2]
+BATCH = VirtualEnvironment("batch")
+
+# Each file of input is JSON, and says what happens at which try.
+SCRIPT = """
+import json, os, sys, time
+from pathlib import Path
+
+def init():
+    print("started", os.getpid(), sys.path[:2], flush=True)
+    if os.environ.get("FAIL_INIT"):
+        raise OSError("no such weights")
+
+def run(mini_batch):
+    rows = []
+    for path in map(Path, mini_batch):
+        tries = Path(os.environ["AZUREML_BI_OUTPUT_PATH"]) / f"{path.name}.tries"
+        with tries.open("a") as file:
+            file.write(f"{os.getpid()} {time.monotonic()}\\\\n")
+        done = len(tries.read_text().splitlines())
+        what = json.loads(path.read_text())
+        now = what[min(done, len(what)) - 1]
+        if now == "raise":
+            raise ValueError(f"{path.name} at try {done}")
+        if now == "die":
+            os._exit(9)
+        if now == "hang":
+            time.sleep(60)
+        if now == "slow":
+            time.sleep(1)
+        if now == "number":
+            return len(mini_batch)
+        if now != "skip":
+            rows.append(f"{path.name} {os.environ['AZUREML_MODEL_DIR']} {os.environ.get('SET')}")
+    return rows
+""".replace("\\\\n", "\\n")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> BatchSettings:
+    code = tmp_path / "the code"
+    (code / "inside").mkdir(parents=True)
+    (code / "inside/score_batch.py").write_text(SCRIPT, encoding="utf-8")
+    return BatchSettings(code, "inside/score_batch.py", BATCH, tmp_path, mini_batch_size=2, timeout=20.0)
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Callable[..., Path]:
+    """Return what writes files of input, each with what happens at its tries, and returns their folder."""
+
+    def write(*files: list[str]) -> Path:
+        folder = tmp_path / "in"
+        folder.mkdir()
+        for number, what in enumerate(files):
+            (folder / f"f{number}.json").write_text(json.dumps(what), encoding="utf-8")
+        return folder
+
+    return write
+
+
+def tries(result: BatchResult, number: int) -> list[str]:
+    """Return the process of each try of a file."""
+    return [line.split()[0] for line in (result.output / f"f{number}.json.tries").read_text().splitlines()]
+
+
+def rows(result: BatchResult) -> list[str]:
+    return (result.output / "predictions.csv").read_text(encoding="utf-8").splitlines()
+
+
+def test_files_are_scored_in_mini_batches_by_one_process(
+    settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path
+) -> None:
+    told: list[str] = []
+    given = replace(settings, variables={"SET": "kept"}, warning="mind this")
+    result = run_batch(given, inputs(*[["good"]] * 5), tmp_path / "out", tell=told.append)
+    assert (result.status, result.files, result.mini_batches) == ("Completed", 5, 3)
+    assert (result.succeeded, result.failed, result.retries) == (5, 0, 0)
+    assert rows(result) == [f"f{number}.json {tmp_path} kept" for number in range(5)]
+    assert len({tries(result, number)[0] for number in range(5)}) == 1
+    assert told == ["mind this", *(f"{done} of 5 files, 0 failed" for done in (2, 4, 5))]
+    log = result.log.read_text(encoding="utf-8")
+    assert log.count("started") == 1
+    # The root of the code comes first, and nothing of ours is beside it.
+    assert str(settings.code) in log
+    assert "registry" not in log
+
+
+def test_a_mini_batch_that_fails_is_tried_again(
+    settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = inputs(["good"], ["raise", "good"], ["die", "good"], ["good"], ["hang", "good"])
+    result = run_batch(replace(settings, timeout=2.0), folder, tmp_path / "out")
+    assert (result.status, result.succeeded, result.failed, result.retries) == ("Completed", 5, 0, 3)
+    assert len(rows(result)) == 5
+    raised, died, hung = (tries(result, number) for number in (1, 2, 4))
+    # One that raised goes on in the same process, the others in a fresh one.
+    assert raised[0] == raised[1]
+    assert len({*raised, *died, *hung}) == 3
+
+
+def test_a_mini_batch_is_given_up_after_its_tries_and_counted_by_its_files(
+    settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = inputs(["good"], ["raise"], ["good"], ["skip"], ["number"], ["good"])
+    result = run_batch(settings, folder, tmp_path / "out")
+    assert (result.status, result.succeeded, result.failed, result.retries) == ("Completed", 1, 5, 4)
+    assert [(len(found.files), found.reason) for found in result.given_up] == [
+        (2, "ValueError: f1.json at try 3"),
+        (2, "TypeError: expected run() to return a list or a DataFrame, found int"),
+    ]
+    assert [row.split()[0] for row in rows(result)] == ["f2.json"]
+    assert "ValueError: f1.json at try 1" in result.log.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("threshold", "status", "done"), [(0, "Failed", 1), (1, "Failed", 2), (2, "Completed", 6)])
+def test_too_many_failed_files_end_the_run(
+    settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path, threshold: int, status: str, done: int
+) -> None:
+    folder = inputs(["raise"], ["raise"], ["good"], ["good"], ["good"], ["good"])
+    given = replace(settings, mini_batch_size=1, tries=1, error_threshold=threshold)
+    result = run_batch(given, folder, tmp_path / "out")
+    assert (result.status, result.succeeded + result.failed) == (status, done)
+
+
+def test_two_processes_work_beside_each_other(
+    settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = inputs(*[["slow"]] * 4)
+    result = run_batch(replace(settings, mini_batch_size=1, processes=2), folder, tmp_path / "out")
+    assert result.succeeded == 4
+    assert len({tries(result, number)[0] for number in range(4)}) == 2
+
+
+def test_an_init_that_fails_ends_the_run_with_its_reason(
+    settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(BatchError, match="init\\(\\) of inside/score_batch.py failed: the process ended with status 1"):
+        run_batch(replace(settings, variables={"FAIL_INIT": "1"}), inputs(["good"]), tmp_path / "out")
+    assert "no such weights" in (tmp_path / "out.log").read_text(encoding="utf-8")
+
+
+INTERRUPTED = """
+import sys
+from pathlib import Path
+from registry.batch_run import run_batch
+from registry.batch_settings import BatchSettings
+from registry.jobs.environments import VirtualEnvironment
+code, folder, out = map(Path, sys.argv[1:])
+try:
+    run_batch(BatchSettings(code, "inside/score_batch.py", VirtualEnvironment("batch"), code), folder, out)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+def test_an_interrupted_run_leaves_no_process(
+    settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path
+) -> None:
+    arguments = [str(settings.code), str(inputs(["hang"])), str(tmp_path / "out")]
+    process = subprocess.Popen([sys.executable, "-c", INTERRUPTED, *arguments], cwd=ROOT)
+    marker = tmp_path / "out/f0.json.tries"
+    deadline = time.monotonic() + 60
+    while not marker.exists() or not marker.read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(marker.read_text().split()[0]), 0)
+
+
+def test_what_is_missing_is_told(settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(BatchError, match="expected files to score in .*empty, found none"):
+        run_batch(settings, tmp_path / "empty", tmp_path / "out")
+    absent = replace(settings, environment=VirtualEnvironment("batch", tmp_path))
+    with pytest.raises(BatchError, match="expected an environment of this checkout"):
+        run_batch(absent, inputs(["good"]), tmp_path / "out")
+
+
+def test_files_are_those_of_a_folder_and_below_but_hidden_ones_and_the_outputs(tmp_path: Path) -> None:
+    for name in ("b.txt", "a/c.txt", ".hidden", ".folder/d.txt", "out/b.txt.answers.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert files_of(tmp_path, tmp_path / "out") == [str(tmp_path / name) for name in ("a/c.txt", "b.txt")]
+    assert files_of(tmp_path / "b.txt") == [str(tmp_path / "b.txt")]
+
+
+# Our own deployment
+
+
+def test_the_deployment_is_read_as_azure_reads_it() -> None:
+    found = BatchSettings.of(load_model_batch_deployment(ROOT / "deployment/batch-deployment.yml"))
+    assert (found.code, found.script) == (ROOT, "deployment/batch_score.py")
+    assert found.environment == BATCH
+    assert (found.mini_batch_size, found.processes, found.error_threshold) == (10, 1, -1)
+    assert (found.tries, found.timeout, found.output_action) == (3, 3600, "summary_only")
+    assert found.variables == {"BATCH_SCORING_PART_SECONDS": "30"}
+    assert found.model.name in ("bert-base-cased", "embedded")
+    assert (found.warning is not None) == (found.model.name == "embedded")
+
+
+def test_a_deployment_in_the_older_form_and_another_model_are_read_too(tmp_path: Path) -> None:
+    (tmp_path / "score_batch.py").touch()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "deployment.yml").write_text(
+        "name: a\nendpoint_name: b\nmodel:\n  path: model\ncode_configuration:\n  code: .\n"
+        "  scoring_script: score_batch.py\nenvironment: azureml:bert-base-cased-batch:1\nmini_batch_size: 3\n",
+        encoding="utf-8",
+    )
+    with quiet():
+        found = BatchSettings.of(load_batch_deployment(tmp_path / "deployment.yml"))
+    assert (found.code, found.model, found.environment) == (tmp_path, tmp_path / "model", BATCH)
+    assert (found.mini_batch_size, found.tries, found.output_file_name) == (3, 3, "predictions.csv")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        (
+            "model",
+            "azureml:another:3",
+            "expected the model azureml:bert-base-cased:17 of this checkout or a model folder",
+        ),
+        ("scoring_script", "absent.py", "expected the scoring script .*absent.py, found none"),
+        ("environment", "azureml:another@latest", "expected an environment of this checkout, found another"),
+    ],
+)
+def test_a_deployment_that_cannot_be_run_here_is_told(tmp_path: Path, key: str, value: str, said: str) -> None:
+    text = (ROOT / "deployment/batch-deployment.yml").read_text(encoding="utf-8")
+    lines = [
+        f"{line.split(key)[0]}{key}: {value}" if line.strip().startswith(f"{key}:") else line
+        for line in text.splitlines()
+    ]
+    folder = tmp_path / "deployment"
+    folder.mkdir()
+    (folder / "batch_score.py").touch()
+    (tmp_path / "environment").symlink_to(ROOT / "environment")
+    (folder / "batch-deployment.yml").write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(BatchError, match=said):
+        BatchSettings.of(load_model_batch_deployment(folder / "batch-deployment.yml"))
+
+
+def test_our_deployment_scores_a_folder_here_in_the_environment_of_its_image(
+    sharp_checkpoint: Path, tmp_path: Path
+) -> None:
+    deployment = load_model_batch_deployment(ROOT / "deployment/batch-deployment.yml")
+    settings = BatchSettings.of(deployment, model=sharp_checkpoint)
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    for number in range(12):
+        text = "The [MASK] sat.\nno gap\n" * (number + 1)
+        (folder / ("sub" if number % 2 else ".") / f"f{number:02}.txt").write_text(text, encoding="utf-8")
+    (folder / "readme.md").write_text("not rows", encoding="utf-8")
+    result = run_batch(settings, folder, tmp_path / "out")
+    assert (result.status, result.files, result.mini_batches) == ("Completed", 13, 2)
+    assert (result.succeeded, result.failed, result.retries) == (12, 1, 0)
+    found = [json.loads(path.read_bytes()) for path in sorted(result.output.rglob("*.summary.json"))]
+    assert sum(summary["rows"] for summary in found) == 2 * sum(range(1, 13))
+    assert sum(summary["failed"] for summary in found) == sum(range(1, 13))
+    assert [summary["file"] for summary in found if summary["error"]] == ["readme.md"]
+    log = result.log.read_text(encoding="utf-8")
+    assert "sub/f11.txt: done, 24 rows, 12 failed" in log
+
+
+def test_a_process_that_is_killed_in_the_middle_loses_and_doubles_no_row(
+    sharp_checkpoint: Path, tmp_path: Path
+) -> None:
+    deployment = load_model_batch_deployment(ROOT / "deployment/batch-deployment.yml")
+    settings = BatchSettings.of(deployment, model=sharp_checkpoint)
+    settings = replace(settings, variables={"BATCH_SCORING_PART_SECONDS": "0"})
+    folder = tmp_path / "in"
+    folder.mkdir()
+    (folder / "a.txt").write_text("The [MASK] sat on the mat.\n" * 20_000, encoding="utf-8")
+    output = tmp_path / "out"
+
+    def kill() -> None:
+        deadline = time.monotonic() + 60
+        while not list(output.glob(".unfinished/a.txt/*/0*")) and time.monotonic() < deadline:
+            time.sleep(0.002)
+        for environ in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                ours = f"AZUREML_BI_OUTPUT_PATH={output}".encode() in environ.read_bytes()
+            except OSError:
+                continue
+            if ours:
+                os.kill(int(environ.parent.name), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    result = run_batch(settings, folder, output)
+    killer.join()
+    assert (result.succeeded, result.failed, result.retries) == (1, 0, 1)
+    text = (output / "a.txt.answers.jsonl").read_text(encoding="utf-8")
+    assert [json.loads(line)["row"] for line in text.splitlines()] == list(range(1, 20_001))
+    assert "a.txt: going on after row" in result.log.read_text(encoding="utf-8")
