@@ -89,14 +89,14 @@ def resident_mb(pid: int) -> float:
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024 if "VmRSS:" in status else 0.0
 
 
-def pipeline_rows_per_second(model: Path, texts: Sequence[str]) -> dict[int, float]:
-    """Return the rows a second of transformers' pipeline at each batch size."""
+def pipeline_rows_per_second(model: Path, texts: Sequence[str], top_k: int = 5) -> dict[int, float]:
+    """Return the rows a second of transformers' pipeline at each batch size, with so many words a mask."""
     import torch
     from tqdm import tqdm
     from transformers import pipeline
 
     torch.set_num_threads(usable_cpus())
-    filler = pipeline("fill-mask", model=str(model), dtype=torch.float32, device="cpu", top_k=5)
+    filler = pipeline("fill-mask", model=str(model), dtype=torch.float32, device="cpu", top_k=top_k)
     found = {}
     for size in tqdm(BATCH_SIZES, desc="transformers pipeline", unit="batch size"):
         filler(list(texts[:size]), batch_size=size)

@@ -33,7 +33,7 @@ class Options:
     output: Path
     columns: tuple[str, ...] = ()
     parameters: dict[str, Any] = field(default_factory=dict)
-    part_seconds: float = 30.0
+    part_seconds: float = 10.0
     input_folder: Path | None = None
 
     @classmethod
@@ -79,5 +79,5 @@ def _seconds(text: str) -> float:
     except ValueError:
         found = -1.0
     if not 0 <= found < float("inf"):
-        raise OptionsError(f"{PREFIX}PART_SECONDS: expected seconds, as in 30, found {text!r}; write that")
+        raise OptionsError(f"{PREFIX}PART_SECONDS: expected seconds, as in 10, found {text!r}; write that")
     return found

@@ -221,7 +221,7 @@ def test_the_deployment_is_read_as_azure_reads_it() -> None:
     assert found.environment == BATCH
     assert (found.mini_batch_size, found.processes, found.error_threshold) == (10, 1, -1)
     assert (found.tries, found.timeout, found.output_action) == (3, 3600, "summary_only")
-    assert found.variables == {"BATCH_SCORING_PART_SECONDS": "30"}
+    assert found.variables == {"BATCH_SCORING_PART_SECONDS": "10"}
     assert found.model.name in ("bert-base-cased", "embedded")
     assert (found.warning is not None) == (found.model.name == "embedded")
 

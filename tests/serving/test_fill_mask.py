@@ -135,3 +135,19 @@ def test_rows_are_answered_in_their_order_whatever_their_lengths(model: FillMask
 def test_nothing_asked_is_nothing_answered(model: FillMask) -> None:
     assert model.fill([]) == []
     assert model.fill([], targets=["cat"]) == []
+
+
+def test_refusals_are_what_fill_raises_for_each_text_alone(sharp_checkpoint: Path) -> None:
+    model = FillMask.load(sharp_checkpoint, "fp32", Settings(max_masks=2))
+    texts = [TEXT, "no gap", "[MASK] and [MASK]", "[MASK] [MASK] [MASK]", ""]
+    refused = model.refusals(texts, "input {}".format)
+    for index, text in enumerate(texts):
+        if index in refused:
+            with pytest.raises(BadRequest) as raised:
+                model.fill([text], row_name=lambda _, index=index: f"input {index}")
+            assert (refused[index].code, str(refused[index])) == (raised.value.code, str(raised.value))
+            assert refused[index].index == index
+        else:
+            assert model.fill([text])[0]
+    codes = {index: error.code for index, error in refused.items()}
+    assert codes == {1: "missing_mask", 3: "too_many_masks", 4: "missing_mask"}
