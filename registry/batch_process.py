@@ -11,7 +11,6 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 from registry.batch_settings import BatchError, BatchSettings
@@ -30,8 +29,8 @@ class TryFailed(Exception):  # noqa: N818 - the run goes on: it is tried again
 class BatchProcess:
     """registry/batch_worker.py in the deployment's environment; it leads a group of its own, which is ended with it."""
 
-    def __init__(self, settings: BatchSettings, variables: dict[str, str], log: BinaryIO) -> None:
-        """Start the process and wait until init() is done.
+    def __init__(self, settings: BatchSettings, variables: dict[str, str], log: BinaryIO | None) -> None:
+        """Start the process and wait until init() is done. Without a `log` it writes where this process does.
 
         Raises:
             BatchError: it failed, or took too long.
@@ -39,14 +38,15 @@ class BatchProcess:
         self._killed = False
         answers, written = os.pipe()
         # -P leaves the worker's own folder off the path.
-        command = [str(settings.environment.folder / "bin/python"), "-P", str(WORKER), str(written)]
+        script = settings.script.absolute().relative_to(settings.root).as_posix()
+        command = [str(settings.python), "-P", str(WORKER), str(written), str(settings.root), script]
         try:
             self._process = subprocess.Popen(
-                [*command, str(settings.code), settings.script],
+                command,
                 env=variables,
                 stdin=subprocess.PIPE,
                 stdout=log,
-                stderr=subprocess.STDOUT,
+                stderr=log and subprocess.STDOUT,
                 pass_fds=[written],
                 start_new_session=True,
             )
@@ -58,21 +58,8 @@ class BatchProcess:
         except BaseException as exc:
             self.kill()
             if isinstance(exc, TryFailed):
-                raise BatchError(f"init() of {settings.script} failed: {exc}") from exc
+                raise BatchError(f"init() of {script} failed: {exc}") from exc
             raise
-
-    @property
-    def pid(self) -> int:
-        """Return its id, which is its group's too."""
-        return self._process.pid
-
-    def __enter__(self) -> BatchProcess:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.kill() if error else self.end()
 
     def score(self, files: Sequence[str], seconds: float) -> list[str]:
         """Return what run() says of the files, a text an element.

@@ -1,96 +1,75 @@
 """Score files with a batch deployment on this machine, as Azure ML's batch endpoint does.
 
     settings = BatchSettings.of(load_model_batch_deployment("deployment/batch-deployment.yml"))
-    run_batch(settings, Path("reviews"), Path("answers"))
-    -> BatchResult(status="Completed", files=12, succeeded=12, …)
+    run_batch(Path("reviews"), Path("answers"), settings)
+    -> BatchResult(files=12, succeeded=12, …)
 
 The files are cut into mini-batches, processes of the deployment's own environment score them, a mini-batch that fails or
-takes too long is tried again by a fresh process, and the run is given up where more files failed than may.
+takes too long is tried again, by a fresh process where that is needed, and the run is given up where more files failed
+than may.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import Any, BinaryIO
 
 from registry.batch_process import BatchProcess, TryFailed
-from registry.batch_settings import APPEND_ROW, BatchError, BatchSettings, require
-
-if TYPE_CHECKING:
-    from azure.ai.ml.entities import BatchDeployment
-
-COMPLETED, FAILED = "Completed", "Failed"
-LINES_SHOWN = 20
-
-
-@dataclass(frozen=True)
-class FailedBatch:
-    """A mini-batch that was given up, and why its last try failed."""
-
-    files: tuple[str, ...]
-    reason: str
-
-
-@dataclass
-class BatchResult:
-    """What came of a run. `failed` counts files; those of a mini-batch that run() left out of its result are among them."""
-
-    output: Path
-    log: Path
-    status: str = COMPLETED
-    files: int = 0
-    mini_batches: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    retries: int = 0
-    given_up: list[FailedBatch] = field(default_factory=list)
+from registry.batch_settings import BatchError, BatchFailed, BatchResult, BatchSettings, FailedBatch
 
 
 def run_batch(
-    deployment: BatchSettings | BatchDeployment,
-    inputs: Path,
+    input: Path,
     output: Path,
+    settings: BatchSettings | None = None,
     *,
     log: Path | None = None,
-    tell: Callable[[str], None] = lambda text: None,
+    tell: Callable[[str], None] | None = None,
+    **given: Any,  # noqa: ANN401 - the fields of BatchSettings
 ) -> BatchResult:
     """Score a file, or all files of a folder and those below it, and write to the folder `output`.
 
     Args:
-        deployment: its settings, or the Azure SDK's entity, whose settings are then read.
-        inputs: the file or folder.
+        input: the file or folder.
         output: the folder of outputs; a run that was ended goes on from what is there, where the script does.
-        log: where what the script prints is added; by default beside the output, with .log after its name.
-        tell: is called with lines on how far it is.
+        settings: how it is done.
+        log: where what the script prints is added; without it, it goes where this process writes.
+        tell: is called with lines on how far it is; without it, they go to standard error.
+        **given: the fields of `settings` by their names, where that is left out.
 
     Raises:
         BatchError: there is nothing to score, or the script's init() failed.
+        BatchFailed: more files failed than may.
     """
-    settings = deployment if isinstance(deployment, BatchSettings) else BatchSettings.of(deployment)
-    require(settings.environment)
-    files = files_of(inputs, output)
+    settings = settings or BatchSettings(**given)
+    settings.require()
+    tell = tell or (lambda text: print(text, file=sys.stderr, flush=True))  # noqa: T201 - what a command shows
+    files = files_of(input, output)
     if settings.warning:
         tell(settings.warning)
     output.mkdir(parents=True, exist_ok=True)
-    result = BatchResult(output.resolve(), (log or output.with_name(f"{output.name}.log")).resolve(), files=len(files))
-    folder = inputs if inputs.is_dir() else inputs.parent
-    with open(result.log, "ab") as log_file:
-        _Run(settings, folder.resolve(), result, log_file, tell).run(files)
+    result = BatchResult(output.resolve(), files=len(files))
+    folder = (input if input.is_dir() else input.parent).resolve()
+    with open(log, "ab") if log else contextlib.nullcontext() as log_file:
+        _Run(settings, folder, result, log_file, tell).run(files)
+    if 0 <= settings.error_threshold < result.failed:
+        raise BatchFailed(result, settings.error_threshold)
     return result
 
 
-def files_of(inputs: Path, output: Path | None = None) -> list[str]:
+def files_of(input: Path, output: Path | None = None) -> list[str]:
     """Return the files of a folder and those below it by name, without hidden ones and what is in `output`; or the one file.
 
     Raises:
         BatchError: there is none.
     """
-    inputs = inputs.resolve()
+    inputs = input.resolve()
     if inputs.is_file():
         return [str(inputs)]
     found = [path for path in sorted(inputs.rglob("*")) if path.is_file()]
@@ -106,11 +85,16 @@ class _Run:
     """The mini-batches of one run, and the threads that take them, each with a process of its own."""
 
     def __init__(
-        self, settings: BatchSettings, folder: Path, result: BatchResult, log: BinaryIO, tell: Callable[[str], None]
+        self,
+        settings: BatchSettings,
+        folder: Path,
+        result: BatchResult,
+        log: BinaryIO | None,
+        tell: Callable[[str], None],
     ) -> None:
         self._settings, self._result, self._log, self._tell = settings, result, log, tell
         self._variables = settings.environment.variables(os.environ) | {
-            "AZUREML_MODEL_DIR": str(settings.model),
+            **({"AZUREML_MODEL_DIR": str(settings.model)} if settings.model else {}),
             "AZUREML_BI_OUTPUT_PATH": str(result.output),
             "BATCH_SCORING_INPUT_FOLDER": str(folder),
             "PYTHONUNBUFFERED": "1",
@@ -129,9 +113,9 @@ class _Run:
         self._result.mini_batches = len(batches)
         for batch in batches:
             self._waiting.put(batch)
-        if self._settings.output_action == APPEND_ROW:
+        if self._settings.appends:
             (self._result.output / self._settings.output_file_name).write_bytes(b"")
-        count = max(1, min(self._settings.processes, len(batches)))
+        count = max(1, min(self._settings.max_concurrency, len(batches)))
         threads = [threading.Thread(target=self._work, daemon=True) for _ in range(count)]
         for thread in threads:
             thread.start()
@@ -162,7 +146,8 @@ class _Run:
 
     def _score(self, batch: tuple[str, ...], process: BatchProcess | None) -> BatchProcess | None:
         """Score a mini-batch, trying again as often as may be; returns the process where it can go on."""
-        for number in range(1, max(1, self._settings.tries) + 1):
+        tries = max(1, self._settings.max_retries)
+        for number in range(1, tries + 1):
             if process is None or not process.running:
                 process = self._start()
             try:
@@ -170,7 +155,7 @@ class _Run:
             except TryFailed as exc:
                 if self._ended.is_set():
                     return None
-                last = number == max(1, self._settings.tries)
+                last = number == tries
                 self._tell(f"{batch[0]} and {len(batch) - 1} more: {exc}; {'given up' if last else 'trying again'}")
                 with self._lock:
                     self._result.retries += not last
@@ -196,13 +181,13 @@ class _Run:
             result.failed += failed
             if given_up is not None:
                 result.given_up.append(FailedBatch(batch, given_up))
-            if rows and settings.output_action == APPEND_ROW:
+            if rows and settings.appends:
                 with open(result.output / settings.output_file_name, "a", encoding="utf-8") as file:
                     file.writelines(f"{row}\n" for row in rows)
             done = result.succeeded + result.failed
-            self._tell(f"{done} of {result.files} files, {result.failed} failed")
+            if settings.logging_level.lower() in ("info", "debug"):
+                self._tell(f"{done} of {result.files} files, {result.failed} failed")
             if 0 <= settings.error_threshold < result.failed:
-                result.status = FAILED
                 self._ended.set()
 
     def _stop(self) -> None:

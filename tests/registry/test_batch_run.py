@@ -15,9 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.batch_run import BatchResult, files_of, run_batch
-from registry.batch_settings import BatchError, BatchSettings
-from registry.jobs.environments import VirtualEnvironment
+from registry.batch_run import files_of, run_batch
+from registry.batch_settings import BatchError, BatchFailed, BatchResult, BatchSettings
 from registry.jobs.sdk import quiet
 
 with quiet():
@@ -25,7 +24,7 @@ with quiet():
     from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 
 ROOT = Path(__file__).resolve().parents[2]
-BATCH = VirtualEnvironment("batch")
+PYTHON = ROOT / ".venv/batch/bin/python"
 
 # Each file of input is JSON, and says what happens at which try.
 SCRIPT = """
@@ -67,7 +66,8 @@ def settings(tmp_path: Path) -> BatchSettings:
     code = tmp_path / "the code"
     (code / "inside").mkdir(parents=True)
     (code / "inside/score_batch.py").write_text(SCRIPT, encoding="utf-8")
-    return BatchSettings(code, "inside/score_batch.py", BATCH, tmp_path, mini_batch_size=2, timeout=20.0)
+    script = code / "inside/score_batch.py"
+    return BatchSettings(script, PYTHON, tmp_path, code, mini_batch_size=2, timeout=20.0)
 
 
 @pytest.fixture
@@ -98,16 +98,16 @@ def test_files_are_scored_in_mini_batches_by_one_process(
 ) -> None:
     told: list[str] = []
     given = replace(settings, variables={"SET": "kept"}, warning="mind this")
-    result = run_batch(given, inputs(*[["good"]] * 5), tmp_path / "out", tell=told.append)
-    assert (result.status, result.files, result.mini_batches) == ("Completed", 5, 3)
+    result = run_batch(inputs(*[["good"]] * 5), tmp_path / "out", given, log=tmp_path / "log", tell=told.append)
+    assert (result.files, result.mini_batches) == (5, 3)
     assert (result.succeeded, result.failed, result.retries) == (5, 0, 0)
     assert rows(result) == [f"f{number}.json {tmp_path} kept" for number in range(5)]
     assert len({tries(result, number)[0] for number in range(5)}) == 1
     assert told == ["mind this", *(f"{done} of 5 files, 0 failed" for done in (2, 4, 5))]
-    log = result.log.read_text(encoding="utf-8")
+    log = (tmp_path / "log").read_text(encoding="utf-8")
     assert log.count("started") == 1
     # The root of the code comes first, and nothing of ours is beside it.
-    assert str(settings.code) in log
+    assert f"['{settings.code}', " in log
     assert "registry" not in log
 
 
@@ -115,8 +115,8 @@ def test_a_mini_batch_that_fails_is_tried_again(
     settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = inputs(["good"], ["raise", "good"], ["die", "good"], ["good"], ["hang", "good"])
-    result = run_batch(replace(settings, timeout=2.0), folder, tmp_path / "out")
-    assert (result.status, result.succeeded, result.failed, result.retries) == ("Completed", 5, 0, 3)
+    result = run_batch(folder, tmp_path / "out", replace(settings, timeout=2.0))
+    assert (result.succeeded, result.failed, result.retries) == (5, 0, 3)
     assert len(rows(result)) == 5
     raised, died, hung = (tries(result, number) for number in (1, 2, 4))
     # One that raised goes on in the same process, the others in a fresh one.
@@ -128,31 +128,40 @@ def test_a_mini_batch_is_given_up_after_its_tries_and_counted_by_its_files(
     settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = inputs(["good"], ["raise"], ["good"], ["skip"], ["number"], ["good"])
-    result = run_batch(settings, folder, tmp_path / "out")
-    assert (result.status, result.succeeded, result.failed, result.retries) == ("Completed", 1, 5, 4)
+    result = run_batch(folder, tmp_path / "out", settings, log=tmp_path / "log")
+    assert (result.succeeded, result.failed, result.retries) == (1, 5, 4)
     assert [(len(found.files), found.reason) for found in result.given_up] == [
         (2, "ValueError: f1.json at try 3"),
         (2, "TypeError: expected run() to return a list or a DataFrame, found int"),
     ]
     assert [row.split()[0] for row in rows(result)] == ["f2.json"]
-    assert "ValueError: f1.json at try 1" in result.log.read_text(encoding="utf-8")
+    assert "ValueError: f1.json at try 1" in (tmp_path / "log").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(("threshold", "status", "done"), [(0, "Failed", 1), (1, "Failed", 2), (2, "Completed", 6)])
+@pytest.mark.parametrize(("threshold", "done"), [(0, 1), (1, 2)])
 def test_too_many_failed_files_end_the_run(
-    settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path, threshold: int, status: str, done: int
+    settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path, threshold: int, done: int
 ) -> None:
     folder = inputs(["raise"], ["raise"], ["good"], ["good"], ["good"], ["good"])
-    given = replace(settings, mini_batch_size=1, tries=1, error_threshold=threshold)
-    result = run_batch(given, folder, tmp_path / "out")
-    assert (result.status, result.succeeded + result.failed) == (status, done)
+    given = replace(settings, mini_batch_size=1, max_retries=1, error_threshold=threshold)
+    with pytest.raises(BatchFailed, match=f"expected at most {threshold} of 6 files to fail") as caught:
+        run_batch(folder, tmp_path / "out", given)
+    assert (caught.value.result.succeeded, caught.value.result.failed) == (0, done)
+
+
+def test_as_many_failed_files_as_may_be_do_not_end_the_run(
+    settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = inputs(["raise"], ["raise"], ["good"], ["good"])
+    result = run_batch(folder, tmp_path / "out", replace(settings, mini_batch_size=1, max_retries=1, error_threshold=2))
+    assert (result.succeeded, result.failed) == (2, 2)
 
 
 def test_two_processes_work_beside_each_other(
     settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = inputs(*[["slow"]] * 4)
-    result = run_batch(replace(settings, mini_batch_size=1, processes=2), folder, tmp_path / "out")
+    result = run_batch(folder, tmp_path / "out", replace(settings, mini_batch_size=1, max_concurrency=2))
     assert result.succeeded == 4
     assert len({tries(result, number)[0] for number in range(4)}) == 2
 
@@ -161,19 +170,18 @@ def test_an_init_that_fails_ends_the_run_with_its_reason(
     settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path
 ) -> None:
     with pytest.raises(BatchError, match="init\\(\\) of inside/score_batch.py failed: the process ended with status 1"):
-        run_batch(replace(settings, variables={"FAIL_INIT": "1"}), inputs(["good"]), tmp_path / "out")
-    assert "no such weights" in (tmp_path / "out.log").read_text(encoding="utf-8")
+        given = replace(settings, variables={"FAIL_INIT": "1"})
+        run_batch(inputs(["good"]), tmp_path / "out", given, log=tmp_path / "log")
+    assert "no such weights" in (tmp_path / "log").read_text(encoding="utf-8")
 
 
 INTERRUPTED = """
 import sys
 from pathlib import Path
 from registry.batch_run import run_batch
-from registry.batch_settings import BatchSettings
-from registry.jobs.environments import VirtualEnvironment
-code, folder, out = map(Path, sys.argv[1:])
+script, python, folder, out = map(Path, sys.argv[1:])
 try:
-    run_batch(BatchSettings(code, "inside/score_batch.py", VirtualEnvironment("batch"), code), folder, out)
+    run_batch(script=script, python=python, input=folder, output=out)
 except KeyboardInterrupt:
     sys.exit(130)
 """
@@ -182,7 +190,7 @@ except KeyboardInterrupt:
 def test_an_interrupted_run_leaves_no_process(
     settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path
 ) -> None:
-    arguments = [str(settings.code), str(inputs(["hang"])), str(tmp_path / "out")]
+    arguments = map(str, [settings.script, PYTHON, inputs(["hang"]), tmp_path / "out"])
     process = subprocess.Popen([sys.executable, "-c", INTERRUPTED, *arguments], cwd=ROOT)
     marker = tmp_path / "out/f0.json.tries"
     deadline = time.monotonic() + 60
@@ -198,10 +206,12 @@ def test_an_interrupted_run_leaves_no_process(
 def test_what_is_missing_is_told(settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(BatchError, match="expected files to score in .*empty, found none"):
-        run_batch(settings, tmp_path / "empty", tmp_path / "out")
-    absent = replace(settings, environment=VirtualEnvironment("batch", tmp_path))
-    with pytest.raises(BatchError, match="expected an environment of this checkout"):
-        run_batch(absent, inputs(["good"]), tmp_path / "out")
+        run_batch(tmp_path / "empty", tmp_path / "out", settings)
+    folder = inputs(["good"])
+    with pytest.raises(BatchError, match="set it up with `make .venv/absent/.installed`"):
+        run_batch(folder, tmp_path / "out", replace(settings, python=tmp_path / ".venv/absent/bin/python"))
+    with pytest.raises(BatchError, match="expected the scoring script .*absent.py, found none"):
+        run_batch(folder, tmp_path / "out", replace(settings, script=tmp_path / "absent.py"))
 
 
 def test_files_are_those_of_a_folder_and_below_but_hidden_ones_and_the_outputs(tmp_path: Path) -> None:
@@ -217,11 +227,14 @@ def test_files_are_those_of_a_folder_and_below_but_hidden_ones_and_the_outputs(t
 
 def test_the_deployment_is_read_as_azure_reads_it() -> None:
     found = BatchSettings.of(load_model_batch_deployment(ROOT / "deployment/batch-deployment.yml"))
-    assert (found.code, found.script) == (ROOT, "deployment/batch_score.py")
-    assert found.environment == BATCH
-    assert (found.mini_batch_size, found.processes, found.error_threshold) == (10, 1, -1)
-    assert (found.tries, found.timeout, found.output_action) == (3, 3600, "summary_only")
+    assert (found.root, found.script) == (ROOT, ROOT / "deployment/batch_score.py")
+    # The root of the code can be told from the script alone too.
+    assert replace(found, code=None).root == ROOT
+    assert found.python == PYTHON
+    assert (found.mini_batch_size, found.max_concurrency, found.error_threshold) == (10, 1, -1)
+    assert (found.max_retries, found.timeout, found.appends) == (3, 3600, False)
     assert found.variables == {"BATCH_SCORING_PART_SECONDS": "10"}
+    assert found.model is not None
     assert found.model.name in ("bert-base-cased", "embedded")
     assert (found.warning is not None) == (found.model.name == "embedded")
 
@@ -236,8 +249,8 @@ def test_a_deployment_in_the_older_form_and_another_model_are_read_too(tmp_path:
     )
     with quiet():
         found = BatchSettings.of(load_batch_deployment(tmp_path / "deployment.yml"))
-    assert (found.code, found.model, found.environment) == (tmp_path, tmp_path / "model", BATCH)
-    assert (found.mini_batch_size, found.tries, found.output_file_name) == (3, 3, "predictions.csv")
+    assert (found.root, found.model, found.python) == (tmp_path, tmp_path / "model", PYTHON)
+    assert (found.mini_batch_size, found.appends, found.output_file_name) == (3, True, "predictions.csv")
 
 
 @pytest.mark.parametrize(
@@ -278,14 +291,14 @@ def test_our_deployment_scores_a_folder_here_in_the_environment_of_its_image(
         text = "The [MASK] sat.\nno gap\n" * (number + 1)
         (folder / ("sub" if number % 2 else ".") / f"f{number:02}.txt").write_text(text, encoding="utf-8")
     (folder / "readme.md").write_text("not rows", encoding="utf-8")
-    result = run_batch(settings, folder, tmp_path / "out")
-    assert (result.status, result.files, result.mini_batches) == ("Completed", 13, 2)
+    result = run_batch(folder, tmp_path / "out", settings, log=tmp_path / "log")
+    assert (result.files, result.mini_batches) == (13, 2)
     assert (result.succeeded, result.failed, result.retries) == (12, 1, 0)
     found = [json.loads(path.read_bytes()) for path in sorted(result.output.rglob("*.summary.json"))]
     assert sum(summary["rows"] for summary in found) == 2 * sum(range(1, 13))
     assert sum(summary["failed"] for summary in found) == sum(range(1, 13))
     assert [summary["file"] for summary in found if summary["error"]] == ["readme.md"]
-    log = result.log.read_text(encoding="utf-8")
+    log = (tmp_path / "log").read_text(encoding="utf-8")
     assert "sub/f11.txt: done, 24 rows, 12 failed" in log
 
 
@@ -314,9 +327,9 @@ def test_a_process_that_is_killed_in_the_middle_loses_and_doubles_no_row(
 
     killer = threading.Thread(target=kill)
     killer.start()
-    result = run_batch(settings, folder, output)
+    result = run_batch(folder, output, settings, log=tmp_path / "log")
     killer.join()
     assert (result.succeeded, result.failed, result.retries) == (1, 0, 1)
     text = (output / "a.txt.answers.jsonl").read_text(encoding="utf-8")
     assert [json.loads(line)["row"] for line in text.splitlines()] == list(range(1, 20_001))
-    assert "a.txt: going on after row" in result.log.read_text(encoding="utf-8")
+    assert "a.txt: going on after row" in (tmp_path / "log").read_text(encoding="utf-8")
