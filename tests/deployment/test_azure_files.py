@@ -9,16 +9,13 @@ from typing import Any
 
 import pytest
 import yaml
+from azure.ai.ml import load_batch_endpoint, load_online_deployment, load_online_endpoint
+from azure.ai.ml.entities import ManagedOnlineDeployment
+from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 
-from registry.jobs.sdk import quiet
 from registry.local_server import REQUEST_THREADS, STARTUP_SECONDS
 from registry.sku_lists import read_sku_lists
 from serving.settings import Settings
-
-with quiet():
-    from azure.ai.ml import load_batch_endpoint, load_online_deployment, load_online_endpoint
-    from azure.ai.ml.entities import ManagedOnlineDeployment
-    from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deployment"

@@ -9,19 +9,17 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from azure.ai.ml import load_batch_deployment
+from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 
 from registry.batch_run import files_of, run_batch
 from registry.batch_settings import BatchError, BatchFailed, BatchResult, BatchSettings
-from registry.jobs.sdk import quiet
-
-with quiet():
-    from azure.ai.ml import load_batch_deployment
-    from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv/batch/bin/python"
@@ -247,7 +245,8 @@ def test_a_deployment_in_the_older_form_and_another_model_are_read_too(tmp_path:
         "  scoring_script: score_batch.py\nenvironment: azureml:bert-base-cased-batch:1\nmini_batch_size: 3\n",
         encoding="utf-8",
     )
-    with quiet():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the SDK would rather see the newer form
         found = BatchSettings.of(load_batch_deployment(tmp_path / "deployment.yml"))
     assert (found.root, found.model, found.python) == (tmp_path, tmp_path / "model", PYTHON)
     assert (found.mini_batch_size, found.appends, found.output_file_name) == (3, True, "predictions.csv")
