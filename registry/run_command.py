@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from registry.findings import shown
 from registry.jobs import summary
 from registry.jobs.checks import checked_job
 from registry.jobs.environments import ROOT
@@ -115,8 +116,7 @@ def _run(options: RunOptions, plan: Plan, folder: RunFolder, state: RunState, sc
         Runner(plan, folder, state, tracker, screen).run()
         summary.show_finished(screen.console, state)
         screen.note(
-            f"finished. The run is kept in {summary.shown(folder.path)}; look at it with "
-            f"`{summary.ui_command(options.state)}`"
+            f"finished. The run is kept in {shown(folder.path)}; look at it with `{summary.ui_command(options.state)}`"
         )
     except StepError as exc:
         failure = exc
@@ -150,7 +150,7 @@ def _described(options: RunOptions, folder: RunFolder | None) -> dict[str, Any]:
 def _findings(error: JobError) -> list[dict[str, Any]]:
     if not isinstance(error, InvalidJobError):
         return []
-    return [{"file": f.place.where, "line": f.place.line, "message": f.message} for f in error.findings]
+    return [finding.as_dict() for finding in error.findings]
 
 
 def _print_json(content: dict[str, Any]) -> None:

@@ -6,13 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry.azure_sdk import quiet
+from registry.findings import Finding
 from registry.jobs import sdk
 from registry.jobs.component_checks import check_component, check_step_keys
-from registry.jobs.errors import Finding, InvalidJobError
+from registry.jobs.errors import InvalidJobError
 from registry.jobs.local_data import OwnModel, check_data
 from registry.jobs.settings import apply
 from registry.jobs.source import JobSource, read_job
-from registry.jobs.step_checks import check_order, check_outputs, check_step
+from registry.jobs.step_checks import check_order, check_outputs, check_step, check_types
 from registry.jobs.step_settings import check_settings
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def checked_job(path: Path, settings: Iterable[str], own: OwnModel) -> tuple[Job
     """
     job = read_job(path)
     overrides = apply(job, settings)
-    with sdk.quiet():
+    with quiet():
         findings = find(job, own)
     if findings:
         raise InvalidJobError(findings)
@@ -43,6 +45,7 @@ def find(job: JobSource, own: OwnModel) -> list[Finding]:
         found += check_step(job, step)
         found += check_settings(job, step)
         found += find(step.inner, own) if step.inner else []
+    found += check_types(job)
     found += check_order(job)
     found += check_outputs(job)
     found += check_data(job, own)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from registry.findings import Place
 from registry.jobs.bindings import BINDING, Binding, bound, whole
-from registry.jobs.errors import Place
 from registry.jobs.source import JobSource, StepSource
 from registry.jobs.values import is_absent
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import yaml
 
+from registry.findings import Finding, Place
 from registry.jobs.bindings import bound
 from registry.jobs.environments import ROOT
-from registry.jobs.errors import Finding, Place
-from registry.jobs.settings import REMOTE
-from registry.jobs.source import JobSource
+from registry.jobs.errors import ELSEWHERE
+from registry.jobs.source import REMOTE, JobSource
 from serving.model_folder import has_weights
 
 ASSET = re.compile(
@@ -92,26 +92,37 @@ def check_data(job: JobSource, own: OwnModel) -> Iterator[Finding]:
             path = value.get("path") if isinstance(value, dict) else None
             if isinstance(path, str) and path and not bound(value):
                 # What is written into a pipeline component is out of the reach of --set.
-                option = "another" if job.above else f"--set {'.'.join((*keys, 'inputs', str(name)))}.path=PATH"
+                option = None if job.above else f"--set {'.'.join((*keys, 'inputs', str(name)))}.path=PATH"
                 yield from _check(value, job.place(*keys, "inputs", name, "path"), job.file.path.parent, own, option)
 
 
-def _check(value: dict[str, Any], place: Place, folder: Path, own: OwnModel, option: str) -> Iterator[Finding]:
-    path = local_path(value["path"], folder, own)
+def _check(value: dict[str, Any], place: Place, folder: Path, own: OwnModel, option: str | None) -> Iterator[Finding]:
+    try:
+        path = local_path(value["path"], folder, own)
+        found = None if path is None else "folder" if path.is_dir() else "file" if path.exists() else "nothing"
+    except (OSError, ValueError):
+        path, found = folder, "nothing"
+    kind = value.get("type", "data")
     if path is None:
-        known = f"the model azureml:{own.name}:{own.version} of this checkout"
-        yield Finding(
-            place,
-            f"expected {known} or a path of this machine, found {value['path']}; give {'' if option == 'another' else 'one with '}{option}",
-        )
-    elif not path.exists():
-        yield Finding(
-            place, f"expected {value.get('type', 'data')} at {value['path']}, found nothing there; give {option}"
-        )
+        yield _elsewhere(value["path"], place, own, option)
+    elif found == "nothing":
+        message = f"expected {kind} at {value['path']}, found nothing there"
+        yield Finding(place, message, f"give {option or 'another'}", "data-path")
     elif quoted(path):
-        yield Finding(place, f"expected a path without quotation marks, found {path}; rename or move it")
-    elif value.get("type") == "uri_file" and path.is_dir():
-        yield Finding(place, f"expected a file (uri_file), found the folder {value['path']}; name a file in it")
-    elif value.get("type") in FOLDERS and not path.is_dir():
-        fix = "write `type: uri_file`" if value["type"] == "uri_folder" else "name the folder that it is in"
-        yield Finding(place, f"expected a folder ({value['type']}), found the file {value['path']}; {fix}")
+        message = f"expected a path without quotation marks, found {path}"
+        yield Finding(place, message, "rename or move it", "data-quotes")
+    elif kind == "uri_file" and found == "folder":
+        message = f"expected a file (uri_file), found the folder {value['path']}"
+        yield Finding(place, message, "name a file in it", "data-kind")
+    elif kind in FOLDERS and found == "file":
+        fix = "write `type: uri_file`" if kind == "uri_folder" else "name the folder that it is in"
+        yield Finding(place, f"expected a folder ({kind}), found the file {value['path']}", fix, "data-kind")
+
+
+def _elsewhere(path: str, place: Place, own: OwnModel, option: str | None) -> Finding:
+    known = f"the model azureml:{own.name}:{own.version} of this checkout"
+    message = f"expected {known} or a path of this machine, found {path}"
+    # Another version of this checkout's model is a mistake anywhere; other assets are Azure's to know.
+    match = ASSET.fullmatch(path)
+    rule = "model-version" if match and match["name"] == own.name and match["version"] else ELSEWHERE
+    return Finding(place, message, f"give one with {option}" if option else "give another", rule)

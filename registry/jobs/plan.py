@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from registry.findings import Finding
 from registry.jobs import sdk
 from registry.jobs.bindings import Binding, bound, whole
 from registry.jobs.environments import VirtualEnvironment, environment_for
-from registry.jobs.errors import Finding, InvalidJobError
+from registry.jobs.errors import InvalidJobError
 from registry.jobs.given import Given, as_text, own_input, plain, step_input
 from registry.jobs.local_data import OwnModel, local_path
 from registry.jobs.run_folder import RESERVED
@@ -135,7 +136,8 @@ def _step(job: JobSource, step: StepSource, node: Command, own: OwnModel) -> Ste
     component, name = node.component, job.full(step.name)
     if name in RESERVED:
         place = job.place("jobs", step.name)
-        raise InvalidJobError([Finding(place, f"'{name}' names a part of a run's folder here; rename the step")])
+        message = f"'{name}' names a part of a run's folder here"
+        raise InvalidJobError([Finding(place, message, "rename the step", "step-name")])
     inputs = {}
     for port_name, port in component.inputs.items():
         value = _value(step_input(job, step, port_name), own)

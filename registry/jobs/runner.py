@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 
+from registry.findings import shown
 from registry.jobs.command import ESCAPED, ends_quotation, resolve
-from registry.jobs.errors import JobError, StepError, shown
+from registry.jobs.errors import JobError, StepError
 from registry.jobs.fingerprint import Parts, changed, fingerprint, made_for
 from registry.jobs.plan import Plan, Step, StepOutput
 from registry.jobs.run_folder import (

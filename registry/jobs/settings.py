@@ -9,24 +9,22 @@ jobs.STEP.inputs.NAME=…      the same for one step
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from registry.findings import Finding, Place, Problem, one_of
 from registry.jobs.bindings import whole
-from registry.jobs.errors import Finding, InvalidJobError, Place
-from registry.jobs.source import JobSource
+from registry.jobs.errors import InvalidJobError
+from registry.jobs.source import REMOTE, JobSource
 from registry.jobs.values import is_data, typed
 
 SETTING = re.compile(
     r"(?P<where>inputs|jobs\.(?P<step>[^.=]+)\.inputs)\.(?P<name>[^.=]+)(?:\.(?P<part>path|type))?=(?P<value>.*)",
     re.DOTALL,
 )
-REMOTE = re.compile(r"azureml:|\w[\w+.-]+://")
-"""What a path begins with that is not one of this machine."""
 
 
 def absolute(setting: str) -> str:
@@ -58,17 +56,18 @@ def apply(job: JobSource, settings: Iterable[str]) -> list[dict[str, Any]]:
 def _apply(job: JobSource, setting: str, place: Place) -> tuple[tuple[str, ...], Any]:
     match = SETTING.fullmatch(setting)
     if match is None:
-        raise _wrong(
-            place, "expected inputs.NAME=VALUE, inputs.NAME.path=PATH or jobs.STEP.inputs.NAME=VALUE; write that"
-        )
+        message = "expected inputs.NAME=VALUE, inputs.NAME.path=PATH or jobs.STEP.inputs.NAME=VALUE"
+        raise _wrong(place, Problem(message, "write that"))
     name, part, step = match["name"], match["part"], match["step"]
     if step is not None and step not in job.steps:
-        raise _wrong(place, f"the job has no step '{step}'; {one_of(step, job.steps)}")
+        names = one_of(step, job.steps)
+        raise _wrong(place, Problem(f"the job has no step '{step}'; {names.message}", names.fix))
     holder = job.data if step is None else job.steps[step].data
     known, port = _known(job, step, name)
     if name not in known:
         owner = "the job" if step is None else f"step '{step}'"
-        raise _wrong(place, f"{owner} has no input '{name}'; {one_of(name, known)}")
+        names = one_of(name, known)
+        raise _wrong(place, Problem(f"{owner} has no input '{name}'; {names.message}", names.fix))
     keys = ("inputs", name) if step is None else ("jobs", step, "inputs", name)
     value: Any = match["value"]
     given = (holder.get("inputs") or {}).get(name)
@@ -80,7 +79,8 @@ def _apply(job: JobSource, setting: str, place: Place) -> tuple[tuple[str, ...],
             value["type"] = "uri_file"
     elif is_data(port):
         path, fix = ("", " to leave it out") if value in ("", "null") else ("PATH", "")
-        raise _wrong(place, f"'{name}' is data ({port['type']}); write --set {match['where']}.{name}.path={path}{fix}")
+        fix = f"write --set {match['where']}.{name}.path={path}{fix}"
+        raise _wrong(place, Problem(f"'{name}' is data ({port['type']})", fix))
     else:
         value = typed(value, str(port.get("type", "string")).lower())
     holder["inputs"] = {**(holder.get("inputs") or {}), name: value}
@@ -126,14 +126,5 @@ def _port_bound_to(job: JobSource, name: str) -> dict[str, Any] | None:
     return None
 
 
-def one_of(name: str, known: Iterable[str]) -> str:
-    """Say which names there are, and the one that is meant where one is close: "expected one of a, b; rename it to a"."""
-    known = [str(one) for one in known]
-    if not known:
-        return "expected none there; remove it"
-    close = difflib.get_close_matches(str(name), known, n=1)
-    return f"expected one of {', '.join(known)}; " + (f"rename it to {close[0]}" if close else "choose one of those")
-
-
-def _wrong(place: Place, message: str) -> InvalidJobError:
-    return InvalidJobError([Finding(place, message)])
+def _wrong(place: Place, problem: Problem) -> InvalidJobError:
+    return InvalidJobError([Finding(place, problem.message, problem.fix, "setting")])

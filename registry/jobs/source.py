@@ -5,16 +5,21 @@ A step whose component is a pipeline component has steps of its own: those are a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from registry.jobs.errors import Finding, InvalidJobError, Place
-from registry.jobs.yaml_file import Keys, YamlFile
+from registry.findings import Finding, InvalidFileError, Place
+from registry.jobs.errors import ELSEWHERE, InvalidJobError
+from registry.yaml_file import Keys, YamlFile
 
 KINDS = ("command", "pipeline")
 """The types of steps and components that run here."""
+
+REMOTE = re.compile(r"azureml:|\w[\w+.-]+://")
+"""What a path begins with that is not one of this machine."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,33 @@ def read_job(path: Path) -> JobSource:
         InvalidJobError: one of them is not there or no YAML, or it is not a pipeline job of commands and pipeline
             components.
     """
-    file = YamlFile(path.resolve())
+    file = _open(path)
     return _read_steps(JobSource(file, file.data))
+
+
+def read_component(path: Path) -> StepSource:
+    """Read a component's file, and those that it names, as a job of nothing else has it: a step without inputs.
+
+    Raises:
+        InvalidJobError: as read_job.
+    """
+    component = _checked(ComponentSource(_open(path)))
+    name = path.stem
+    data = {"component": path.name}
+    if not component.is_pipeline:
+        return StepSource(name, data, component)
+    above = JobSource(component.file, {})
+    inner = JobSource(component.file, component.data, above=above, name=name)
+    above.steps[name] = StepSource(name, data, component, inner)
+    _read_steps(inner)
+    return above.steps[name]
+
+
+def _open(path: Path) -> YamlFile:
+    try:
+        return YamlFile(path.resolve())
+    except InvalidFileError as exc:
+        raise InvalidJobError(exc.findings) from exc
 
 
 def _read_steps(job: JobSource) -> JobSource:
@@ -140,9 +170,9 @@ def _step(job: JobSource, name: str, step: dict[str, Any]) -> StepSource:
         return StepSource(name, step, component)
     around: JobSource | None = job
     while around is not None:
-        if around.file.path == component.file.path:
-            message = f"expected a component without itself in it, found {step['component']} in itself; cut the circle"
-            raise InvalidJobError([Finding(job.place("jobs", name, "component"), message)])
+        if around.data and around.file.path == component.file.path:
+            message = f"expected a component without itself in it, found {step['component']} in itself"
+            raise _invalid(job.place("jobs", name, "component"), message, "cut the circle", "component-circle")
         around = around.above
     inner = JobSource(component.file, component.data, above=job, name=name)
     return StepSource(name, step, component, _read_steps(inner))
@@ -152,29 +182,40 @@ def _shape(job: JobSource) -> Iterator[Finding]:
     """Say where the file is not made of the mappings that everything else here goes through."""
     if job.data.get("type") != "pipeline":
         found = repr(job.data.get("type", "no type"))
-        yield Finding(
-            job.place("type"), f"expected `type: pipeline`, found {found}; write the command as a step of one"
-        )
+        message = f"expected `type: pipeline`, found {found}"
+        yield Finding(job.place("type"), message, "write the command as a step of one", "job-type")
         return
     steps = job.data.get("jobs")
     if not isinstance(steps, dict) or not steps:
-        yield Finding(job.place("jobs"), "expected steps under `jobs`, found none; write one (as in `predict: …`)")
+        message = "expected steps under `jobs`, found none"
+        yield Finding(job.place("jobs"), message, "write one (as in `predict: …`)", "no-steps")
         return
     parts = [(("inputs",), job.data), (("outputs",), job.data)]
     for name, step in steps.items():
-        if not isinstance(step, dict):
-            yield Finding(job.place("jobs", name), f"expected keys and values for step '{name}', found {step!r}")
-            continue
-        parts += [(("jobs", name, kind), step) for kind in ("inputs", "outputs")]
-        if step.get("type", "command") not in KINDS:
-            yield Finding(
-                job.place("jobs", name, "type"),
-                f"expected `type: command` or `type: pipeline` in step '{name}', found {step['type']!r}; "
-                "only commands and pipeline components run here",
-            )
+        place = job.place("jobs", str(name))
+        if not isinstance(name, str):
+            yield Finding(place, f"expected a text for the name of a step, found {name!r}", "quote it", "step-name")
+        elif not isinstance(step, dict):
+            message = f"expected keys and values for step '{name}', found {step!r}"
+            yield Finding(place, message, "write `type`, `component` and `inputs`", "step-mapping")
+        else:
+            parts += [(("jobs", name, kind), step) for kind in ("inputs", "outputs")]
+            yield from _step_type(job, name, step.get("type", "command"))
     for keys, holder in parts:
-        if not isinstance(holder.get(keys[-1]) or {}, dict):
-            yield Finding(job.place(*keys), f"expected names and values under `{keys[-1]}`, found something else")
+        if not _is_named(holder.get(keys[-1]) or {}):
+            message = f"expected names and values under `{keys[-1]}`, found something else"
+            yield Finding(job.place(*keys), message, "write `NAME: VALUE`", "names-and-values")
+
+
+def _is_named(holder: Any) -> bool:  # noqa: ANN401  what YAML holds
+    return isinstance(holder, dict) and all(isinstance(name, str) for name in holder)
+
+
+def _step_type(job: JobSource, name: str, kind: object) -> Iterator[Finding]:
+    if kind not in KINDS:
+        message = f"expected `type: command` or `type: pipeline` in step '{name}', found {kind!r}"
+        fix = "only commands and pipeline components run here"
+        yield Finding(job.place("jobs", name, "type"), message, fix, ELSEWHERE)
 
 
 def _component(job: JobSource, name: str, step: dict[str, Any]) -> ComponentSource:
@@ -184,61 +225,64 @@ def _component(job: JobSource, name: str, step: dict[str, Any]) -> ComponentSour
     if named is None and "command" in step:
         return ComponentSource(job.file, ("jobs", name), declared=False)
     if not isinstance(named, str):
-        raise InvalidJobError(
-            [
-                Finding(
-                    place, f"expected a component in step '{name}', found none; write `component: ./components/X.yml`"
-                )
-            ]
-        )
+        message = f"expected a component in step '{name}', found none"
+        raise _invalid(place, message, "write `component: ./components/X.yml`", "no-component")
+    if REMOTE.match(named):
+        message = f"expected a component's file, found {named}"
+        raise _invalid(place, message, "only files of this checkout run here", ELSEWHERE)
     path = job.file.path.parent / named.removeprefix("file:")
-    if not path.is_file():
-        raise InvalidJobError(
-            [
-                Finding(
-                    place, f"expected a component's file, found none at {named}; only files of this checkout run here"
-                )
-            ]
-        )
-    return _of_kind(step, place, _checked(ComponentSource(YamlFile(path.resolve()))))
+    if not is_file(path):
+        message = f"expected a component's file, found none at {named}"
+        raise _invalid(place, message, "name one of this checkout, as only those run here", "component-file")
+    return _of_kind(step, place, _checked(ComponentSource(_open(path))))
 
 
 def _of_kind(step: dict[str, Any], place: Place, component: ComponentSource) -> ComponentSource:
     """See that a component is what the step says it is, and that a pipeline component has a file of its own."""
     kind = "pipeline" if component.is_pipeline else "command"
     if step.get("type", kind) != kind:
-        message = f"expected a component of `type: {step['type']}`, found one of `type: {kind}`; write that at the step"
-        raise InvalidJobError([Finding(place, message)])
+        message = f"expected a component of `type: {step['type']}`, found one of `type: {kind}`"
+        raise _invalid(place, message, "write that at the step", "component-type")
     if component.is_pipeline and component.keys:
-        message = "expected a pipeline component in a file of its own, found one written into a step; move it to one"
-        raise InvalidJobError([Finding(place, message)])
+        message = "expected a pipeline component in a file of its own, found one written into a step"
+        raise _invalid(place, message, "move it to one", "component-type")
     return component
 
 
 def _checked(component: ComponentSource) -> ComponentSource:
     """See that a component is of a kind that runs here, and its inputs and outputs are declared by name."""
     problems = []
-    if component.data.get("type", "command") not in KINDS:
-        found = component.data["type"]
-        problems.append(
-            Finding(
-                component.place("type"),
-                f"expected `type: command` or `type: pipeline`, found {found!r}; only those run here",
-            )
-        )
+    found = component.data.get("type", "command")
+    if found not in KINDS:
+        message = f"expected `type: command` or `type: pipeline`, found {found!r}"
+        problems.append(Finding(component.place("type"), message, "only those run here", ELSEWHERE))
     for kind in ("inputs", "outputs"):
         declared = component.data.get(kind) or {}
-        odd = (
-            declared
-            if not isinstance(declared, dict)
-            else [n for n, port in declared.items() if not isinstance(port, dict)]
-        )
+        odd = declared if not _is_named(declared) else [n for n, port in declared.items() if not isinstance(port, dict)]
         if odd:
-            problems.append(
-                Finding(
-                    component.place(kind), f"expected `NAME: {{type: …}}` under `{kind}`, found {odd!r}; write that"
-                )
-            )
+            place = component.place(kind, odd[0]) if _is_named(declared) else component.place(kind)
+            message = f"expected `NAME: {{type: …}}` under `{kind}`, found {odd!r}"
+            problems.append(Finding(place, message, "write that", "port-mapping"))
     if problems:
         raise InvalidJobError(problems)
     return component
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a file; a path that no system could have leads to none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether there is a folder, as is_file does."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _invalid(place: Place, message: str, fix: str, rule: str) -> InvalidJobError:
+    return InvalidJobError([Finding(place, message, fix, rule)])

@@ -10,12 +10,11 @@ import graphlib
 from collections.abc import Iterator
 from typing import Any
 
+from registry.findings import Finding, Place, Problem, one_of
 from registry.jobs.bindings import Binding, bound, whole
-from registry.jobs.errors import Finding, Place
 from registry.jobs.given import step_input
-from registry.jobs.settings import one_of
 from registry.jobs.source import JobSource, StepSource
-from registry.jobs.values import is_absent, is_data, is_plain, problem
+from registry.jobs.values import is_absent, is_data, is_plain, problem, type_problem
 
 
 def check_step(job: JobSource, step: StepSource) -> Iterator[Finding]:
@@ -23,15 +22,15 @@ def check_step(job: JobSource, step: StepSource) -> Iterator[Finding]:
     for name, value in step.given("inputs").items():
         place = job.place("jobs", step.name, "inputs", name)
         if step.component.declared and name not in step.component.ports("inputs"):
-            fix = one_of(name, step.component.ports("inputs"))
-            yield Finding(place, f"step '{step.name}' has no input '{name}'; {fix}")
+            names = one_of(name, step.component.ports("inputs"))
+            yield Finding(
+                place, f"step '{step.name}' has no input '{name}'; {names.message}", names.fix, "unknown-input"
+            )
             continue
-        broken = [text for binding in bound(value) if (text := _broken(job, binding))]
-        for text in broken:
-            yield Finding(place, f"input '{name}' of step '{step.name}': {text}")
-        in_part = [text for binding in bound(value) if not whole(value) and (text := _data_in_text(job, binding))]
-        for text in [] if broken else in_part:
-            yield Finding(place, f"input '{name}' of step '{step.name}': {text}")
+        broken = [wrong for binding in bound(value) if (wrong := _broken(job, binding))]
+        in_part = [wrong for binding in bound(value) if not whole(value) and (wrong := _data_in_text(job, binding))]
+        for wrong in broken or in_part:
+            yield Finding(place, f"input '{name}' of step '{step.name}': {wrong.message}", wrong.fix, "binding")
         if not broken and not in_part and step.component.declared:
             yield from _suits(job, step, name, value)
     yield from _missing(job, step)
@@ -44,9 +43,17 @@ def check_order(job: JobSource) -> Iterator[Finding]:
         order(job)
     except graphlib.CycleError as exc:
         circle = list(reversed(exc.args[1]))
-        yield Finding(
-            job.place("jobs", circle[0]), f"expected steps in an order, found a circle: {' -> '.join(circle)}; cut it"
-        )
+        message = f"expected steps in an order, found a circle: {' -> '.join(circle)}"
+        yield Finding(job.place("jobs", circle[0]), message, "cut it", "step-order")
+
+
+def check_types(job: JobSource) -> Iterator[Finding]:
+    """Find inputs and outputs of a job whose type there is not; those of a pipeline component are looked at with it."""
+    for kind in () if job.above else ("inputs", "outputs"):
+        for name, value in job.ports(kind).items():
+            if isinstance(value, dict) and "type" in value and (wrong := type_problem(value)):
+                message = f"the type of {kind[:-1]} '{name}': {wrong.message}"
+                yield Finding(job.place(kind, name, "type"), message, wrong.fix, "port-type")
 
 
 def check_outputs(job: JobSource) -> Iterator[Finding]:
@@ -59,11 +66,9 @@ def check_outputs(job: JobSource) -> Iterator[Finding]:
     for name in job.ports("outputs"):
         if len(writers.get(name, [])) != 1:
             found = ", ".join(writers.get(name, [])) or "none"
-            yield Finding(
-                job.place("outputs", name),
-                f"expected one step that writes {job.called}'s output '{name}', found {found}; "
-                f"write `OUTPUT: ${{{{parent.outputs.{name}}}}}` under the outputs of one",
-            )
+            message = f"expected one step that writes {job.called}'s output '{name}', found {found}"
+            fix = f"write `OUTPUT: ${{{{parent.outputs.{name}}}}}` under the outputs of one"
+            yield Finding(job.place("outputs", name), message, fix, "job-output")
 
 
 def order(job: JobSource) -> list[str]:
@@ -87,31 +92,34 @@ def needs(step: StepSource) -> set[str]:
     return {binding.step for value in step.given("inputs").values() for binding in bound(value) if binding.step}
 
 
-def _broken(job: JobSource, binding: Binding) -> str | None:
+def _broken(job: JobSource, binding: Binding) -> Problem | None:
     """Say why a reference in an input leads nowhere, or None."""
     if binding.step is not None and binding.step not in job.steps:
-        return f"{binding.text}: {job.called} has no step '{binding.step}'; {one_of(binding.step, job.steps)}"
+        names = one_of(binding.step, job.steps)
+        return Problem(f"{binding.text}: {job.called} has no step '{binding.step}'; {names.message}", names.fix)
     if binding.step is not None and binding.kind == "outputs":
         step = job.steps[binding.step]
         ports = step.component.ports("outputs") if step.component.declared else step.given("outputs")
         if binding.name not in ports:
-            return (
-                f"{binding.text}: step '{binding.step}' has no output '{binding.name}'; {one_of(binding.name, ports)}"
-            )
+            names = one_of(binding.name, ports)
+            message = f"{binding.text}: step '{binding.step}' has no output '{binding.name}'; {names.message}"
+            return Problem(message, names.fix)
         return None
     if binding.step is None and binding.kind == "inputs":
         if binding.name not in job.ports("inputs"):
-            fix = one_of(binding.name, job.ports("inputs"))
-            return f"{binding.text}: {job.called} has no input '{binding.name}'; {fix}"
+            names = one_of(binding.name, job.ports("inputs"))
+            return Problem(f"{binding.text}: {job.called} has no input '{binding.name}'; {names.message}", names.fix)
         return None
-    return f"expected ${{{{parent.inputs.NAME}}}} or ${{{{parent.jobs.STEP.outputs.NAME}}}}, found {binding.text}; write one"
+    expected = "${{parent.inputs.NAME}} or ${{parent.jobs.STEP.outputs.NAME}}"
+    return Problem(f"expected {expected}, found {binding.text}", "write one")
 
 
-def _data_in_text(job: JobSource, binding: Binding) -> str | None:
+def _data_in_text(job: JobSource, binding: Binding) -> Problem | None:
     """Say why a reference cannot stand within a text, or None: data has no path before its step runs."""
     if binding.step is None and not _is_data_input(job, binding.name):
         return None
-    return f"expected a plain value within a text, found data, {binding.text}; bind it alone, and add the rest in the command"
+    message = f"expected a plain value within a text, found data, {binding.text}"
+    return Problem(message, "bind it alone, and add the rest in the command")
 
 
 def _is_data_input(job: JobSource, name: str) -> bool:
@@ -130,14 +138,16 @@ def _suits(job: JobSource, step: StepSource, name: str, value: Any) -> Iterator[
         is_data_here = _is_data_input(job, binding.name)
         if is_data_here != is_data(port):
             found = "data" if is_data_here else "a plain value"
-            yield Finding(place, f"{about}: expected a {port.get('type')}, found {found}, {binding.text}; bind another")
+            message = f"{about}: expected a {port.get('type')}, found {found}, {binding.text}"
+            yield Finding(place, message, "bind another", "input-value")
             return
     given = step_input(job, step, name)
     if isinstance(given.value, Binding):
         # In a pipeline component, what comes from another step is told of where it is given.
         if not is_data(port) and given.job is job:
             found = given.value.text
-            yield Finding(place, f"{about}: expected a {port.get('type')}, found data, {found}; bind a plain value")
+            message = f"{about}: expected a {port.get('type')}, found data, {found}"
+            yield Finding(place, message, "bind a plain value", "input-value")
         return
     if bound(value) and binding is None:
         return
@@ -146,10 +156,10 @@ def _suits(job: JobSource, step: StepSource, name: str, value: Any) -> Iterator[
         if job.above and _mismatch(given.value, job.ports("inputs")[binding.name]):
             return  # It does not suit the pipeline component, which is told of there.
     if wrong := _mismatch(given.value, port):
-        yield Finding(given.place, f"{about}: {wrong}")
+        yield Finding(given.place, f"{about}: {wrong.message}", wrong.fix, "input-value")
 
 
-def _mismatch(value: Any, port: dict[str, Any]) -> str | None:  # noqa: ANN401
+def _mismatch(value: Any, port: dict[str, Any]) -> Problem | None:  # noqa: ANN401
     """Say why a value that is not bound does not suit an input, or None."""
     if isinstance(value, dict) and "value" in value:
         value = value["value"]
@@ -157,9 +167,9 @@ def _mismatch(value: Any, port: dict[str, Any]) -> str | None:  # noqa: ANN401
         return None
     if is_data(port):
         fix = f"write {{type: {port['type']}, path: …}}"
-        return f"expected data ({port['type']}), found {value!r}; {fix}" if is_plain(value) else None
+        return Problem(f"expected data ({port['type']}), found {value!r}", fix) if is_plain(value) else None
     if isinstance(value, dict):
-        return f"expected a {port.get('type')}, found data ({value.get('type')}); give a plain value"
+        return Problem(f"expected a {port.get('type')}, found data ({value.get('type')})", "give a plain value")
     return problem(value, port)
 
 
@@ -170,16 +180,16 @@ def _missing(job: JobSource, step: StepSource) -> Iterator[Finding]:
         if job.above and binding and not port.get("optional") and _is_optional(job, binding):
             message = (
                 f"input '{name}' of step '{step.name}' is required by its component, and {binding.text} is optional, "
-                "which Azure refuses; write `optional: true` at both or at none"
+                "which Azure refuses"
             )
-            yield Finding(job.place("jobs", step.name, "inputs", name), message)
+            place = job.place("jobs", step.name, "inputs", name)
+            yield Finding(place, message, "write `optional: true` at both or at none", "optional-binding")
         if port.get("optional") or port.get("default") is not None:
             continue
         if is_absent(value):
-            yield Finding(
-                job.place("jobs", step.name, "inputs"),
-                f"step '{step.name}' gets no '{name}', which its component requires; add `{name}: …` to its inputs",
-            )
+            message = f"step '{step.name}' gets no '{name}', which its component requires"
+            place = job.place("jobs", step.name, "inputs")
+            yield Finding(place, message, f"add `{name}: …` to its inputs", "missing-input")
         elif not job.above and binding and binding.step is None and binding.name in job.ports("inputs"):
             yield from _missing_from_job(job, binding.name, f"'{name}' of step '{step.name}'")
 
@@ -193,10 +203,8 @@ def _missing_from_job(job: JobSource, name: str, wanted: str) -> Iterator[Findin
     value = job.ports("inputs")[name]
     part = ".path" if isinstance(value, dict) else ""
     if is_absent(value) or (isinstance(value, dict) and is_absent(value.get("path")) and "value" not in value):
-        yield Finding(
-            job.place("inputs", name),
-            f"the job's input '{name}' has no value, and {wanted} requires one; give it with --set inputs.{name}{part}=…",
-        )
+        message = f"the job's input '{name}' has no value, and {wanted} requires one"
+        yield Finding(job.place("inputs", name), message, f"give it with --set inputs.{name}{part}=…", "no-value")
 
 
 def _outputs(job: JobSource, step: StepSource) -> Iterator[Finding]:
@@ -204,16 +212,19 @@ def _outputs(job: JobSource, step: StepSource) -> Iterator[Finding]:
         place = job.place("jobs", step.name, "outputs", name)
         ports = step.component.ports("outputs")
         if step.component.declared and name not in ports:
-            yield Finding(place, f"step '{step.name}' has no output '{name}'; {one_of(name, ports)}")
+            names = one_of(name, ports)
+            yield Finding(
+                place, f"step '{step.name}' has no output '{name}'; {names.message}", names.fix, "unknown-output"
+            )
         for binding in bound(value):
             yield from _output_binding(job, place, binding)
 
 
 def _output_binding(job: JobSource, place: Place, binding: Binding) -> Iterator[Finding]:
     if binding.step is not None or binding.kind != "outputs":
-        yield Finding(place, f"expected ${{{{parent.outputs.NAME}}}}, found {binding.text}; write that")
+        message = f"expected ${{{{parent.outputs.NAME}}}}, found {binding.text}"
+        yield Finding(place, message, "write that", "binding")
     elif binding.name not in job.ports("outputs"):
-        known = job.ports("outputs")
-        yield Finding(
-            place, f"{binding.text}: {job.called} has no output '{binding.name}'; {one_of(binding.name, known)}"
-        )
+        names = one_of(binding.name, job.ports("outputs"))
+        message = f"{binding.text}: {job.called} has no output '{binding.name}'; {names.message}"
+        yield Finding(place, message, names.fix, "binding")

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from registry.findings import Finding, Place, one_of
 from registry.jobs.bindings import bound, whole
-from registry.jobs.errors import Finding, InvalidJobError, Place
+from registry.jobs.errors import ELSEWHERE, InvalidJobError
 from registry.jobs.given import as_text, own_input, plain, text_with_values
-from registry.jobs.settings import one_of
 from registry.jobs.source import JobSource, StepSource
 from registry.jobs.values import is_absent, problem
 
@@ -27,13 +27,14 @@ def check_settings(job: JobSource, step: StepSource) -> Iterator[Finding]:
         for binding in bound(value):
             about = f"'{'.'.join(keys)}' of step '{step.name}'"
             if binding.kind != "inputs" or binding.step is not None:
-                message = f"expected ${{{{parent.inputs.NAME}}}}, found {binding.text}; write that"
+                message, fix = f"expected ${{{{parent.inputs.NAME}}}}, found {binding.text}", "write that"
             elif binding.name not in job.ports("inputs"):
-                fix = one_of(binding.name, job.ports("inputs"))
-                message = f"{binding.text}: {job.called} has no input '{binding.name}'; {fix}"
+                names = one_of(binding.name, job.ports("inputs"))
+                message = f"{binding.text}: {job.called} has no input '{binding.name}'; {names.message}"
+                fix = names.fix
             else:
                 continue
-            yield Finding(job.place("jobs", step.name, *keys), f"{about}: {message}")
+            yield Finding(job.place("jobs", step.name, *keys), f"{about}: {message}", fix, "binding")
 
 
 def processes(job: JobSource, step: StepSource, node: Command) -> int | None:
@@ -49,8 +50,9 @@ def processes(job: JobSource, step: StepSource, node: Command) -> int | None:
             [
                 Finding(
                     _place(job, step, ("resources", "instance_count"), count),
-                    f"expected one instance for step '{name}', found {found}; this machine is one: "
-                    "set instance_count to 1 and process_count_per_instance to what it can run",
+                    f"expected one instance for step '{name}', found {found}",
+                    "this machine is one: set instance_count to 1 and process_count_per_instance to what it can run",
+                    ELSEWHERE,
                 )
             ]
         )
@@ -58,8 +60,9 @@ def processes(job: JobSource, step: StepSource, node: Command) -> int | None:
     if distribution is None:
         return None
     if str(distribution.type).lower() != "pytorch":
-        message = f"expected the distribution pytorch in step '{name}', found {distribution.type}; only that runs here"
-        raise InvalidJobError([Finding(_place(job, step, ("distribution", "type"), None), message)])
+        message = f"expected the distribution pytorch in step '{name}', found {distribution.type}"
+        place = _place(job, step, ("distribution", "type"), None)
+        raise InvalidJobError([Finding(place, message, "only that runs here", ELSEWHERE)])
     return _whole_number(
         job, step, ("distribution", "process_count_per_instance"), distribution.process_count_per_instance
     )
@@ -101,8 +104,8 @@ def _whole_number(
     if is_absent(given):
         return absent
     if wrong := problem(given, {"type": "integer", "min": 1}):
-        message = f"'{'.'.join(keys)}' of step '{job.full(step.name)}': {wrong}"
-        raise InvalidJobError([Finding(_place(job, step, keys, value), message)])
+        message = f"'{'.'.join(keys)}' of step '{job.full(step.name)}': {wrong.message}"
+        raise InvalidJobError([Finding(_place(job, step, keys, value), message, wrong.fix, "step-setting")])
     return int(given)
 
 

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from evaluation.metrics_file import Metric
 from evaluation.number_format import interval, quantity
-from registry.jobs.errors import StepError, shown
+from registry.findings import shown
+from registry.jobs.errors import StepError
 from registry.jobs.metrics_file import read_metrics
 from registry.jobs.run_folder import RunFolder, RunState
 

@@ -13,7 +13,7 @@ from finetune.settings import METRICS, FeatureSettings, Task, TrainingSettings
 from registry.jobs.component_checks import check_component
 from registry.jobs.source import ComponentSource
 from registry.jobs.values import typed
-from registry.jobs.yaml_file import YamlFile
+from registry.yaml_file import YamlFile
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES: dict[Task, Path] = {

@@ -249,8 +249,9 @@ BROKEN = {
     ),
     "an input of a misspelled type": (
         (JOB, "type: uri_file\n    path: data.txt", "type: uri_foldr\n    path: data.txt"),
-        (JOB, "  data:\n"),
-        "the Azure SDK refuses it: inputs.data: ",
+        (JOB, "uri_foldr"),
+        "the type of input 'data': expected one of boolean, custom_model, integer, mlflow_model, mltable, number, path, "
+        "string, triton_model, uri_file, uri_folder, found 'uri_foldr'; write uri_folder",
         False,
     ),
     "a misspelled key of the job": (

@@ -229,11 +229,17 @@ BROKEN = {
         "expected a folder of code, found none at ../cod; name one that is there",
         False,
     ),
-    "what the SDK refuses of the component": (
+    "an output of a misspelled type": (
         (TUNE, "  model:\n    type: uri_folder", "  model:\n    type: uri_foldr"),
-        (TUNE, "  model:\n    type: uri_foldr"),
-        "the Azure SDK refuses it: outputs.model: ",
+        (TUNE, "uri_foldr"),
+        "the type of output 'model': expected one of boolean, custom_model,",
         False,
+    ),
+    "what the SDK refuses of the component": (
+        (TUNE, "name: tune\n", "name: Tune It\n"),
+        (TUNE, "Tune It"),
+        "the Azure SDK refuses it: name: Component name should only contain lower letter",
+        True,
     ),
     "what the SDK refuses of an inner step": (
         (TUNE, "      type: pytorch\n", "      type: pytroch\n"),

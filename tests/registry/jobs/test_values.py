@@ -54,4 +54,4 @@ def test_azure_takes(value: object, port: dict[str, object]) -> None:
     ],
 )
 def test_azure_refuses(value: object, port: dict[str, object], said: str) -> None:
-    assert problem(value, port) == said
+    assert str(problem(value, port)) == said

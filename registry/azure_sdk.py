@@ -1,0 +1,161 @@
+"""What Azure's SDK says of a file that it refuses: where, what, and what to do about it.
+
+RuntimeError
+└── RefusedError    the SDK does not take a file; whatever it raises for that becomes this
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import json
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from registry.findings import one_of
+
+Keys = tuple[str, ...]
+
+GENERAL = ("In order to specify", "Environment schema data cannot be a string", "Invalid input type")
+"""What it says of each other form that a value could have had. Left out where one form has something of its own to say."""
+
+
+NOT_IN_SET = re.compile(r"Value '(?P<value>.*)' passed is not in set \[(?P<known>.*)\]", re.DOTALL)
+FIXES = {
+    "Not a valid integer.": "write a whole number",
+    "Not a valid number.": "write a number",
+    "Not a valid boolean.": "write true or false",
+    "Not a valid string.": "write a text, in quotation marks where it looks like a number",
+    "Not a valid mapping type.": "write keys and values below it",
+    "Not a valid list.": "write a list",
+    "Field may not be null.": "write a value, or remove the key",
+    "String does not match expected pattern.": "write letters, digits and hyphens, with a letter first and no hyphen last",
+}
+
+
+class RefusedError(RuntimeError):
+    """The SDK refuses a file; `refusals` has the keys that lead to each thing and what it says of that."""
+
+    def __init__(self, refusals: Iterable[tuple[Keys, str]]) -> None:
+        self.refusals = list(refusals)
+        super().__init__("; ".join(text for _, text in self.refusals))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the SDK's notes on its own experimental classes, and on names of anonymous assets, from the terminal."""
+    logging.getLogger("azure.ai.ml").setLevel(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
+
+
+@contextlib.contextmanager
+def boundary() -> Iterator[None]:
+    """Call the SDK within this: what it raises of a file comes out as RefusedError, and nothing reaches the terminal."""
+    with quiet():
+        from azure.ai.ml.exceptions import MlException
+        from marshmallow import ValidationError
+
+        try:
+            yield
+        except ValidationError as exc:
+            raise RefusedError(refusals(exc.messages)) from exc
+        except MlException as exc:
+            raise RefusedError([((), _shortened(str(exc.message)))]) from exc
+        except Exception as exc:
+            # For a value of a type that it does not expect, it raises what Python happens to raise.
+            raise RefusedError([((), _shortened(f"{type(exc).__name__}: {exc}"))]) from exc
+
+
+def refusals(messages: Any) -> list[tuple[Keys, str]]:  # noqa: ANN401  marshmallow's are lists or dicts
+    """Return the keys that lead to each thing that is refused, and what is said of it.
+
+    The SDK's messages are a dict by key, or a text with JSON in it: such a dict, or a list of paths and messages.
+    """
+    if isinstance(messages, dict):
+        return list(_flat(messages, ()))
+    text = "\n".join(map(str, messages)) if isinstance(messages, list) else str(messages)
+    with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
+        found, _ = json.JSONDecoder().raw_decode(text, text.index("{"))
+        if "errors" in found:
+            return [one for error in found["errors"] for one in _of_path(error["path"], error["message"])]
+        return list(_flat(found, ()))
+    return [((), _shortened(text))]
+
+
+def _flat(messages: Any, keys: Keys) -> Iterator[tuple[Keys, str]]:  # noqa: ANN401
+    if isinstance(messages, dict):
+        for key, value in messages.items():
+            # "_schema" is said of the whole, and not of a part of it.
+            yield from _flat(value, keys if key == "_schema" else (*keys, str(key)))
+    elif isinstance(messages, list):
+        yield from _alternatives(messages, keys)
+    else:
+        yield keys, _shortened(str(messages))
+
+
+def _alternatives(messages: list[Any], keys: Keys) -> Iterator[tuple[Keys, str]]:
+    """Yield what is said of the forms that a value may have: where one alone has something of its own to say, that."""
+    forms = [list(_flat(message, keys)) for message in messages]
+    own = [form for form in forms if not all(text.startswith(GENERAL) for _, text in form)] or forms[:1]
+    if len(own) == 1:
+        yield from own[0]
+        return
+    said = [": ".join(filter(None, [".".join(at[len(keys) :]), text])) for form in own for at, text in form]
+    yield keys, "; ".join(list(dict.fromkeys(said))[:3])
+
+
+def of_paths(messages: Mapping[str, str]) -> list[tuple[Keys, str]]:
+    """Read what the SDK's own validation of a loaded job or component gives: a message by path, as "inputs.data"."""
+    return [one for path, text in messages.items() for one in _of_path(path, text)]
+
+
+def advice(keys: Keys, text: str, schema: Any = None) -> str:  # noqa: ANN401  the SDK comes without types
+    """Say what to do about a refusal; `schema` is the SDK's for the whole file, which knows the keys that there are."""
+    if text in FIXES:
+        return FIXES[text]
+    if text == "Missing data for required field." and keys:
+        return f"write `{keys[-1]}: …`"
+    if text == "Unknown field." and keys:
+        known = _known(schema, keys[:-1])
+        return one_of(keys[-1], known).fix.replace("choose one of those", "remove it") if known else "remove it"
+    if match := NOT_IN_SET.search(text):
+        known = [one.strip(" '\"") for one in match["known"].split(",")]
+        names = one_of(match["value"], known)
+        return names.fix.replace("rename it to", "write").replace("choose one of those", f"write {' or '.join(known)}")
+    return "correct it"
+
+
+def _known(schema: Any, keys: Keys) -> list[str]:  # noqa: ANN401
+    """Return the keys that a schema has, below those that lead to a part of it; none where that cannot be told."""
+    schemas = [schema] if hasattr(schema, "_declared_fields") else []
+    for key in keys:
+        fields = [field for one in schemas for name, field in _fields(one) if name == key]
+        forms = [form for field in fields for form in getattr(field, "_union_fields", [field])]
+        schemas = [form.nested for form in forms if hasattr(getattr(form, "nested", None), "_declared_fields")]
+    return sorted({name for one in schemas for name, field in _fields(one) if not field.dump_only})
+
+
+def _fields(schema: Any) -> list[tuple[str, Any]]:  # noqa: ANN401
+    return [(field.data_key or name, field) for name, field in schema._declared_fields.items()]
+
+
+def _of_path(path: str, message: str) -> Iterator[tuple[Keys, str]]:
+    """Read a message on a path, which for a value of several forms is the text of one dict for each of them."""
+    keys = () if path == "*" else tuple(path.split("."))
+    forms = []
+    for part in message.split("; "):
+        try:
+            forms.append(ast.literal_eval(part) if part.startswith("{") else part)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            yield keys, _shortened(message)
+            return
+    yield from _alternatives(forms, keys)
+
+
+def _shortened(text: str) -> str:
+    """Return the first paragraph without what leads to the editor of Azure's makers, on one line."""
+    return re.sub(r"\s+", " ", text.split("\n\n")[0]).strip()[:400]
