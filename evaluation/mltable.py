@@ -44,6 +44,14 @@ counted either way. `delimiter` of read_delimited is any character."""
 PATHS = ("file", "folder", "pattern")
 
 
+class MLTableError(TableError):
+    """An MLTable file asks for what is not known here; `keys` lead to the part of it that does."""
+
+    def __init__(self, path: Path, keys: tuple[object, ...], message: str, fix: str) -> None:
+        super().__init__(f"{path}: {message}; {fix}")
+        self.keys, self.message, self.fix = tuple(map(str, keys)), message, fix
+
+
 @dataclass(frozen=True)
 class Described:
     """What an MLTable says: files in their order, their kind (evaluation.table.KINDS) and the delimiter of fields."""
@@ -54,18 +62,20 @@ class Described:
 
 
 def read(path: Path) -> Described:
-    """Read an MLTable file; raises TableError for what we do not know of it and for paths without a file."""
+    """Read an MLTable file; raises MLTableError for what we do not know of it and for paths without a file."""
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, yaml.YAMLError) as exc:
-        raise TableError(f"{path}: expected YAML that can be read, found: {exc}") from exc
+        raise MLTableError(path, (), f"expected YAML that can be read, found: {exc}", "correct it") from exc
     if not isinstance(found, dict) or not isinstance(found.get("paths"), list) or not found["paths"]:
-        raise TableError(f"{path}: expected a list of paths and one of transformations, found no paths")
+        message = "expected a list of paths and one of transformations, found no paths"
+        raise MLTableError(path, ("paths",), message, "write `paths: [{file: NAME}]`")
     unknown = sorted(set(map(str, found)) - {"$schema", "type", "paths", "transformations"})
     if unknown:
-        raise TableError(f"{path}: expected paths and transformations, found {', '.join(unknown)} too; leave it out")
+        message = f"expected paths and transformations, found {', '.join(unknown)} too"
+        raise MLTableError(path, (unknown[0],), message, "leave it out")
     name, options = _reader(path, found.get("transformations"))
-    files = tuple(file for entry in found["paths"] for file in _files(path, entry))
+    files = tuple(file for index, entry in enumerate(found["paths"]) for file in _files(path, index, entry))
     if name == "read_delimited":
         delimiter = options.get("delimiter", ",")
         return Described(files, "tsv" if delimiter == "\t" else "csv", delimiter)
@@ -74,37 +84,41 @@ def read(path: Path) -> Described:
 
 def _reader(path: Path, transformations: Any) -> tuple[str, dict[str, Any]]:  # noqa: ANN401 - YAML
     """Return the one transformation that we know, and its options."""
-    expected = f"{path}: expected one transformation, of {', '.join(READERS)}"
+    keys, fix = ("transformations",), "prepare the data and leave other transformations out"
+    expected = f"expected one transformation, of {', '.join(READERS)}"
     if not isinstance(transformations, list) or len(transformations) != 1:
         count = len(transformations) if isinstance(transformations, list) else 0
-        raise TableError(f"{expected}, found {count}; prepare the data and leave other transformations out")
+        raise MLTableError(path, keys, f"{expected}, found {count}", fix)
     only = transformations[0]
     name, options = next(iter(only.items())) if isinstance(only, dict) and len(only) == 1 else (only, {})
     if not isinstance(name, str) or name not in READERS:
-        raise TableError(f"{expected}, found {name}; prepare the data and leave other transformations out")
+        raise MLTableError(path, (*keys, 0), f"{expected}, found {name}", fix)
     options = options if isinstance(options, dict) else {}
     for option, value in options.items():
+        place = (*keys, 0, name, option)
         if option == "delimiter" and name == "read_delimited":
             if not isinstance(value, str) or len(value) != 1:
-                raise TableError(f"{path}: expected a delimiter of one character, found {value!r}")
+                message = f"expected a delimiter of one character, found {value!r}"
+                raise MLTableError(path, place, message, "prepare the data with one")
         elif value not in READERS[name].get(option, ()):
             known = {**READERS[name], **({"delimiter": "a character"} if name == "read_delimited" else {})}
-            raise TableError(
-                f"{path}: expected {name} with options of {known}, found {option}: {value!r}; leave it out"
-            )
+            message = f"expected {name} with options of {known}, found {option}: {value!r}"
+            raise MLTableError(path, place, message, "leave it out")
     return name, options
 
 
-def _files(path: Path, entry: Any) -> list[Path]:  # noqa: ANN401 - YAML
+def _files(path: Path, index: int, entry: Any) -> list[Path]:  # noqa: ANN401 - YAML
     """Return the files that an entry of `paths` names, those of a folder or pattern in the order of their names.
 
     The MLTable file is none of them, though it may lie among them.
     """
     if not isinstance(entry, dict) or len(entry) != 1 or next(iter(entry)) not in PATHS:
-        raise TableError(f"{path}: expected each of paths to be one of {', '.join(PATHS)}, found {entry!r}")
+        message = f"expected each of paths to be one of {', '.join(PATHS)}, found {entry!r}"
+        raise MLTableError(path, ("paths", index), message, "write `- file: NAME`")
     kind, place = next(iter(entry.items()))
     if not isinstance(place, str) or "://" in place or place.startswith("azureml:"):
-        raise TableError(f"{path}: expected paths beside the MLTable file, found {place}; download it there")
+        message = f"expected paths beside the MLTable file, found {place}"
+        raise MLTableError(path, ("paths", index), message, "download it there")
     if kind == "file":
         found = [path.parent / place]
     else:
@@ -114,5 +128,6 @@ def _files(path: Path, entry: Any) -> list[Path]:  # noqa: ANN401 - YAML
             file for file in below if file.is_file() and not file.name.startswith((".", "_")) and file.name != FILE
         ]
     if not found or not all(file.is_file() for file in found):
-        raise TableError(f"{path}: expected {kind} {place} to be there, found no file")
+        message = f"expected {kind} {place} to be there, found no file"
+        raise MLTableError(path, ("paths", index), message, "name one that is there")
     return found

@@ -157,5 +157,6 @@ def _of_path(path: str, message: str) -> Iterator[tuple[Keys, str]]:
 
 
 def _shortened(text: str) -> str:
-    """Return the first paragraph without what leads to the editor of Azure's makers, on one line."""
-    return re.sub(r"\s+", " ", text.split("\n\n")[0]).strip()[:400]
+    """Return what is said, on one line and without what leads to the editor of Azure's makers."""
+    details = re.search(r"\(x\) (.*)", text)
+    return re.sub(r"\s+", " ", details[1] if details else text.strip().split("\n\n")[0]).strip()[:400]

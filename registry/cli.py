@@ -179,6 +179,36 @@ def package_command(
     raise typer.Exit(make(PackageOptions(model, name, version, state, as_json)))
 
 
+@app.command("validate")
+def validate_command(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="[PATHS]…", help="Files and folders. Default: the whole checkout.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
+) -> None:
+    """Check the asset's files: what Azure would refuse, what it would let through, and what would fail later.
+
+    Pipeline jobs and components, environments with their Dockerfile and requirements, endpoints and deployments, spec.yaml
+    with what stands beside it, sku_lists.yaml, MLmodel, MLTable and the evaluation's configuration: by the Azure SDK's own
+    validation, that of Microsoft's registry (azureml-assets), and rules for what both miss. Each finding has its file, its
+    line and what to do. A note, as that weights are not pulled yet, is no finding.
+
+    Exit status: 0 where nothing is wrong, 1 where something is, 2 where nothing could be checked.
+
+    **Examples**
+
+        asset validate
+
+        asset validate deployment evaluation/evaluate-model-fill-mask.yml
+
+        asset validate --json | jq '.findings[] | .file, .line, .fix'
+    """
+    from registry.validate_command import ValidateOptions
+    from registry.validate_command import run as run_validate
+
+    raise typer.Exit(run_validate(ValidateOptions(tuple(paths or ()), as_json)))
+
+
 def main() -> None:
     """Run the command line; the exit status is that of the command."""
     sys.exit(app())

@@ -31,7 +31,15 @@ LINE_WIDTH = 100
 
 
 class SkuListsError(ValueError):
-    """sku_lists.yaml or spec.yaml is not what is expected."""
+    """sku_lists.yaml or spec.yaml is not what is expected: what was expected and found, and what to do.
+
+    `keys` lead to the part of the file, as far as there is one; `line` is there where they cannot tell it.
+    """
+
+    def __init__(self, file: str, keys: tuple[str, ...], message: str, fix: str, line: int | None = None) -> None:
+        self.keys, self.message, self.fix, self.line = keys, message, fix, line
+        where = ": ".join(filter(None, (file, ".".join(keys))))
+        super().__init__(f"{where}: {message}; {fix}")
 
 
 @dataclass(frozen=True)
@@ -44,17 +52,15 @@ class SkuSpec:
     disk_gb: int
 
     @classmethod
-    def parse(cls, text: object, where: str = "specification") -> SkuSpec:
+    def parse(cls, text: object, file: str = "specification", keys: tuple[str, ...] = ()) -> SkuSpec:
         """Read the notation of the model card: '2|0|8|28' -> SkuSpec(2, 0, 8, 28).
 
         Raises:
             SkuListsError: the text is not four whole numbers with bars between them.
         """
         if not re.fullmatch(r"\d+(\|\d+){3}", str(text)):
-            raise SkuListsError(
-                f"{where}: expected four whole numbers, vCPU|GPU|memory GB|disk GB, as in 2|0|8|28, "
-                f"found {text!r}; correct it"
-            )
+            expected = "four whole numbers, vCPU|GPU|memory GB|disk GB, as in 2|0|8|28"
+            raise SkuListsError(file, keys, f"expected {expected}, found {text!r}", "correct it")
         return cls(*(int(number) for number in str(text).split("|")))
 
     @classmethod
@@ -86,44 +92,49 @@ def read_sku_lists(path: Path) -> dict[str, SkuList]:
     document = _load_yaml(path.read_text(encoding="utf-8"), path.name)
     absent = [key for key in (*SCENARIOS, "sizes") if not isinstance(document.get(key), dict)]
     if absent:
-        raise SkuListsError(
-            f"{path.name}: expected the mappings {[*SCENARIOS, 'sizes']}, found none for {absent}; add them"
-        )
-    sizes = {name: SkuSpec.parse(text, f"{path.name}: sizes.{name}") for name, text in document["sizes"].items()}
-    return {name: _sku_list(document[name], sizes, f"{path.name}: {name}") for name in SCENARIOS}
+        message = f"expected the mappings {[*SCENARIOS, 'sizes']}, found none for {absent}"
+        raise SkuListsError(path.name, (), message, "add them")
+    sizes = read_sizes(document, path.name)
+    return {name: _sku_list(document[name], sizes, path.name, name) for name in SCENARIOS}
 
 
-def _sku_list(section: dict[str, Any], sizes: dict[str, SkuSpec], where: str) -> SkuList:
-    allowed = _machines(section, "allow_list", where)
-    recommended = _machines(section, "recommended", where)
-    minimum = SkuSpec.parse(section.get("minimum"), f"{where}.minimum")
+def read_sizes(document: dict[str, Any], file: str) -> dict[str, SkuSpec]:
+    """Return what each machine under `sizes` has.
+
+    Raises:
+        SkuListsError: one is not written as four numbers.
+    """
+    sizes = document["sizes"].items()
+    return {str(name): SkuSpec.parse(text, file, ("sizes", str(name))) for name, text in sizes}
+
+
+def _sku_list(section: dict[str, Any], sizes: dict[str, SkuSpec], file: str, name: str) -> SkuList:
+    allowed = _machines(section, file, (name, "allow_list"))
+    recommended = _machines(section, file, (name, "recommended"))
+    minimum = SkuSpec.parse(section.get("minimum"), file, (name, "minimum"))
     if set(recommended) != set(allowed):
         odd = sorted(set(recommended) ^ set(allowed))
-        raise SkuListsError(
-            f"{where}.recommended: expected the same set as allow_list, found a difference in {odd}; "
-            "make it an alias of allow_list"
-        )
-    unsized = [name for name in allowed if name not in sizes]
+        message = f"expected the same set as allow_list, found a difference in {odd}"
+        raise SkuListsError(file, (name, "recommended"), message, "make it an alias of allow_list")
+    unsized = [machine for machine in allowed if machine not in sizes]
     if unsized:
-        raise SkuListsError(
-            f"{where}.allow_list: expected a size for each machine, found none for {unsized}; add it under sizes"
-        )
-    smallest = SkuSpec.smallest([sizes[name] for name in allowed])
+        message = f"expected a size for each machine, found none for {unsized}"
+        raise SkuListsError(file, (name, "allow_list", str(allowed.index(unsized[0]))), message, "add it under sizes")
+    smallest = SkuSpec.smallest([sizes[machine] for machine in allowed])
     if minimum != smallest:
-        raise SkuListsError(
-            f"{where}.minimum: expected {smallest}, the minimum over the sizes of allow_list, "
-            f"found {minimum}; correct it, or the list"
-        )
+        message = f"expected {smallest}, the minimum over the sizes of allow_list, found {minimum}"
+        raise SkuListsError(file, (name, "minimum"), message, "correct it, or the list")
     return SkuList(minimum, allowed, recommended)
 
 
-def _machines(section: dict[str, Any], key: str, where: str) -> tuple[str, ...]:
-    names = section.get(key)
-    if not isinstance(names, list) or not names:
-        raise SkuListsError(f"{where}.{key}: expected a list of machines, found {names!r}; write one")
-    twice = sorted({str(name) for name in names if names.count(name) > 1})
+def _machines(section: dict[str, Any], file: str, keys: tuple[str, str]) -> tuple[str, ...]:
+    names = section.get(keys[-1])
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise SkuListsError(file, keys, f"expected a list of machines, found {names!r}", "write one")
+    twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise SkuListsError(f"{where}.{key}: expected each machine once, found {twice} twice; delete one")
+        last = len(names) - 1 - names[::-1].index(twice[0])
+        raise SkuListsError(file, (*keys, str(last)), f"expected each machine once, found {twice} twice", "delete one")
     return tuple(names)
 
 
@@ -138,10 +149,8 @@ def render(spec_text: str, lists: dict[str, SkuList]) -> str:
         pattern = re.compile(rf"(?ms)^(  # >>> {name}:[^\n]*\n)(.*?)^(  # <<< {name}\n)")
         found = len(pattern.findall(spec_text))
         if found != 1:
-            raise SkuListsError(
-                f"spec.yaml: expected one block from '# >>> {name}:' to '# <<< {name}', found {found}; "
-                "restore its two marker lines"
-            )
+            message = f"expected one block from '# >>> {name}:' to '# <<< {name}', found {found}"
+            raise SkuListsError("spec.yaml", (name,), message, "restore its two marker lines")
         # A function, because a replacement string would have its backslashes interpreted.
         spec_text = pattern.sub(lambda match, body=body: match[1] + body + match[3], spec_text)
     _load_yaml(spec_text, "spec.yaml")
@@ -177,24 +186,25 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         keys = [key.value for key, _ in node.value]
         twice = sorted({key for key in keys if keys.count(key) > 1})
         if twice:
-            raise SkuListsError(
-                f"expected each key once, found {twice} twice in the mapping that starts at line "
-                f"{node.start_mark.line + 1}; delete one of the two"
-            )
+            line = node.start_mark.line + 1
+            message = f"expected each key once, found {twice} twice in the mapping that starts at line {line}"
+            raise SkuListsError(str(self.name), (), message, "delete one of the two", line)
         return super().construct_mapping(node, deep)
 
 
 def _load_yaml(text: str, name: str) -> dict[str, Any]:
+    # A subclass of SafeLoader: nothing but plain data is built.
+    loader = _UniqueKeyLoader(text)
+    loader.name = name
     try:
-        # A subclass of SafeLoader: nothing but plain data is built.
-        document = yaml.load(text, _UniqueKeyLoader)
-    except SkuListsError as exc:
-        raise SkuListsError(f"{name}: {exc}") from None
+        document = loader.get_single_data()
     except yaml.YAMLError as exc:
-        raise SkuListsError(f"{name}: expected YAML, found {exc}; correct it") from exc
+        raise SkuListsError(name, (), f"expected YAML, found {exc}", "correct it") from exc
+    finally:
+        loader.dispose()
     if not isinstance(document, dict):
         kind = type(document).__name__
-        raise SkuListsError(f"{name}: expected a mapping at the top, found {kind}; correct it")
+        raise SkuListsError(name, (), f"expected a mapping at the top, found {kind}", "correct it")
     return document
 
 
@@ -204,24 +214,27 @@ def differences(found_text: str, expected_text: str) -> list[str]:
     Returns lines like 'tags.inference_compute_allow_list: missing Standard_D4a_v4', or the one line
     that says that only the formatting differs; nothing where the texts are equal.
     """
-    found, expected = (_leaves(_load_yaml(text, "spec.yaml")) for text in (found_text, expected_text))
-    lines = []
-    for key in [*expected, *(key for key in found if key not in expected)]:
-        have, want = found.get(key, ""), expected.get(key, "")
-        if have != want:
-            lines.append(f"{key}: {_difference(have, want)}")
+    lines = [f"{'.'.join(keys)}: {text}" for keys, text in different_values(found_text, expected_text).items()]
     if not lines and found_text != expected_text:
         lines.append("the values agree, the formatting inside the marked blocks does not")
     return lines
 
 
-def _leaves(node: object, path: str = "") -> dict[str, str]:
-    """Flatten nested mappings: {'tags': {'task': 'fill-mask'}} -> {'tags.task': 'fill-mask'}."""
+def different_values(found_text: str, expected_text: str) -> dict[tuple[str, ...], str]:
+    """Say what sets one text of spec.yaml apart from another, by the keys that lead to each value."""
+    found, expected = (_leaves(_load_yaml(text, "spec.yaml")) for text in (found_text, expected_text))
+    keys = [*expected, *(key for key in found if key not in expected)]
+    values = {key: (found.get(key, ""), expected.get(key, "")) for key in keys}
+    return {key: _difference(have, want) for key, (have, want) in values.items() if have != want}
+
+
+def _leaves(node: object, keys: tuple[str, ...] = ()) -> dict[tuple[str, ...], str]:
+    """Flatten nested mappings: {'tags': {'task': 'fill-mask'}} -> {('tags', 'task'): 'fill-mask'}."""
     if not isinstance(node, dict):
-        return {path: str(node)}
-    leaves: dict[str, str] = {}
+        return {keys: str(node)}
+    leaves: dict[tuple[str, ...], str] = {}
     for key, child in node.items():
-        leaves |= _leaves(child, f"{path}.{key}".strip("."))
+        leaves |= _leaves(child, (*keys, str(key)))
     return leaves
 
 

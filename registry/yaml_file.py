@@ -35,10 +35,15 @@ class YamlFile:
         """
         self.path = path
         self.text = self._read()
-        node = self._composed()
+        try:
+            loader = yaml.SafeLoader(self.text)
+        except yaml.YAMLError as exc:
+            # A character that YAML does not have.
+            raise self._syntax(exc) from exc
+        node = self._composed(loader)
         if problems := list(self._unusable(node)):
             raise InvalidFileError(problems)
-        self.data: dict[str, Any] = self._constructed()
+        self.data: dict[str, Any] = self._constructed(loader, node)
         self._lines: dict[Keys, int] = dict(_lines(node, ())) if node else {}
 
     def place(self, *keys: str) -> Place:
@@ -65,9 +70,9 @@ class YamlFile:
                 "yaml-encoding", f"expected UTF-8, found the byte 0x{raw[exc.start]:02x}", "save it as UTF-8", line
             ) from exc
 
-    def _composed(self) -> yaml.Node | None:
+    def _composed(self, loader: yaml.SafeLoader) -> yaml.Node | None:
         try:
-            return yaml.compose(self.text, Loader=yaml.SafeLoader)
+            return loader.get_single_node()
         except yaml.YAMLError as exc:
             raise self._syntax(exc) from exc
         except RecursionError as exc:
@@ -75,9 +80,9 @@ class YamlFile:
                 "yaml-depth", "expected YAML, found more levels than can be read", "write fewer"
             ) from exc
 
-    def _constructed(self) -> dict[str, Any]:
+    def _constructed(self, loader: yaml.SafeLoader, node: yaml.Node | None) -> dict[str, Any]:
         try:
-            return yaml.safe_load(self.text)
+            return loader.construct_document(node)
         except yaml.YAMLError as exc:
             raise self._syntax(exc) from exc
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
@@ -88,7 +93,9 @@ class YamlFile:
 
     def _syntax(self, exc: yaml.YAMLError) -> InvalidFileError:
         mark = getattr(exc, "problem_mark", None)
-        line = mark.line + 1 if mark else 1
+        # A character that YAML does not have comes with its position alone.
+        position = getattr(exc, "position", None)
+        line = mark.line + 1 if mark else self.text[: position or 0].count("\n") + 1
         problem = getattr(exc, "problem", None) or str(exc).split("\n")[0] or "it cannot be parsed"
         if "'\\t'" in problem:
             return self._invalid(

@@ -22,23 +22,27 @@ def load(job: JobSource, overrides: list[dict[str, Any]]) -> PipelineJob:
     """
     # A mistake in a pipeline component comes with its place in the component alone, so the innermost is first.
     for part in reversed(list(job.walk())):
-        try:
-            loaded = _load(part, overrides)
-        except RefusedError as exc:
-            raise InvalidJobError(_finding(part, keys, text) for keys, text in exc.refusals) from exc
+        loaded = load_part(part, overrides)
     return loaded
 
 
-def _load(part: JobSource, overrides: list[dict[str, Any]]) -> Any:  # noqa: ANN401  a job, or a component of one
-    with boundary():
-        from azure.ai.ml import load_component, load_job
+def load_part(part: JobSource, overrides: list[dict[str, Any]]) -> Any:  # noqa: ANN401  a job, or a component of one
+    """Load a job, or a pipeline component, from its own file, and validate it.
 
-        if part.above:
-            return load_component(str(part.file.path))
-        loaded = load_job(str(part.file.path), params_override=overrides)
-        result = loaded._validate()
-    if not result.passed:
-        raise RefusedError(of_paths(result.error_messages))
+    Raises:
+        InvalidJobError: the SDK refuses it, or what it names.
+    """
+    try:
+        with boundary():
+            from azure.ai.ml import load_component, load_job
+
+            path = str(part.file.path)
+            loaded = load_component(path) if part.above else load_job(path, params_override=overrides)
+            result = loaded._validate()
+        if not result.passed:
+            raise RefusedError(of_paths(result.error_messages))
+    except RefusedError as exc:
+        raise InvalidJobError(_finding(part, keys, text) for keys, text in exc.refusals) from exc
     return loaded
 
 

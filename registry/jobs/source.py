@@ -6,7 +6,7 @@ A step whose component is a pipeline component has steps of its own: those are a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,9 @@ KINDS = ("command", "pipeline")
 
 REMOTE = re.compile(r"azureml:|\w[\w+.-]+://")
 """What a path begins with that is not one of this machine."""
+
+
+Opened = Callable[[Path], YamlFile]
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,8 @@ class JobSource:
     set_by: dict[Keys, Place] = field(default_factory=dict)
     above: JobSource | None = None
     name: str = ""
+    opened: Opened = YamlFile
+    """What reads a file that it names."""
 
     @property
     def called(self) -> str:
@@ -115,38 +120,38 @@ class JobSource:
         return self.file.place(*keys)
 
 
-def read_job(path: Path) -> JobSource:
+def read_job(path: Path, opened: Opened = YamlFile) -> JobSource:
     """Read a job file and the component files that it names.
 
     Raises:
         InvalidJobError: one of them is not there or no YAML, or it is not a pipeline job of commands and pipeline
             components.
     """
-    file = _open(path)
-    return _read_steps(JobSource(file, file.data))
+    file = _open(path, opened)
+    return _read_steps(JobSource(file, file.data, opened=opened))
 
 
-def read_component(path: Path) -> StepSource:
+def read_component(path: Path, opened: Opened = YamlFile) -> StepSource:
     """Read a component's file, and those that it names, as a job of nothing else has it: a step without inputs.
 
     Raises:
         InvalidJobError: as read_job.
     """
-    component = _checked(ComponentSource(_open(path)))
+    component = _checked(ComponentSource(_open(path, opened)))
     name = path.stem
     data = {"component": path.name}
     if not component.is_pipeline:
         return StepSource(name, data, component)
     above = JobSource(component.file, {})
-    inner = JobSource(component.file, component.data, above=above, name=name)
+    inner = JobSource(component.file, component.data, above=above, name=name, opened=opened)
     above.steps[name] = StepSource(name, data, component, inner)
     _read_steps(inner)
     return above.steps[name]
 
 
-def _open(path: Path) -> YamlFile:
+def _open(path: Path, opened: Opened) -> YamlFile:
     try:
-        return YamlFile(path.resolve())
+        return opened(path.resolve())
     except InvalidFileError as exc:
         raise InvalidJobError(exc.findings) from exc
 
@@ -174,7 +179,7 @@ def _step(job: JobSource, name: str, step: dict[str, Any]) -> StepSource:
             message = f"expected a component without itself in it, found {step['component']} in itself"
             raise _invalid(job.place("jobs", name, "component"), message, "cut the circle", "component-circle")
         around = around.above
-    inner = JobSource(component.file, component.data, above=job, name=name)
+    inner = JobSource(component.file, component.data, above=job, name=name, opened=job.opened)
     return StepSource(name, step, component, _read_steps(inner))
 
 
@@ -234,7 +239,7 @@ def _component(job: JobSource, name: str, step: dict[str, Any]) -> ComponentSour
     if not is_file(path):
         message = f"expected a component's file, found none at {named}"
         raise _invalid(place, message, "name one of this checkout, as only those run here", "component-file")
-    return _of_kind(step, place, _checked(ComponentSource(_open(path))))
+    return _of_kind(step, place, _checked(ComponentSource(_open(path, job.opened))))
 
 
 def _of_kind(step: dict[str, Any], place: Place, component: ComponentSource) -> ComponentSource:

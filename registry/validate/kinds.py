@@ -1,0 +1,115 @@
+"""What kind of file a file is, by its `$schema`, its name or its content."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from registry.findings import Finding
+from registry.validate import (
+    asset_files,
+    batch_deployment,
+    dockerfile,
+    endpoints,
+    environment,
+    evaluation_config,
+    mlflow_model,
+    model_spec,
+    online_deployment,
+    pipelines,
+    requirements_file,
+    tables,
+)
+from registry.validate.asset_folder import AssetFolder
+from registry.yaml_file import YamlFile
+
+YamlCheck = Callable[[YamlFile, AssetFolder], Iterator[Finding]]
+TextCheck = Callable[[Path, AssetFolder], Iterator[Finding]]
+
+SCHEMAS: dict[str, YamlCheck] = {
+    "pipelineJob": pipelines.check_job,
+    "commandComponent": pipelines.check_component_file,
+    "pipelineComponent": pipelines.check_component_file,
+    "environment": environment.check,
+    "managedOnlineEndpoint": endpoints.check_online,
+    "managedOnlineDeployment": online_deployment.check,
+    "batchEndpoint": endpoints.check_batch,
+    "batchDeployment": batch_deployment.check,
+    "modelBatchDeployment": batch_deployment.check,
+    "model": model_spec.check,
+    "MLTable": tables.check,
+}
+"""The files of Azure that are checked, by the name in their `$schema`."""
+
+OTHER_SCHEMAS = re.compile(
+    r"(command|sweep|parallel|spark|autoML\w*|finetuning\w*)(Job|Component)|data|schedule|workspace|registry|\w*[cC]ompute"
+    r"|computeInstance|kubernetesOnline(Endpoint|Deployment)|pipelineComponentBatchDeployment|\w*[dD]atastore|\w*[cC]onnection"
+    r"|featureSet|featureStore\w*|\w*Monitor\w*|import\w*|index|attachedKubernetes\w*|virtualMachine\w*"
+)
+"""Those that are not."""
+
+NAMES: dict[str, YamlCheck] = {
+    "MLmodel": mlflow_model.check,
+    "MLTable": tables.check,
+    "asset.yaml": asset_files.check_asset,
+    "model.yaml": asset_files.check_model,
+    "sku_lists.yaml": asset_files.check_sku_lists,
+    "spec.yaml": model_spec.check,
+    "environment.yaml": environment.check,
+}
+"""The files without a `$schema`, by their own name."""
+
+TEXTS: dict[str, TextCheck] = {
+    r"Dockerfile(\..+)?": dockerfile.check,
+    r"requirements.*\.txt": requirements_file.check,
+    r"evaluation[-_]config.*\.json": evaluation_config.check,
+    r"description\.md": asset_files.check_card,
+}
+"""The files that are no YAML, by a pattern of their name."""
+
+AZURE = re.compile(r"azuremlschemas\S*?([\w-]+)\.schema\.json")
+
+
+def text_check(path: Path) -> TextCheck | None:
+    """Return what checks a file that is no YAML."""
+    return next((check for pattern, check in TEXTS.items() if re.fullmatch(pattern, path.name)), None)
+
+
+def yaml_check(file: YamlFile) -> YamlCheck | None:
+    """Return what checks a YAML file; None where it is of nobody's, and only has to be YAML."""
+    schema = str(file.data.get("$schema", ""))
+    match = AZURE.search(schema)
+    if match:
+        return SCHEMAS.get(match[1], _unknown_schema)
+    if file.path.name in NAMES:
+        return NAMES[file.path.name]
+    return _by_content(file.data)
+
+
+def _by_content(data: dict[str, object]) -> YamlCheck | None:
+    """Tell a file of Azure that leaves out its `$schema`, as the command line lets it."""
+    keys, kind = set(map(str, data)), data.get("type")
+    if "endpoint_name" in keys:
+        batch = keys & {"compute", "settings", "mini_batch_size", "output_action"}
+        return batch_deployment.check if batch else online_deployment.check
+    if "auth_mode" in keys:
+        return endpoints.check_batch if "defaults" in keys else endpoints.check_online
+    if kind == "pipeline" and "jobs" in keys:
+        return pipelines.check_component_file if "version" in keys else pipelines.check_job
+    if kind == "command" and {"command", "version"} <= keys:
+        return pipelines.check_component_file
+    return None
+
+
+def _unknown_schema(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
+    name = AZURE.search(str(file.data["$schema"]))[1]  # type: ignore[index]  yaml_check has found it
+    close = difflib.get_close_matches(name, SCHEMAS, n=1, cutoff=0.8)
+    place = file.place("$schema")
+    if close and not OTHER_SCHEMAS.fullmatch(name):
+        message = f"expected the name of one of Azure's schemas, found {name}"
+        yield Finding(place, message, f"write {close[0]}.schema.json", "schema-name")
+    else:
+        message = f"not checked beyond its YAML: there are no rules here for Azure's {name}"
+        yield Finding(place, message, "check it in Azure", "schema-unknown").as_note()

@@ -1,0 +1,20 @@
+"""MLTable files: what the evaluation reads of them, and that their data is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from evaluation.mltable import MLTableError, read
+from registry.findings import Finding
+from registry.validate.asset_folder import AssetFolder
+from registry.yaml_file import YamlFile
+
+
+def check(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
+    """Check a table by the rules of the evaluation itself."""
+    try:
+        read(file.path)
+    except MLTableError as exc:
+        yield Finding(file.place(*exc.keys), exc.message, exc.fix, "mltable")
+    except (OSError, ValueError) as exc:
+        yield Finding(file.place("paths"), f"expected paths of this machine, found: {exc}", "correct it", "mltable")
