@@ -105,7 +105,9 @@ class YamlFile:
         if line > len(lines) or not lines[line - 1].strip():
             # What is not closed is noticed at the end.
             line = max((number for number, text in enumerate(lines[:line], 1) if text.strip()), default=1)
-        return self._invalid("yaml-syntax", f"expected YAML, found: {problem}", "correct it", line)
+        began = getattr(exc, "context_mark", None)
+        context = f" ({exc.context} that begins on line {began.line + 1})" if began and began.line + 1 < line else ""
+        return self._invalid("yaml-syntax", f"expected YAML, found: {problem}{context}", "correct it", line)
 
     def _unusable(self, node: yaml.Node | None) -> Iterator[Finding]:
         """Say why the rest cannot be looked at."""

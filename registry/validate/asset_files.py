@@ -98,7 +98,7 @@ def _samples(path: Path, text: str) -> Iterator[Finding]:
     samples = []
     for match in re.finditer(r"(?ms)^```json\n(.*?)^```", text):
         try:
-            samples.append((json.loads(match[1]), match.start()))
+            samples.append((json.loads(match[1].rstrip()), match.start()))
         except (ValueError, RecursionError) as exc:
             line = getattr(exc, "lineno", 1)
             place = Place.in_file(path, text[: match.start()].count("\n") + 1 + line)

@@ -23,7 +23,7 @@ class AssetFolder:
         self.root = root
         self._files: dict[Path, YamlFile | InvalidFileError] = {}
         self.refused: dict[Path, list[Finding]] = {}
-        """What the SDK has said of pipelines, which are loaded with all that they name."""
+        """What the SDK has said of jobs and components, each of which may be named by several."""
 
     def read(self, path: Path) -> YamlFile:
         """Read a YAML file.

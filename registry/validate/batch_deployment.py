@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from registry.findings import Finding, one_of
 from registry.validate.asset_folder import AssetFolder
-from registry.validate.deployments import at_least, check_shared
+from registry.validate.deployments import at_least, check_machine, check_shared
 from registry.validate.entities import refused
-from registry.validate.skus import unknown_machine
 from registry.yaml_file import Part, YamlFile
 
 RULE = "batch-settings"
@@ -27,9 +26,7 @@ def check(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
         yield Finding(file.place("name"), message, "write `compute: azureml:NAME`", "no-compute")
     resources = file.top.part("resources")
     yield from at_least(resources, "instance_count", 1, RULE)
-    machine, lists = resources.text("instance_type"), asset.skus.get("inference")
-    if machine and lists and (wrong := unknown_machine(machine, lists.allow_list, "the list for inference")):
-        yield Finding(resources.place("instance_type"), wrong.message, wrong.fix, "sku")
+    yield from check_machine(resources, asset)
 
 
 def _settings(settings: Part) -> Iterator[Finding]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import ast
+import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
-from registry.findings import Finding, Place, one_of
+from registry.findings import Finding, Place
 from registry.jobs.errors import ELSEWHERE
 from registry.jobs.local_data import ASSET, FOLDERS
 from registry.jobs.source import REMOTE, is_file, is_folder
 from registry.validate import environment
 from registry.validate.asset_folder import AssetFolder
 from registry.validate.endpoints import check_name, unknown_endpoint
+from registry.validate.skus import unknown_machine
 from registry.yaml_file import Part, YamlFile
 
 
@@ -23,6 +25,16 @@ def check_shared(file: YamlFile, asset: AssetFolder, batch: bool) -> Iterator[Fi
     yield from _model(file.top, asset)
     yield from _code(file)
     yield from environment.check_named(file.top, file.path.parent, asset)
+
+
+def check_machine(part: Part, asset: AssetFolder) -> Iterator[Finding]:
+    """Check that the machine is one that the model is served on."""
+    machine, lists = part.text("instance_type"), asset.skus
+    if machine and "inference" in lists:
+        others = [name for one in lists.values() for name in one.allow_list]
+        wrong = unknown_machine(machine, lists["inference"].allow_list, "the list for inference", others)
+        if wrong:
+            yield Finding(part.place("instance_type"), wrong.message, wrong.fix, "sku")
 
 
 def at_least(part: Part, key: str, least: int, rule: str) -> Iterator[Finding]:
@@ -100,13 +112,17 @@ def _code(file: YamlFile) -> Iterator[Finding]:
         message = f"expected a folder of code, found none at {path}"
         yield Finding(code.place("code"), message, "name one that is there", "code-folder")
     elif script is not None and not is_file(folder / script):
-        known = sorted(one.name for one in folder.glob("*.py"))
-        names = one_of(script, known)
         message = f"expected a scoring script in {path}, found none at {script}"
-        fix = names.fix.replace("rename it to", "write") if known else "write one"
-        yield Finding(code.place("scoring_script"), message, fix, "scoring-script")
+        yield Finding(code.place("scoring_script"), message, _meant(folder, script), "scoring-script")
     elif script is not None:
         yield from _script(folder / script, code.place("scoring_script"))
+
+
+def _meant(folder: Path, script: str) -> str:
+    """Say which script of a folder is likely meant."""
+    known = {one.name: one for pattern in ("*/*.py", "*.py") for one in sorted(folder.glob(pattern))}
+    close = difflib.get_close_matches(script.rsplit("/", 1)[-1], known, n=1, cutoff=0.8)
+    return f"write {known[close[0]].relative_to(folder)}" if close else "name one that is there"
 
 
 def _script(path: Path, place: Place) -> Iterator[Finding]:

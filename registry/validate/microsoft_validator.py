@@ -33,7 +33,6 @@ PLACES: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
         ("system_metadata", "SKU", "{sku}"),
         "write {to}, or correct sku_lists.yaml",
     ),
-    (r"for (?P<key>\S+) => SKUs having smaller", "spec", ("system_metadata", "SKU", "{sku}"), RENDER),
     (r"(?P<key>\S+) is missing in model properties", "spec", ("system_metadata", "SKU", "{sku}"), RENDER),
     (r"(?P<key>\S+) is missing in model tags", "spec", ("tags", "{key}"), RENDER),
     (r"(?P<key>\S+) and \S+ does not match", "spec", ("system_metadata", "SKU", "{sku}"), RENDER),
@@ -72,7 +71,9 @@ def check(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
     """Check asset.yaml and what it names."""
     said = errors(file, _details(asset))
     for text in dict.fromkeys(said):
-        yield _finding(text, file, asset)
+        # What it adds to a wrong minimum: the machines that have less, each of which would be a mistake of its own.
+        if "SKUs having smaller spec" not in text:
+            yield _finding(text, file, asset)
 
 
 def errors(file: YamlFile, details: dict[str, Any]) -> list[str]:

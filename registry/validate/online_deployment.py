@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from registry.findings import Finding
 from registry.validate import request_settings
 from registry.validate.asset_folder import AssetFolder
-from registry.validate.deployments import at_least, check_shared
+from registry.validate.deployments import at_least, check_machine, check_shared
 from registry.validate.entities import refused
-from registry.validate.skus import unknown_machine
 from registry.yaml_file import YamlFile
 
 PROBE = ("initial_delay", "period", "timeout", "success_threshold", "failure_threshold")
@@ -19,11 +18,7 @@ def check(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
     """Check a managed online deployment."""
     yield from refused(file, "online deployment")
     yield from check_shared(file, asset, batch=False)
-    machine = file.top.text("instance_type")
-    if machine and (allowed := asset.skus.get("inference")):
-        wrong = unknown_machine(machine, allowed.allow_list, "the list for inference")
-        if wrong:
-            yield Finding(file.place("instance_type"), wrong.message, wrong.fix, "sku")
+    yield from check_machine(file.top, asset)
     yield from at_least(file.top, "instance_count", 1, "instance-count")
     yield from _scale(file)
     for name in ("liveness_probe", "readiness_probe"):

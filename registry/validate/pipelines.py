@@ -35,12 +35,7 @@ def check_job(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
     yield from found
     yield from _machines(job, asset)
     yield from _files(job, asset)
-    for part in reversed(list(job.walk())):
-        refused = _refused(part, asset)
-        yield from refused
-        if refused:
-            # It would be refused once more in what names it, at another place.
-            return
+    yield from _refused(job, asset)
 
 
 def check_component_file(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
@@ -56,7 +51,7 @@ def check_component_file(file: YamlFile, asset: AssetFolder) -> Iterator[Finding
         if step.inner is not None:
             yield from find(step.inner, asset.own)
     if step.inner is None:
-        yield from _refused_component(file)
+        yield from _refused_component(file, asset)
         return
     yield from _machines(step.inner, asset)
     yield from _refused(step.inner, asset)
@@ -73,7 +68,24 @@ def _schema(file: YamlFile, step: StepSource) -> Iterator[Finding]:
         )
 
 
-def _refused(part: JobSource, asset: AssetFolder) -> list[Finding]:
+def _refused(job: JobSource, asset: AssetFolder) -> list[Finding]:
+    """Return what the SDK refuses of a job or a pipeline component, or of the innermost that it is made of.
+
+    What is refused would be refused once more in what names it, at another place.
+    """
+    for part in reversed(list(job.walk())):
+        own_files = [
+            step.component.file
+            for step in part.steps.values()
+            if step.inner is None and step.component.declared and not step.component.keys
+        ]
+        refused = [one for file in own_files for one in _refused_component(file, asset)]
+        if refused := refused or _refused_part(part, asset):
+            return refused
+    return []
+
+
+def _refused_part(part: JobSource, asset: AssetFolder) -> list[Finding]:
     path = part.file.path.resolve()
     if path not in asset.refused:
         try:
@@ -84,18 +96,19 @@ def _refused(part: JobSource, asset: AssetFolder) -> list[Finding]:
     return asset.refused[path]
 
 
-def _refused_component(file: YamlFile) -> Iterator[Finding]:
-    try:
-        with boundary():
-            from azure.ai.ml import load_component
-            from azure.ai.ml._schema.component.command_component import CommandComponentSchema as Schema
+def _refused_component(file: YamlFile, asset: AssetFolder) -> list[Finding]:
+    path, refusals, schema = file.path.resolve(), [], None
+    if path not in asset.refused:
+        try:
+            with boundary():
+                from azure.ai.ml import load_component
+                from azure.ai.ml._schema.component.command_component import CommandComponentSchema as schema
 
-            result = load_component(str(file.path))._validate()
-        if not result.passed:
-            raise RefusedError(of_paths(result.error_messages))
-    except RefusedError as exc:
-        for keys, text in exc.refusals:
-            yield finding(file, keys, text, Schema)
+                refusals = of_paths(load_component(str(path))._validate().error_messages)
+        except RefusedError as exc:
+            refusals = exc.refusals
+        asset.refused[path] = [finding(file, keys, text, schema) for keys, text in refusals]
+    return asset.refused[path]
 
 
 def _machines(job: JobSource, asset: AssetFolder) -> Iterator[Finding]:

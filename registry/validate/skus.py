@@ -14,12 +14,16 @@ SIZE = re.compile(r"standard_[a-z]{1,4}\d{1,3}(-\d{1,3})?[a-z]{0,5}(_[a-z0-9]{1,
 WITH_GPU = re.compile(r"standard_n", re.IGNORECASE)
 
 
-def unknown_machine(name: str, known: Iterable[str], where: str) -> Problem | None:
-    """Say what is wrong with a machine's name, or None; Azure takes it in any case: Standard_nc24rs_v3."""
+def unknown_machine(name: str, known: Iterable[str], where: str, others: Iterable[str] = ()) -> Problem | None:
+    """Say what is wrong with a machine's name, or None; Azure takes it in any case: Standard_nc24rs_v3.
+
+    `others` are machines that there are, for something else: their names are not misspelled.
+    """
     names = {one.lower(): one for one in known}
     if name.lower() in names:
         return None
-    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.85)
+    real = name.lower() in map(str.lower, others)
+    close = [] if real else difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.85)
     fix = f"write {names[close[0]]}" if close else "choose one of sku_lists.yaml"
     return Problem(f"expected a machine of {where} in sku_lists.yaml, found {name}", fix)
 
