@@ -31,8 +31,8 @@ class Report:
 
 def validate(paths: Iterable[Path]) -> Report:
     """Check files, and those of folders."""
-    report, assets = Report(), {}
-    found: list[Finding] = []
+    report, found = Report(), list[Finding]()
+    assets: dict[Path, AssetFolder] = {}
     for path in find(paths):
         root = asset_root(path)
         asset = assets.setdefault(root, AssetFolder(root))

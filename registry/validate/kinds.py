@@ -104,7 +104,7 @@ def _by_content(data: dict[str, object]) -> YamlCheck | None:
 
 
 def _unknown_schema(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
-    name = AZURE.search(str(file.data["$schema"]))[1]  # type: ignore[index]  yaml_check has found it
+    name = "".join(AZURE.findall(str(file.data["$schema"]))[:1])
     close = difflib.get_close_matches(name, SCHEMAS, n=1, cutoff=0.8)
     place = file.place("$schema")
     if close and not OTHER_SCHEMAS.fullmatch(name):

@@ -1,10 +1,10 @@
-"""More mistakes: in the model asset and what stands beside it, in models and data."""
+"""Mistakes in the model asset and what stands beside it."""
 
 from __future__ import annotations
 
-from tests.registry.validate.mistakes import CONFIG, MLMODEL, TABLE, Mistake
+from tests.registry.validate.mistakes import Mistake
 
-SPEC, ASSET, MODEL, CARD, LISTS = "spec.yaml", "asset.yaml", "model.yaml", "description.md", "sku_lists.yaml"
+SPEC, ASSET, MODEL, CARD = "spec.yaml", "asset.yaml", "model.yaml", "description.md"
 RENDER = "run `python -m registry.sku_lists`, or correct sku_lists.yaml"
 
 SPECS = {
@@ -140,63 +140,6 @@ SPECS = {
     ),
 }
 
-LISTS_OF_MACHINES = {
-    "a minimum that is none": Mistake(
-        LISTS,
-        'minimum: "4|1|28|64"',
-        'minimum: "4|1|28|56"',
-        'minimum: "4|1|28|56"',
-        "sku-lists",
-        "expected 4|1|28|64, the minimum over the sizes of allow_list, found 4|1|28|56",
-        "correct it, or the list",
-    ),
-    "a machine without a size": Mistake(
-        LISTS,
-        '  Standard_DS3_v2: "4|0|14|28"\n',
-        "",
-        "- Standard_DS3_v2",
-        "sku-lists",
-        "expected a size for each machine, found none for ['Standard_DS3_v2']",
-        "add it under sizes",
-    ),
-    "a machine twice": Mistake(
-        LISTS,
-        "  - Standard_NV24s_v3\n",
-        "  - Standard_NV48s_v3\n",
-        "- Standard_NV48s_v3\n  - Standard_NC6s_v3",
-        "sku-lists",
-        "expected each machine once, found ['Standard_NV48s_v3'] twice",
-        "delete one",
-    ),
-    "a size that is none": Mistake(
-        LISTS,
-        '  Standard_NV12s_v3: "12|1|112|320"',
-        "  Standard_NV12s_v3: 12 cores",
-        "12 cores",
-        "sku-lists",
-        "expected four whole numbers, vCPU|GPU|memory GB|disk GB, as in 2|0|8|28, found '12 cores'",
-        "correct it",
-    ),
-    "another recommendation": Mistake(
-        LISTS,
-        "recommended: *finetune",
-        "recommended: [Standard_NV12s_v3]",
-        "recommended: [",
-        "sku-lists",
-        "expected the same set as allow_list, found a difference in [",
-        "make it an alias of allow_list",
-    ),
-    "a scenario that is missing": Mistake(
-        LISTS,
-        "\nfinetune:\n",
-        "\ntraining:\n",
-        "# Which Azure",
-        "sku-lists",
-        "expected the mappings ['inference', 'evaluation', 'finetune', 'sizes'], found none for ['finetune']",
-        "add them",
-    ),
-}
-
 REGISTRY = {
     "a specification that is not there": Mistake(
         ASSET,
@@ -327,116 +270,5 @@ REGISTRY = {
         "card-link",
         "expected a file or folder at docs/notes.md, found nothing there",
         "correct the link",
-    ),
-}
-
-MODELS_AND_DATA = {
-    "no python_function": Mistake(
-        MLMODEL,
-        "python_function:",
-        "python_functions:",
-        "flavors:",
-        "mlmodel",
-        "expected the flavor python_function, which Azure deploys, found none",
-        "log the model with MLflow, which writes it",
-    ),
-    "no loader": Mistake(
-        MLMODEL,
-        "    loader_module: mlflow.transformers\n",
-        "",
-        "python_function:",
-        "mlmodel",
-        "expected the module that loads the model, found none",
-        "write `loader_module: mlflow.transformers`",
-    ),
-    "a signature that is no JSON": Mistake(
-        MLMODEL,
-        'inputs: \'[{"type": "string"',
-        'inputs: \'[{"type: "string"',
-        "inputs: '",
-        "signature",
-        "expected a JSON list of columns, found '[{\"type: ",
-        """write '[{"type": "string", "name": "input_string"}]'""",
-    ),
-    "a column of a type that there is not": Mistake(
-        MLMODEL,
-        'outputs: \'[{"type": "string"',
-        'outputs: \'[{"type": "strings"',
-        "outputs: '",
-        "signature",
-        "the type of a column: expected one of boolean, ",
-        "write string",
-    ),
-    "a table's file that is not there": Mistake(
-        TABLE,
-        "./rows.jsonl",
-        "./row.jsonl",
-        "- file:",
-        "mltable",
-        "expected file ./row.jsonl to be there, found no file",
-        "name one that is there",
-    ),
-    "a transformation that is not known": Mistake(
-        TABLE,
-        "read_json_lines",
-        "read_avro",
-        "- read_avro",
-        "mltable",
-        "expected one transformation, of read_json_lines, read_delimited, read_parquet, found read_avro",
-        "prepare the data and leave other transformations out",
-    ),
-    "an option that is not known": Mistake(
-        TABLE,
-        "encoding: utf8",
-        "encoding: latin1",
-        "encoding: latin1",
-        "mltable",
-        "expected read_json_lines with options of ",
-        "leave it out",
-    ),
-    "a key that is not known": Mistake(
-        TABLE,
-        "type: mltable\n",
-        "type: mltable\ntraits: {}\n",
-        "traits",
-        "mltable",
-        "expected paths and transformations, found traits too",
-        "leave it out",
-    ),
-    "an unknown setting of the evaluation": Mistake(
-        CONFIG,
-        '"top_k"',
-        '"topk"',
-        '"topk"',
-        "evaluation-config",
-        "unknown key 'topk'; expected one of bootstrap_samples, ",
-        "rename it to top_k",
-    ),
-    "a setting of the evaluation out of its range": Mistake(
-        CONFIG,
-        '"confidence": 0.95',
-        '"confidence": 95',
-        '"confidence"',
-        "evaluation-config",
-        "confidence: expected a number from 0.5 to 0.999, found 95",
-        "correct it, or leave it out for its default",
-    ),
-    "a configuration that is no JSON": Mistake(
-        CONFIG,
-        '"seed": 17,',
-        '"seed": 17',
-        '"ece_bins"',
-        "evaluation-config",
-        "expected JSON, found: Expecting ',' delimiter",
-        "correct it",
-    ),
-    "a setting of the evaluation twice": Mistake(
-        CONFIG,
-        '"seed": 17,',
-        '"seed": 17, "top_k": 3,',
-        '"top_k": 5',
-        "evaluation-config",
-        "expected each key once, found 'top_k' twice",
-        "delete one of the two",
     ),
 }

@@ -36,7 +36,7 @@ FILES = (
     *("spec.yaml", "asset.yaml", "model.yaml", "sku_lists.yaml"),
 )
 TEXTS = (DOCKERFILE, REQUIREMENTS, CONFIG, "description.md", ENVIRONMENT, JOB, "spec.yaml")
-EXAMPLES = int(os.environ.get("VALIDATE_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("VALIDATE_EXAMPLES", "6"))
 CALM = settings(
     max_examples=EXAMPLES,
     deadline=None,

@@ -6,15 +6,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.registry.validate import asset_mistakes, deployment_mistakes, mistakes
+from tests.registry.validate import (
+    asset_mistakes,
+    data_mistakes,
+    deployment_mistakes,
+    endpoint_mistakes,
+    environment_mistakes,
+    pipeline_mistakes,
+)
 from tests.registry.validate.mistakes import Mistake
 
 if TYPE_CHECKING:
     from tests.registry.validate.conftest import SmallAsset
 
+MODULES = (
+    *(pipeline_mistakes, environment_mistakes, endpoint_mistakes, deployment_mistakes),
+    *(asset_mistakes, data_mistakes),
+)
 ALL: dict[str, Mistake] = {
     f"{group}: {name}": mistake
-    for module in (mistakes, deployment_mistakes, asset_mistakes)
+    for module in MODULES
     for group, cases in vars(module).items()
     if isinstance(cases, dict) and group.isupper()
     for name, mistake in cases.items()
