@@ -191,6 +191,10 @@ def _shape(job: JobSource) -> Iterator[Finding]:
         yield Finding(job.place("type"), message, "write the command as a step of one", "job-type")
         return
     steps = job.data.get("jobs")
+    if steps is None and isinstance(job.data.get("component"), str):
+        message = "expected steps under `jobs`, found a component"
+        yield Finding(job.place("component"), message, "name it in a step, as only those run here", ELSEWHERE)
+        return
     if not isinstance(steps, dict) or not steps:
         message = "expected steps under `jobs`, found none"
         yield Finding(job.place("jobs"), message, "write one (as in `predict: …`)", "no-steps")

@@ -23,8 +23,14 @@ def check_shared(file: YamlFile, asset: AssetFolder, batch: bool) -> Iterator[Fi
     yield from check_name(file.top, "name")
     yield from _endpoint(file, asset, batch)
     yield from _model(file.top, asset)
-    yield from _code(file)
-    yield from environment.check_named(file.top, file.path.parent, asset)
+    if "code_configuration" in file.top:
+        yield from _code(file)
+    else:
+        message = "without `code_configuration`, Azure serves an MLflow model by itself, and no script of this checkout"
+        fix = "write `code_configuration: {code: .., scoring_script: …}` to have one run"
+        yield Finding(file.place("name"), message, fix, "no-code").as_note()
+    if "code_configuration" in file.top or "environment" in file.top:
+        yield from environment.check_named(file.top, file.path.parent, asset)
 
 
 def check_machine(part: Part, asset: AssetFolder) -> Iterator[Finding]:
@@ -99,9 +105,6 @@ def _code(file: YamlFile) -> Iterator[Finding]:
     code = file.top.part("code_configuration")
     path, script = code.text("code"), code.text("scoring_script")
     fix = "write `code_configuration: {code: .., scoring_script: …}`"
-    if not code.data:
-        yield Finding(file.place("name"), "expected `code_configuration`, found none", fix, "no-code")
-        return
     for key, value in (("code", path), ("scoring_script", script)):
         if value is None:
             yield Finding(code.place(), f"expected `{key}` in code_configuration, found none", fix, "no-code")

@@ -23,6 +23,7 @@ from registry.validate import (
     tables,
 )
 from registry.validate.asset_folder import AssetFolder
+from registry.validate.discovery import YAML
 from registry.yaml_file import YamlFile
 
 YamlCheck = Callable[[YamlFile, AssetFolder], Iterator[Finding]]
@@ -57,9 +58,8 @@ NAMES: dict[str, YamlCheck] = {
     "model.yaml": asset_files.check_model,
     "sku_lists.yaml": asset_files.check_sku_lists,
     "spec.yaml": model_spec.check,
-    "environment.yaml": environment.check,
 }
-"""The files without a `$schema`, by their own name."""
+"""The files without a `$schema`, by their own name; those of an asset where there is one."""
 
 TEXTS: dict[str, TextCheck] = {
     r"Dockerfile(\..+)?": dockerfile.check,
@@ -83,7 +83,8 @@ def yaml_check(file: YamlFile) -> YamlCheck | None:
     match = AZURE.search(schema)
     if match:
         return SCHEMAS.get(match[1], _unknown_schema)
-    if file.path.name in NAMES:
+    beside = file.path.with_name("asset.yaml").is_file()
+    if file.path.name in NAMES and (beside or file.path.suffix not in YAML):
         return NAMES[file.path.name]
     return _by_content(file.data)
 
@@ -100,7 +101,7 @@ def _by_content(data: dict[str, object]) -> YamlCheck | None:
         return pipelines.check_component_file if "version" in keys else pipelines.check_job
     if kind == "command" and {"command", "version"} <= keys:
         return pipelines.check_component_file
-    return None
+    return environment.check if "name" in keys and keys & {"build", "image"} else None
 
 
 def _unknown_schema(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ def check(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
     yield from _scale(file)
     for name in ("liveness_probe", "readiness_probe"):
         yield from _probe(file, name)
-    yield from request_settings.check(file)
+    yield from request_settings.check(file, asset)
 
 
 def _scale(file: YamlFile) -> Iterator[Finding]:

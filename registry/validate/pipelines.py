@@ -11,7 +11,7 @@ from registry.findings import Finding, InvalidFileError, Place
 from registry.jobs.bindings import bound, whole
 from registry.jobs.checks import find
 from registry.jobs.component_checks import check_component
-from registry.jobs.errors import InvalidJobError
+from registry.jobs.errors import ELSEWHERE, InvalidJobError
 from registry.jobs.given import own_input, plain
 from registry.jobs.local_data import local_path
 from registry.jobs.sdk import load_part
@@ -29,6 +29,8 @@ def check_job(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
         job = read_job(file.path, asset.read)
     except InvalidJobError as exc:
         yield from exc.findings
+        if all(one.rule == ELSEWHERE for one in exc.findings):
+            yield from _refused_part(JobSource(file, file.data), asset)
         return
     with quiet():
         found = find(job, asset.own)
@@ -44,6 +46,8 @@ def check_component_file(file: YamlFile, asset: AssetFolder) -> Iterator[Finding
         step = read_component(file.path, asset.read)
     except InvalidJobError as exc:
         yield from exc.findings
+        if all(one.rule == ELSEWHERE for one in exc.findings):
+            yield from _refused_component(file, asset)
         return
     yield from _schema(file, step)
     with quiet():

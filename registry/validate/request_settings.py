@@ -11,8 +11,10 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 
 from registry.findings import Finding, one_of
+from registry.validate.asset_folder import AssetFolder
 from registry.validate.deployments import at_least
 from registry.yaml_file import Part, YamlFile
 from serving.settings import PREFIX, Settings, SettingsError
@@ -23,24 +25,28 @@ DEFAULT_TIMEOUT_MS, LONGEST_TIMEOUT_MS = 5000, 180_000
 RULE = "request-settings"
 
 
-def check(file: YamlFile) -> Iterator[Finding]:
+def check(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
     """Check request_settings and the environment variables that go with them."""
     requests, variables = file.top.part("request_settings"), file.top.part("environment_variables")
     for key in ("request_timeout_ms", "max_concurrent_requests_per_instance"):
         yield from at_least(requests, key, 1, RULE)
     yield from at_least(requests, "max_queue_wait_ms", 0, RULE)
     yield from _settings(variables)
-    if not code_is_ours(file):
+    if not _runs(file, asset.root / "score.py"):
         return
     settings = _read(variables)
     yield from _timeout(file, requests, settings)
     yield from _threads(file, requests, variables, settings)
 
 
-def code_is_ours(file: YamlFile) -> bool:
-    """Return whether the deployment runs the asset's own scoring script."""
-    script = file.top.part("code_configuration").text("scoring_script")
-    return script is not None and script.rsplit("/", 1)[-1] == "score.py"
+def _runs(file: YamlFile, script: Path) -> bool:
+    """Return whether a deployment runs a scoring script."""
+    code = file.top.part("code_configuration")
+    folder, name = code.text("code"), code.text("scoring_script")
+    try:
+        return bool(folder and name) and (file.path.parent / str(folder) / str(name)).resolve() == script.resolve()
+    except (OSError, ValueError):
+        return False
 
 
 def _settings(variables: Part) -> Iterator[Finding]:

@@ -24,7 +24,7 @@ def unknown_machine(name: str, known: Iterable[str], where: str, others: Iterabl
         return None
     real = name.lower() in map(str.lower, others)
     close = [] if real else difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.85)
-    fix = f"write {names[close[0]]}" if close else "choose one of sku_lists.yaml"
+    fix = "choose one of sku_lists.yaml" + (f", as {names[close[0]]}" if close else "")
     return Problem(f"expected a machine of {where} in sku_lists.yaml, found {name}", fix)
 
 

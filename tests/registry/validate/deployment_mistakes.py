@@ -14,7 +14,7 @@ ONLINE = {
         "instance_type",
         "sku",
         "expected a machine of the list for inference in sku_lists.yaml, found Standard_DS3_v22",
-        "write Standard_DS3_v2",
+        "choose one of sku_lists.yaml, as Standard_DS3_v2",
     ),
     "a machine for fine-tuning only": Mistake(
         BLUE,
@@ -54,13 +54,13 @@ ONLINE = {
         other=BLUE,
         checked=BLUE,
     ),
-    "no code": Mistake(
+    "code without its folder": Mistake(
         BLUE,
-        "code_configuration:\n  code: ..\n  scoring_script: score.py\n",
+        "  code: ..\n",
         "",
-        "name: blue",
+        "code_configuration",
         "no-code",
-        "expected `code_configuration`, found none",
+        "expected `code` in code_configuration, found none",
         "write `code_configuration: {code: .., scoring_script: …}`",
     ),
     "an environment without file:": Mistake(

@@ -89,6 +89,19 @@ def test_what_azure_may_run_and_this_machine_does_not_is_a_note(small: SmallAsse
     assert "Azure may run this, and `asset run` does not" in report.notes[0].message
 
 
+def test_a_deployment_without_code_or_a_job_of_one_component_is_for_azure(small: SmallAsset) -> None:
+    small.edit(BLUE, "code_configuration:\n  code: ..\n  scoring_script: score.py\n", "")
+    small.edit(BLUE, "environment: file:../environment/serving/environment.yaml\n", "")
+    report = small.validate(BLUE)
+    assert (report.findings, [note.rule for note in report.notes]) == ([], ["no-code"])
+    job = small.root / "evaluation/one.yml"
+    schema = "$schema: https://azuremlschemas.azureedge.net/latest/pipelineJob.schema.json\n"
+    job.write_text(f"{schema}type: pipeline\ncomponent: ../{PIPELINE}\n", encoding="utf-8")
+    report = small.validate("evaluation/one.yml")
+    assert [note.rule for note in report.notes] == ["runs-elsewhere"]
+    assert any("Required input 'sentence1_key'" in one.message for one in report.findings)
+
+
 def test_a_mistake_in_a_shared_component_is_told_of_once(small: SmallAsset) -> None:
     small.edit(COMPONENT, "code: ../..", "code: ../../src")
     assert [one.rule for one in small.findings()] == ["code-folder"]
