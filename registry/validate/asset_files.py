@@ -27,18 +27,20 @@ def check_asset(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
     """Check asset.yaml, and run Microsoft's own validator on what it names."""
     yield from _unknown(file.top, ASSET_KEYS)
     broken = False
+    required = ("spec", "extra_config") if file.top.text("type") == "model" else ("spec",)
     for key, example in FILES.items():
         name = file.top.text(key)
-        if name is None and key != "description_file":
+        if name is None and key in required:
             broken = True
             yield Finding(file.place(key), f"expected `{key}`, found none", f"write `{key}: {example}`", "asset-file")
         elif name is not None and not is_file(file.path.parent / name):
             broken = True
             message = f"expected a file for `{key}`, found none at {name}"
             yield Finding(file.place(key), message, "name one that is there", "asset-file")
-    for key in ("name", "version"):
-        expected, found = getattr(asset.own, key), file.data.get(key)
-        if found is not None and expected and str(found) != expected:
+    spec = _read(file.path.parent / (file.top.text("spec") or "spec.yaml"), asset)
+    for key in ("name", "version") if spec is not None else ():
+        expected, found = spec.data.get(key), file.data.get(key)
+        if None not in (expected, found) and str(found) not in (str(expected), "auto"):
             message = f"expected {expected}, the {key} in spec.yaml, found {found}"
             yield Finding(file.place(key), message, "leave it out: the spec's is taken", "version")
     if not broken:
@@ -58,9 +60,8 @@ def check_model(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
     if card and not is_file(file.path.parent / card):
         message = f"expected the model's card, found none at {card}"
         yield Finding(publish.place("description"), message, "name one that is there", "asset-file")
-    try:
-        spec = asset.read(asset.root / "spec.yaml").top
-    except InvalidFileError:
+    spec = _read(file.path.with_name("spec.yaml"), asset)
+    if spec is None:
         return
     for part, key, of_spec in ((path, "uri", "path"), (publish, "type", "type")):
         expected, found = spec.text(of_spec), part.text(key)
@@ -118,16 +119,22 @@ def _samples(path: Path, text: str) -> Iterator[Finding]:
 
 
 def _commit(path: Path, text: str, asset: AssetFolder) -> Iterator[Finding]:
-    try:
-        commit = asset.read(asset.root / "spec.yaml").top.part("properties").text("SHA")
-    except InvalidFileError:
-        return
+    spec = _read(path.with_name("spec.yaml"), asset)
+    commit = None if spec is None else spec.part("properties").text("SHA")
     if commit is None or commit in text:
         return
     other = re.search(r"\b[0-9a-f]{40}\b", text)
     found = f"found {other[0]}" if other else "found none"
     place = _at(path, text, other.start() if other else 0)
     yield Finding(place, f"expected the commit in spec.yaml, {commit}, {found}", f"write {commit}", "card-commit")
+
+
+def _read(path: Path, asset: AssetFolder) -> Part | None:
+    """Return the specification beside a file; None where there is none that can be read, which is told of there."""
+    try:
+        return asset.read(path).top
+    except (InvalidFileError, OSError, ValueError):
+        return None
 
 
 def _unknown(part: Part, known: tuple[str, ...]) -> Iterator[Finding]:

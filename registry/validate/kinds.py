@@ -84,9 +84,8 @@ def yaml_check(file: YamlFile) -> YamlCheck | None:
     if match:
         return SCHEMAS.get(match[1], _unknown_schema)
     beside = file.path.with_name("asset.yaml").is_file()
-    if file.path.name in NAMES and (beside or file.path.suffix not in YAML):
-        return NAMES[file.path.name]
-    return _by_content(file.data)
+    named = NAMES.get(file.path.name) if beside or file.path.suffix not in YAML else None
+    return _by_content(file.data) or named
 
 
 def _by_content(data: dict[str, object]) -> YamlCheck | None:

@@ -93,11 +93,12 @@ def errors(file: YamlFile, details: dict[str, Any]) -> list[str]:
 
 
 def _copy(file: YamlFile, copy: Path) -> None:
-    """Copy what the validator reads, without the weights."""
+    """Copy what the validator reads, the files that are named and those that it looks for, without the weights."""
     folder = file.path.parent
     names = [name for key in ("spec", "extra_config", "description_file") if (name := file.top.text(key))]
+    names += [path.name for pattern in ("*.yaml", "*.yml", "*.md") for path in folder.glob(pattern)]
     shutil.copy(file.path, copy / "asset.yaml")
-    for name in names:
+    for name in dict.fromkeys(names):
         target = (copy / name).resolve()
         if target.is_relative_to(copy) and (folder / name).is_file():
             target.parent.mkdir(parents=True, exist_ok=True)
