@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from registry.findings import Finding, Place
+from registry.findings import Finding
 from registry.jobs.source import REMOTE, is_file, is_folder
 from registry.validate import dockerfile
 from registry.validate.asset_folder import AssetFolder
@@ -62,7 +62,7 @@ def check_named(holder: Part, folder: Path, asset: AssetFolder) -> Iterator[Find
     named, place = holder.data.get("environment"), holder.place("environment")
     fix = "write `environment: file:…/environment/NAME/environment.yaml`"
     if named is None:
-        yield Finding(_first(holder), "expected an environment, found none", fix, "no-environment")
+        yield Finding(holder.place("name"), "expected an environment, found none", fix, "no-environment")
     elif isinstance(named, dict):
         yield from check_environment(holder.part("environment"), folder, asset)
     elif not isinstance(named, str):
@@ -76,7 +76,3 @@ def check_named(holder: Part, folder: Path, asset: AssetFolder) -> Iterator[Find
     elif not is_file(folder / named.removeprefix("file:")):
         message = f"expected an environment's file, found none at {named.removeprefix('file:')}"
         yield Finding(place, message, "name one that is there", "environment-file")
-
-
-def _first(holder: Part) -> Place:
-    return holder.place("name")

@@ -88,7 +88,10 @@ def _timeout(file: YamlFile, requests: Part, settings: Settings) -> Iterator[Fin
     waited = DEFAULT_TIMEOUT_MS if timeout is None else timeout
     if 0 < waited <= settings.deadline_ms:
         found = f"{waited}" if timeout is not None else f"none, which is {waited}"
-        message = f"expected more than BERT_SERVING_DEADLINE_MS, {settings.deadline_ms} ms, found {found}: clients would get 408 and not the runtime's 504"
+        message = (
+            f"expected more than BERT_SERVING_DEADLINE_MS, {settings.deadline_ms} ms, found {found}: clients would get 408 "
+            "and not the runtime's 504"
+        )
         if timeout is None and "request_settings" not in file.top:
             place = file.place("environment_variables", "BERT_SERVING_DEADLINE_MS")
         fix = f"write `request_timeout_ms: {settings.deadline_ms + 1000}`, or lower the deadline"
