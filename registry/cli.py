@@ -182,7 +182,7 @@ def package_command(
 @app.command("validate")
 def validate_command(
     paths: Annotated[
-        list[Path] | None, typer.Argument(metavar="[PATHS]…", help="Files and folders. Default: the whole checkout.")
+        list[Path] | None, typer.Argument(metavar="PATHS", help="Files and folders. Default: the whole checkout.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object, for scripts.")] = False,
 ) -> None:
