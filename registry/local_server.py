@@ -135,9 +135,9 @@ def local_server(
         LocalServerError: something it needs is missing, the port is taken, or it did not become healthy.
     """
     python = python or _serving_python()
-    command = _command(python, entry_script)
+    command = server_command(python, entry_script)
     environment = _environment(os.environ | dict(env or {}), model, entry_script.parent)
-    with _listen(port) as listener:
+    with listen_on_loopback(port) as listener:
         port = listener.getsockname()[1]
         # A server that died must refuse connections, so this process lets go of the socket once it is handed over.
         server = _start(python, [*command, "--port", str(port)], environment, listener)
@@ -154,7 +154,12 @@ def _serving_python() -> Path:
     return this if (this.parent / "azmlinfsrv").is_file() or not SERVING_PYTHON.exists() else SERVING_PYTHON
 
 
-def _command(python: Path, entry_script: Path) -> list[str]:
+def server_command(python: Path, entry_script: Path) -> list[str]:
+    """Return the command that runs the inference server of an environment on a script.
+
+    Raises:
+        LocalServerError: the environment has no server, or there is no such script.
+    """
     script = python.parent / "azmlinfsrv"
     for path, fix in ((script, "set it up with `make score`"), (entry_script, "name one that is there")):
         if not path.is_file():
@@ -176,7 +181,12 @@ def _environment(base: Mapping[str, str], model: Path | None, app_root: Path) ->
     return environment
 
 
-def _listen(port: int) -> socket.socket:
+def listen_on_loopback(port: int) -> socket.socket:
+    """Return a socket that listens on a port of 127.0.0.1; 0 takes a free one.
+
+    Raises:
+        LocalServerError: the port is taken.
+    """
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:

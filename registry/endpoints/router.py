@@ -1,0 +1,134 @@
+"""Requests to an endpoint: who may send them, which deployment gets them, and how its answer looks from outside.
+
+    200   the model's answer
+    401   no key, or a wrong one                       key_auth_bad_header_forbidden, key_auth_access_denied
+    404   no deployment has traffic, or none is called as the header azureml-model-deployment says
+    408   no answer within request_timeout_ms
+    413   a body above 10 MiB
+    424   the model answered with anything but 200     ms-azureml-model-error-statuscode says what, the body is the model's
+    429   more than 2 x max_concurrent_requests_per_instance requests at once
+    502   the server ended while it worked on the request
+    503   the deployment's server ends again and again
+
+All but the last two are Azure's, in its words as far as they are known; a 429 of the model's own is a 424 there too.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+from http import HTTPStatus
+
+from aiohttp import web
+
+from registry.endpoints.deployment import Deployment
+from registry.endpoints.errors import UnavailableError
+from registry.endpoints.keys import Keys
+from registry.endpoints.server import Answer, LostError
+from registry.endpoints.traffic import Traffic
+
+logger = logging.getLogger("registry.endpoints")
+
+DEPLOYMENT, REQUEST_ID = "azureml-model-deployment", "x-request-id"
+REASON, MODEL_STATUS = "ms-azureml-model-error-reason", "ms-azureml-model-error-statuscode"
+MOST_BODY_BYTES = 10 * 1024 * 1024
+
+ONE_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+NOT_PASSED_ON = ONE_HOP | {
+    "host",
+    "content-length",
+    "expect",
+    "authorization",
+    "proxy-authorization",
+    DEPLOYMENT,
+    REQUEST_ID,
+}
+NOT_PASSED_BACK = ONE_HOP | {"content-length", "server", "date", DEPLOYMENT, REQUEST_ID}
+
+
+class Router:
+    """An endpoint's keys, traffic and deployments, as they are now."""
+
+    def __init__(self, keys: Keys, traffic: Traffic) -> None:
+        self.keys, self.traffic = keys, traffic
+        self.deployments: dict[str, Deployment] = {}
+
+    def app(self) -> web.Application:
+        """Return the application that takes requests of every path."""
+        app = web.Application(client_max_size=MOST_BODY_BYTES)
+        app.router.add_route("*", "/{path:.*}", self.handle)
+        return app
+
+    async def handle(self, request: web.Request) -> web.Response:
+        """Answer a request."""
+        refusal = self.keys.refusal(request.headers.get("Authorization"))
+        if refusal is not None:
+            return _plain(HTTPStatus.UNAUTHORIZED, refusal)
+        body = await request.read()
+        deployment = self._deployment(request)
+        if deployment is None:
+            return _plain(
+                HTTPStatus.NOT_FOUND, "expected a deployment with traffic, or of the name asked for, found none"
+            )
+        if deployment.is_full:
+            return _plain(HTTPStatus.TOO_MANY_REQUESTS, "", reason="too_many_pending_request")
+        return await _pass_on(request, body, deployment)
+
+    def _deployment(self, request: web.Request) -> Deployment | None:
+        name = request.headers.get(DEPLOYMENT) or self.traffic.pick()
+        return None if name is None else self.deployments.get(name.lower())
+
+
+async def _pass_on(request: web.Request, body: bytes, deployment: Deployment) -> web.Response:
+    name, request_id = deployment.record.name, request.headers.get(REQUEST_ID) or str(uuid.uuid4())
+    headers = {key: value for key, value in request.headers.items() if key.lower() not in NOT_PASSED_ON}
+    headers |= {DEPLOYMENT: name, REQUEST_ID: request_id}
+    try:
+        answer = await deployment.answer(request.method, request.rel_url.raw_path_qs, headers, body)
+        response = _passed_back(answer)
+    except TimeoutError:
+        response = _plain(HTTPStatus.REQUEST_TIMEOUT, "upstream request timeout", reason="model_timeout")
+    except LostError:
+        message = (
+            f"deployment '{name}' ended while it worked on this request, and is started again; send the request again"
+        )
+        response = _error(HTTPStatus.BAD_GATEWAY, "deployment_ended", message)
+    except UnavailableError as exc:
+        response = _error(HTTPStatus.SERVICE_UNAVAILABLE, "deployment_unavailable", str(exc))
+    response.headers[DEPLOYMENT], response.headers[REQUEST_ID] = name, request_id
+    return response
+
+
+def _passed_back(answer: Answer) -> web.Response:
+    response = web.Response(status=answer.status, body=answer.body)
+    for key, value in answer.headers.items():
+        if key.lower() not in NOT_PASSED_BACK:
+            response.headers.add(key, value) if key in response.headers and key != "Content-Type" else _set(
+                response, key, value
+            )
+    if answer.status != HTTPStatus.OK:
+        response.set_status(HTTPStatus.FAILED_DEPENDENCY)
+        response.headers[REASON], response.headers[MODEL_STATUS] = "model_error", str(answer.status)
+    return response
+
+
+def _set(response: web.Response, key: str, value: str) -> None:
+    response.headers[key] = value
+
+
+def _plain(status: HTTPStatus, text: str, reason: str | None = None) -> web.Response:
+    response = web.Response(status=status, text=text)
+    if reason is not None:
+        response.headers[REASON] = reason
+    return response
+
+
+def _error(status: HTTPStatus, code: str, message: str) -> web.Response:
+    content = {"error": {"code": code, "message": message}}
+    return web.Response(
+        status=status,
+        body=json.dumps(content, ensure_ascii=False).encode(),
+        content_type="application/json",
+        headers={"Retry-After": "1", REASON: "model_not_ready"},
+    )
