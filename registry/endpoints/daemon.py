@@ -27,7 +27,7 @@ from registry.endpoints.process_id import ProcessId
 from registry.endpoints.records import DaemonRecord, EndpointFolder
 from registry.endpoints.router import Router
 from registry.endpoints.traffic import Traffic
-from registry.local_server import LocalServerError, listen_on_loopback
+from registry.local_server import BACKLOG, LocalServerError, listen_on_loopback
 
 logger = logging.getLogger("registry.endpoints")
 
@@ -49,25 +49,25 @@ async def serve(folder: EndpointFolder) -> None:
     control = Control(folder, router, stopping)
     port = listener.getsockname()[1]
     folder.write(replace(record, port=port))
-    async with _site(router.app(), listener), _site(control.app(), control_socket(folder)):
-        folder.write_daemon(DaemonRecord(_this_process(), port))
-        logger.info("serving at http://127.0.0.1:%d/score", port)
-        await stopping.wait()
-        logger.info("stopping")
-        listener.close()
-        await asyncio.gather(*(deployment.drain(LONGEST_DRAIN) for deployment in router.deployments.values()))
+    async with _site(control.app(), control_socket(folder), 1.0):
+        async with _site(router.app(), listener, LONGEST_DRAIN):
+            folder.write_daemon(DaemonRecord(_this_process(), port))
+            logger.info("serving at http://127.0.0.1:%d/score", port)
+            await stopping.wait()
+            logger.info("stopping")
         await asyncio.gather(*(deployment.stop() for deployment in router.deployments.values()))
         folder.write_daemon(None)
     logger.info("stopped")
 
 
 @contextlib.asynccontextmanager
-async def _site(app: web.Application, listener: socket.socket) -> AsyncIterator[None]:
+async def _site(app: web.Application, listener: socket.socket, drain: float) -> AsyncIterator[None]:
+    """Serve on a socket; at the end, answer for so many seconds what was accepted."""
     # A compressed body goes on as it came.
-    runner = web.AppRunner(app, access_log=None, handle_signals=False, auto_decompress=False)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain, auto_decompress=False)
     await runner.setup()
     try:
-        await web.SockSite(runner, listener, backlog=2048, shutdown_timeout=1.0).start()
+        await web.SockSite(runner, listener, backlog=BACKLOG).start()
         yield
     finally:
         await runner.cleanup()

@@ -1,0 +1,52 @@
+"""Shares of the traffic are exact, and only shares that make sense are taken."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from registry.endpoints.errors import InvalidEndpointError
+from registry.endpoints.traffic import Traffic, check_traffic
+
+
+def test_a_tenth_of_the_requests_comes_in_the_middle_of_ten() -> None:
+    traffic = Traffic({"blue": 90, "green": 10})
+    assert [traffic.pick() for _ in range(10)] == ["blue"] * 5 + ["green"] + ["blue"] * 4
+
+
+@given(st.lists(st.integers(0, 100), min_size=1, max_size=5))
+def test_every_hundred_requests_are_shared_exactly(cuts: list[int]) -> None:
+    edges = [0, *sorted(cuts), 100]
+    shares = {f"d{number}": high - low for number, (low, high) in enumerate(zip(edges, edges[1:], strict=False))}
+    traffic = Traffic(shares)
+    for _ in range(3):
+        counted = Counter(traffic.pick() for _ in range(100))
+        assert counted == Counter({name: share for name, share in shares.items() if share})
+
+
+@pytest.mark.parametrize("shares", [{}, {"blue": 0}])
+def test_without_shares_nobody_is_picked(shares: dict[str, int]) -> None:
+    assert Traffic(shares).pick() is None
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        ({"blue": 90, "red": 10}, r"expected traffic to deployments of the endpoint \(blue, green\), found red"),
+        ({"blue": 90}, "adds up to 100 .*, found 90; correct blue=90"),
+        ({"blue": 150, "green": -50}, "a whole number from 0 to 100 as the traffic of blue, found 150"),
+        ({"blue": 99.5, "green": 0.5}, "found 99.5"),
+        ({"blue": True}, "found True"),
+    ],
+)
+def test_shares_that_cannot_be_are_refused(shares: dict[str, object], message: str) -> None:
+    with pytest.raises(InvalidEndpointError, match=message):
+        check_traffic(shares, {"blue", "green"})
+
+
+def test_shares_of_all_and_of_none_are_taken() -> None:
+    assert check_traffic({"blue": 100}, {"blue"}) == {"blue": 100}
+    assert check_traffic({"blue": 0}, {"blue"}) == {"blue": 0}

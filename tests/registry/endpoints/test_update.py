@@ -1,0 +1,98 @@
+"""A deployment is exchanged, and an endpoint stopped, without a lost request."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from registry.endpoints.errors import ConflictError, NotFoundError, NotRunningError, StartError
+from tests.registry.endpoints.conftest import Load, Online, Reply
+
+
+@pytest.fixture
+def online(make_online: Callable[[str], Online], own_app: Path, request: pytest.FixtureRequest) -> Online:
+    name = f"e{abs(hash(request.node.name)) % 10**8}"
+    online = Online(make_online(name).endpoint, own_app)
+    online.deploy("blue")
+    online.traffic(blue=100)
+    return online
+
+
+def test_an_update_under_load_loses_nothing(online: Online) -> None:
+    before = online.status()["pid"]
+    with Load(online, 6, {"sleep": 0.01}) as load:
+        load.wait(100)
+        online.deploy("blue", variables={"NAME": "new blue"})
+        load.wait(100)
+    assert load.problems == []
+    assert {reply.status for reply in load.replies} == {200}
+    names = [reply.json["name"] for reply in sorted(load.replies, key=lambda reply: reply.sent)]
+    assert names[0] == "blue" and names[-1] == "new blue"
+    assert online.status()["pid"] != before
+    with pytest.raises(ProcessLookupError):
+        os.kill(before, 0)
+
+
+def test_an_update_that_does_not_start_leaves_what_was_there(online: Online) -> None:
+    (online.app / "broken").touch()
+    with pytest.raises(StartError):
+        online.deploy("blue", variables={"NAME": "new blue"})
+    assert online.post().json["name"] == "blue"
+    (online.app / "broken").unlink()
+    online.endpoint.stop()
+    online.endpoint.start()
+    assert online.post().json["name"] == "blue"
+
+
+def test_stopping_answers_what_was_accepted(online: Online) -> None:
+    replies: list[Reply] = []
+    threads = [threading.Thread(target=lambda: replies.append(online.post({"sleep": 1.0}))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 10
+    while online.status()["pending"] < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    online.endpoint.stop()
+    for thread in threads:
+        thread.join()
+    assert [reply.status for reply in replies] == [200] * 3
+    with pytest.raises(NotRunningError, match="found it stopped; start it with `asset endpoints start"):
+        online.endpoint.require_running()
+    assert online.endpoint.describe()["deployments"]["blue"]["status"] == "stopped"
+
+
+def test_a_deployment_with_traffic_is_not_deleted(online: Online) -> None:
+    with pytest.raises(ConflictError, match="expected deployment 'blue' to have no traffic, found 100 %"):
+        online.endpoint.delete_deployment("blue")
+    online.traffic(blue=0)
+    online.endpoint.delete_deployment("blue")
+    assert not online.folder.deployment("blue").path.exists()
+    with pytest.raises(NotFoundError, match=r"one of the endpoint's deployments \(none\), found blue"):
+        online.endpoint.delete_deployment("blue")
+
+
+def test_a_deleted_endpoint_is_gone(online: Online) -> None:
+    pid = online.status()["pid"]
+    online.endpoint.delete()
+    assert not online.folder.path.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    with pytest.raises(NotFoundError, match="expected one of the endpoints here"):
+        online.endpoint.start()
+
+
+def test_logs_grow_over_restarts_and_stops(online: Online) -> None:
+    log = online.folder.deployment("blue").log
+    first = log.read_text(encoding="utf-8")
+    online.endpoint.stop()
+    online.endpoint.start()
+    assert online.post().status == 200
+    text = log.read_text(encoding="utf-8")
+    assert text.startswith(first)
+    assert text.count("the endpoint starts a server") == 2
