@@ -1,0 +1,69 @@
+"""Processes that go on when who started them ends: a job's runner, a batch job."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from registry.endpoints.json_file import write_json
+from registry.endpoints.process_id import ProcessId
+from registry.jobs.environments import ROOT
+
+CANCEL_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Background:
+    """A process: the file that says which one, and its log."""
+
+    record: Path
+    log: Path
+
+    def start(self, command: list[str]) -> None:
+        """Start it, in the checkout's root; its log goes on where it ended."""
+        with open(self.log, "ab") as log:
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                # Lines come when they are written, not when a buffer is full.
+                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        identity = ProcessId.of(process.pid)
+        if identity is not None:
+            write_json(self.record, asdict(identity))
+        # It outlives this object; where this process goes on, as in a notebook, somebody has to notice its end.
+        threading.Thread(target=process.wait, daemon=True).start()
+
+    @property
+    def runs(self) -> bool:
+        """Return whether it runs."""
+        return (identity := self._identity()) is not None and identity.runs
+
+    def stop(self) -> None:
+        """Tell it to end in order, as Ctrl-C does, and wait for that."""
+        identity = self._identity()
+        deadline = time.monotonic() + CANCEL_SECONDS
+        while identity is not None and identity.runs:
+            late = time.monotonic() > deadline
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(identity.pid, signal.SIGKILL if late else signal.SIGTERM)
+            for _ in range(100):
+                if identity.runs:
+                    time.sleep(0.05)
+
+    def _identity(self) -> ProcessId | None:
+        try:
+            return ProcessId(**json.loads(self.record.read_bytes()))
+        except FileNotFoundError:
+            return None

@@ -1,0 +1,155 @@
+"""A pipeline job, as loaded from YAML or built in Python, as files that the runner here reads.
+
+A job that is as its file says is run from that file. Another one is written down: its inputs with absolute paths, each step
+with the file of its component, or one that is written beside the job's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from azure.ai.ml import Input, load_component, load_job
+from azure.ai.ml.entities import Component, PipelineJob
+
+from registry.client.errors import invalid
+from registry.client.yaml_assets import plain
+from registry.jobs.environments import ROOT, VirtualEnvironment
+from registry.jobs.sdk import quiet
+from registry.jobs.settings import REMOTE
+
+KEPT = (
+    "$schema",
+    "type",
+    "display_name",
+    "experiment_name",
+    "description",
+    "tags",
+    "settings",
+    "inputs",
+    "outputs",
+    "jobs",
+)
+
+
+@dataclass(frozen=True)
+class JobWriter:
+    """What a job's references stand for here.
+
+    data: the path of a registered data asset or model (azureml:NAME:VERSION), or None for one that is not registered.
+    component: a registered component. environment: the virtual environment for one of Azure's.
+    """
+
+    data: Callable[[str], str | None]
+    component: Callable[[str], Component]
+    environment: Callable[[Any], VirtualEnvironment]
+
+    def file_of(self, job: PipelineJob, folder: Path, changed: Mapping[str, Any]) -> Path:
+        """Return a file with the job: its own, or one that is written into the folder.
+
+        Args:
+            job: the job.
+            folder: where to write; it is made where something is written.
+            changed: keys of the job, as "tags", that are to be others.
+        """
+        with quiet():
+            content = plain(job._to_dict())
+            source = Path(str(job._source_path)) if job._source_path else None
+            names_assets = any(self._path(value, job) for value in _data(job))
+            if source and source.is_file() and not changed and not names_assets:
+                if content == plain(load_job(str(source))._to_dict()):
+                    return source.resolve()
+            return self._write(job, content, folder, changed)
+
+    def _write(self, job: PipelineJob, content: dict[str, Any], folder: Path, changed: Mapping[str, Any]) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {key: content[key] for key in KEPT if key in content} | dict(changed)
+        content["inputs"] = {name: self._input(port._data, job) for name, port in job.inputs.items()}
+        content["jobs"] = self._nodes(job.jobs, content["jobs"], job, folder)
+        return _save(folder / "job.yml", content)
+
+    def _nodes(self, nodes: Mapping[str, Any], told: dict[str, Any], job: PipelineJob, folder: Path) -> dict[str, Any]:
+        """Return the steps of a job or a pipeline component, with files in the place of their components."""
+        steps = {}
+        for name, node in nodes.items():
+            step = dict(told[name])
+            step["component"] = str(self._component(node.component, name, job, folder))
+            inputs = {
+                port: self._bound(node.inputs[port]._data, value, job) for port, value in step.get("inputs", {}).items()
+            }
+            outputs = {port: _binding(value) for port, value in step.get("outputs", {}).items()}
+            steps[name] = step | {"inputs": inputs, "outputs": outputs}
+        return steps
+
+    def _component(self, component: Component | str, name: str, job: PipelineJob, folder: Path) -> Path:
+        if isinstance(component, str):
+            component = self.component(component)
+        content = plain(component._to_dict())
+        source = Path(str(component._source_path)) if component._source_path else None
+        if source and source.is_file() and content == plain(load_component(str(source))._to_dict()):
+            return source.resolve()
+        if content["type"] == "pipeline":
+            content["jobs"] = self._nodes(component.jobs, content["jobs"], job, folder / name)
+        else:
+            content["environment"] = f"file:{self._environment(component.environment)}"
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        return _save(folder / name / "component.yml", content)
+
+    def _environment(self, environment: Any) -> Path:  # noqa: ANN401  an entity or a name
+        source = getattr(environment, "_source_path", None)
+        if source and Path(str(source)).is_file():
+            return Path(str(source)).resolve()
+        return ROOT / "environment" / self.environment(environment).name / "environment.yaml"
+
+    def _bound(self, data: Any, told: Any, job: PipelineJob) -> Any:  # noqa: ANN401
+        """Return an input of a step: data of its own, or what it is bound to as the SDK writes it."""
+        return self._input(data, job) if isinstance(data, Input) and "${{" not in str(data.path) else _binding(told)
+
+    def _input(self, data: Any, job: PipelineJob) -> Any:  # noqa: ANN401
+        if not isinstance(data, Input):
+            return data
+        if data.path is None:
+            return data.default
+        path = self._path(data, job) or str(data.path)
+        if not REMOTE.match(path):
+            path = str(Path(job.base_path or ".", path.removeprefix("file:")).resolve())
+        return {"type": data.type, "path": path} | ({"mode": data.mode} if data.mode else {})
+
+    def _path(self, data: Input, job: PipelineJob) -> str | None:
+        """Return where a registered asset that an input names lies; None where it names none."""
+        text = str(data.path)
+        return self.data(text) if text.startswith("azureml:") else None
+
+
+def _data(job: PipelineJob) -> list[Input]:
+    """Return the data that a job and its steps name."""
+    holders = [job, *job.jobs.values()]
+    return [port._data for holder in holders for port in holder.inputs.values() if isinstance(port._data, Input)]
+
+
+def _binding(told: Any) -> Any:  # noqa: ANN401
+    """Return ${{…}} as a text, which the SDK may write as {"path": "${{…}}"}."""
+    whole = isinstance(told, dict) and set(told) <= {"path", "type", "mode"} and "${{" in str(told.get("path"))
+    return told["path"] if whole else told
+
+
+def _save(path: Path, content: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(plain(content), sort_keys=False), encoding="utf-8")
+    return path
+
+
+def require_pipeline(job: object) -> PipelineJob:
+    """Return a job that can run here.
+
+    Raises:
+        ValidationException: it is another kind of job.
+    """
+    if not isinstance(job, PipelineJob):
+        raise invalid(
+            f"expected a PipelineJob, found {type(job).__name__}; make it a step of one: a function with @dsl.pipeline, or YAML "
+            "of `type: pipeline`"
+        )
+    return job
