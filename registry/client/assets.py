@@ -71,6 +71,9 @@ class LocalComponents(Operations):
             self.validate(component, raise_on_failure=True)
         with quiet():
             content = component._to_dict()
+        if source := environment_file(getattr(component, "environment", None)):
+            # Its folder says which virtual environment stands for it; written out, that would be lost.
+            content["environment"] = f"file:{source}"
         fixed = ("type", "command", "code", "inputs", "outputs", "environment", "jobs")
         kept = version or component.version
         return self._assets.keep(_name(component.name, "component"), kept, content, fixed)
@@ -124,6 +127,12 @@ class LocalData(Operations):
         """Yield the versions of a name, or each name's latest."""
         self._refuse_archived("list", list_view_type)
         return self._assets.list(name)
+
+
+def environment_file(environment: object) -> Path | None:
+    """Return the file that an environment within a component was loaded from; None where it was not, or is gone."""
+    source = getattr(environment, "_source_path", None)
+    return Path(str(source)).resolve() if source and Path(str(source)).is_file() else None
 
 
 def _component(component: Any, method: str) -> Component:  # noqa: ANN401

@@ -15,9 +15,11 @@ import yaml
 from azure.ai.ml import Input, load_component, load_job
 from azure.ai.ml.entities import Component, PipelineJob
 
+from registry.client.assets import environment_file
 from registry.client.errors import invalid
 from registry.client.yaml_assets import plain
 from registry.jobs.environments import ROOT, VirtualEnvironment
+from registry.jobs.local_data import ASSET
 from registry.jobs.sdk import quiet
 from registry.jobs.settings import REMOTE
 
@@ -58,7 +60,9 @@ class JobWriter:
         with quiet():
             content = plain(job._to_dict())
             source = Path(str(job._source_path)) if job._source_path else None
-            names_assets = any(self._path(value, job) for value in _data(job))
+            names_assets = any(isinstance(node.component, str) for node in job.jobs.values()) or any(
+                (reference := _reference(data, job)) and self.data(reference) for data in _data(job)
+            )
             if source and source.is_file() and not changed and not names_assets:
                 if content == plain(load_job(str(source))._to_dict()):
                     return source.resolve()
@@ -89,20 +93,20 @@ class JobWriter:
             component = self.component(component)
         content = plain(component._to_dict())
         source = Path(str(component._source_path)) if component._source_path else None
-        if source and source.is_file() and content == plain(load_component(str(source))._to_dict()):
+        if (
+            source
+            and source.is_file()
+            and _nameless(content) == _nameless(plain(load_component(str(source))._to_dict()))
+        ):
             return source.resolve()
         if content["type"] == "pipeline":
             content["jobs"] = self._nodes(component.jobs, content["jobs"], job, folder / name)
         else:
-            content["environment"] = f"file:{self._environment(component.environment)}"
+            known = environment_file(component.environment)
+            named = ROOT / "environment" / self.environment(component.environment).name / "environment.yaml"
+            content["environment"] = f"file:{known or named}"
         (folder / name).mkdir(parents=True, exist_ok=True)
         return _save(folder / name / "component.yml", content)
-
-    def _environment(self, environment: Any) -> Path:  # noqa: ANN401  an entity or a name
-        source = getattr(environment, "_source_path", None)
-        if source and Path(str(source)).is_file():
-            return Path(str(source)).resolve()
-        return ROOT / "environment" / self.environment(environment).name / "environment.yaml"
 
     def _bound(self, data: Any, told: Any, job: PipelineJob) -> Any:  # noqa: ANN401
         """Return an input of a step: data of its own, or what it is bound to as the SDK writes it."""
@@ -113,21 +117,32 @@ class JobWriter:
             return data
         if data.path is None:
             return data.default
-        path = self._path(data, job) or str(data.path)
-        if not REMOTE.match(path):
+        path = str(data.path)
+        if reference := _reference(data, job):
+            path = self.data(reference) or reference
+        elif not REMOTE.match(path):
             path = str(Path(job.base_path or ".", path.removeprefix("file:")).resolve())
         return {"type": data.type, "path": path} | ({"mode": data.mode} if data.mode else {})
 
-    def _path(self, data: Input, job: PipelineJob) -> str | None:
-        """Return where a registered asset that an input names lies; None where it names none."""
-        text = str(data.path)
-        return self.data(text) if text.startswith("azureml:") else None
+
+def _reference(data: Input, job: PipelineJob) -> str | None:
+    """Return the asset that an input names, as azureml:NAME:VERSION, which the SDK shortens; None where it names a path."""
+    text = str(data.path).removeprefix("azureml:")
+    match = ASSET.fullmatch(f"azureml:{text}")
+    if match is None or not (match["version"] or match["label"]) or Path(job.base_path or ".", text).exists():
+        return None
+    return f"azureml:{text}"
 
 
 def _data(job: PipelineJob) -> list[Input]:
     """Return the data that a job and its steps name."""
     holders = [job, *job.jobs.values()]
     return [port._data for holder in holders for port in holder.inputs.values() if isinstance(port._data, Input)]
+
+
+def _nameless(component: dict[str, Any]) -> dict[str, Any]:
+    """Return a component without its name, which one within a job's file loses."""
+    return {key: value for key, value in component.items() if key not in ("name", "version")}
 
 
 def _binding(told: Any) -> Any:  # noqa: ANN401

@@ -14,7 +14,7 @@ from registry.client.deployment_parts import DeploymentParts
 from registry.client.errors import invalid, translated
 from registry.client.operations import Operations, logger
 from registry.client.poller import begin
-from registry.client.resources import online_deployment
+from registry.client.resources import PREFIX, online_deployment
 from registry.endpoints.link import LocalEndpoint
 from registry.endpoints.records import DeploymentRecord, EndpointFolder, Probe
 
@@ -74,7 +74,7 @@ class LocalOnlineDeployments(Operations):
             )
         with translated():
             told = found.describe()["deployments"].get(name.lower(), {"status": "stopped"})
-        properties = {f"asset.{key}": str(value) for key, value in told.items() if value not in (None, "")}
+        properties = {f"{PREFIX}{key}": str(value) for key, value in told.items() if value not in (None, "")}
         record = records[name.lower()]
         state = STATES.get(told["status"], "Succeeded")
         return online_deployment(found.folder.name, record.name, record.resource, state, properties)

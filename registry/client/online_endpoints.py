@@ -17,7 +17,7 @@ from azure.core.rest import HttpRequest
 from registry.client.errors import invalid, translated
 from registry.client.operations import Operations
 from registry.client.poller import begin
-from registry.client.resources import online_endpoint, online_endpoint_resource
+from registry.client.resources import PREFIX, online_endpoint, online_endpoint_resource
 from registry.endpoints.link import LocalEndpoint
 from registry.endpoints.records import EndpointFolder, EndpointRecord, endpoints
 
@@ -141,5 +141,5 @@ def _entity(found: LocalEndpoint) -> OnlineEndpoint:
     with translated():
         record, daemon, told = found.folder.read(), found.running(), found.describe()
     traffic = {name: told["traffic"].get(name, 0) for name in told["deployments"]}
-    properties = {"asset.status": "running" if daemon else "stopped", "asset.folder": str(found.folder.path)}
+    properties = {f"{PREFIX}status": "running" if daemon else "stopped", f"{PREFIX}folder": str(found.folder.path)}
     return online_endpoint(record.name, record.resource, traffic, daemon.url if daemon else None, properties)

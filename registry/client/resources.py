@@ -14,6 +14,8 @@ from azure.ai.ml.entities import BatchDeployment, BatchEndpoint, OnlineDeploymen
 from registry.jobs.sdk import quiet
 
 LOCATION = "local"
+PREFIX = "asset."
+"""What properties begin with that tell how an endpoint or a deployment is."""
 WORKSPACE = "/subscriptions/local/resourceGroups/local/providers/Microsoft.MachineLearningServices/workspaces/local"
 T = TypeVar("T")
 Resource = dict[str, Any]
@@ -21,7 +23,7 @@ Resource = dict[str, Any]
 
 def online_endpoint_resource(endpoint: OnlineEndpoint) -> Resource:
     """Return an online endpoint's JSON."""
-    return endpoint._to_rest_online_endpoint(LOCATION).as_dict()
+    return _asked(endpoint._to_rest_online_endpoint(LOCATION).as_dict())
 
 
 def online_endpoint(
@@ -40,7 +42,7 @@ def online_endpoint(
 
 def deployment_resource(deployment: OnlineDeployment | BatchDeployment) -> Resource:
     """Return a deployment's JSON."""
-    return deployment._to_rest_object(location=LOCATION).as_dict()
+    return _asked(deployment._to_rest_object(location=LOCATION).as_dict())
 
 
 def online_deployment(
@@ -75,6 +77,13 @@ def batch_deployment(endpoint: str, name: str, resource: Resource) -> BatchDeplo
         loaded = BatchDeployment._from_rest_object(models.BatchDeployment(whole))
     loaded.endpoint_name = endpoint
     return loaded
+
+
+def _asked(resource: Resource) -> Resource:
+    """Return a resource without what an entity that was returned from here has been told of its state."""
+    told = resource["properties"].get("properties") or {}
+    kept = {name: value for name, value in told.items() if not name.startswith(PREFIX)}
+    return {**resource, "properties": {**resource["properties"], "properties": kept}}
 
 
 def _completed(resource: Resource, path: str, told: Resource) -> Resource:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from azure.ai.ml.entities import Environment
 
-from registry.client.assets import LocalEnvironments
+from registry.client.assets import LocalEnvironments, environment_file
 from registry.client.errors import invalid
 from registry.jobs.environments import ROOT, VirtualEnvironment
 from registry.jobs.local_data import ASSET, OwnModel
@@ -46,9 +46,8 @@ def _registered(text: str, environments: LocalEnvironments) -> Environment:
 
 def _names(environment: Environment) -> Iterator[str]:
     """Yield what an environment of this checkout may be called by it: its folder's name, then its own."""
-    source = getattr(environment, "_source_path", None)
-    if source and str(source) != ".":
-        yield Path(str(source)).resolve().parent.name
+    if source := environment_file(environment):
+        yield source.parent.name
     build = environment.build.path if environment.build else None
     if build:
         # A plain `.` starts from the file that it stands in, which the base path does not always tell.

@@ -1,0 +1,169 @@
+"""`asset deploy`: an endpoint or a deployment, from the file that Azure takes, here or there."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from registry.client_command import Where, run
+from registry.jobs.summary import program
+
+ENDPOINT, DEPLOYMENT = "endpoint", "deployment"
+
+
+@dataclass(frozen=True)
+class DeployOptions:
+    """What `asset deploy` was asked for; `traffic` is "blue=90,green=10"."""
+
+    file: Path
+    traffic: str | None = None
+    where: Where = Where()
+    as_json: bool = False
+
+
+def deploy(options: DeployOptions) -> int:
+    """Create or update what a file describes; return the exit status: 0, 1 it failed, 2 nothing was done, 130 interrupted."""
+    return run(lambda console: _deploy(options, console), options.as_json)
+
+
+def _deploy(options: DeployOptions, console: Console) -> dict[str, Any]:
+    kind, what, content = read_kind(options.file)
+    traffic = parse_traffic(options.traffic) if options.traffic else None
+    if traffic is not None and kind == "batch":
+        raise ValueError(
+            "expected --traffic with an online endpoint or deployment alone, found a batch one; leave it out: a batch endpoint "
+            "has a default deployment"
+        )
+    client = options.where.client()
+    endpoints = client.online_endpoints if kind == "online" else client.batch_endpoints
+    deployments = client.online_deployments if kind == "online" else client.batch_deployments
+    entity = _load(kind, what, options.file)
+    if what == ENDPOINT:
+        console.print(f"creating or updating the endpoint {entity.name}")
+        endpoint = endpoints.begin_create_or_update(entity).result()
+    else:
+        name = str(content["endpoint_name"])
+        _ensure_endpoint(kind, name, options.file, endpoints, console)
+        console.print(f"deploying {entity.name} to the endpoint {name}", soft_wrap=True)
+        deployments.begin_create_or_update(entity).result()
+        endpoint = endpoints.get(name)
+        if kind == "online" and traffic is None and not any(endpoint.traffic.values()):
+            # Without traffic, nobody is answered.
+            traffic = {str(entity.name): 100}
+        if kind == "batch" and not _default_deployment(endpoint):
+            endpoint.defaults = {"deployment_name": str(entity.name)}
+            endpoint = endpoints.begin_create_or_update(endpoint).result()
+    if traffic is not None:
+        endpoint.traffic = traffic
+        endpoints.begin_create_or_update(endpoint).result()
+        endpoint = endpoints.get(endpoint.name)
+    return _told(kind, endpoint, options, console)
+
+
+def _told(kind: str, endpoint: Any, options: DeployOptions, console: Console) -> dict[str, Any]:  # noqa: ANN401
+    command = shlex.join([program(), "invoke", *options.where.options, endpoint.name])
+    told = {"endpoint": endpoint.name, "scoring_uri": endpoint.scoring_uri, "invoke": command}
+    if kind == "online":
+        told["traffic"] = endpoint.traffic
+        shares = ", ".join(f"{name} {share} %" for name, share in endpoint.traffic.items()) or "no deployment yet"
+        console.print(f"{endpoint.name} serves at {endpoint.scoring_uri}: {shares}", soft_wrap=True)
+        if not any(endpoint.traffic.values()):
+            return told
+        told["invoke"] = f"{command} --request-file sample_input.json"
+    else:
+        told["invoke"] = f"{command} --input DATA"
+    console.print(f"Ask it with\n  {told['invoke']}", soft_wrap=True)
+    return told
+
+
+def read_kind(file: Path) -> tuple[str, str, dict[str, Any]]:
+    """Return what a file describes, "online" or "batch" and "endpoint" or "deployment", and its content.
+
+    Raises:
+        ValueError: it is something else; the message says what was found.
+        OSError: it cannot be read.
+    """
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except yaml.YAMLError as exc:
+        raise ValueError(f"expected YAML in {file}, found: {exc}; correct it") from exc
+    schema = str(content.get("$schema", "")).lower() if isinstance(content, dict) else ""
+    for kind in ("online", "batch"):
+        for what in (ENDPOINT, DEPLOYMENT):
+            # …/managedOnlineDeployment.schema.json, …/batchEndpoint.schema.json, …/modelBatchDeployment.schema.json
+            if schema.endswith(f"{kind}{what}.schema.json"):
+                if what == DEPLOYMENT and not content.get("endpoint_name"):
+                    raise ValueError(f"expected endpoint_name in {file}, found none; write the name of the endpoint")
+                return kind, what, content
+    raise ValueError(
+        f"expected the file of an endpoint or a deployment, found {schema or 'no $schema'} in {file}; write the $schema of "
+        "Azure's reference, as https://azuremlschemas.azureedge.net/latest/managedOnlineDeployment.schema.json"
+    )
+
+
+def parse_traffic(text: str) -> dict[str, int]:
+    """Return the shares that are written as "blue=90,green=10"; raises ValueError for another form."""
+    try:
+        pairs = [part.strip().split("=") for part in text.split(",")]
+        return {name.strip().lower(): int(share) for name, share in pairs}
+    except ValueError as exc:
+        raise ValueError(f"expected traffic as blue=90,green=10, found {text!r}; write that") from exc
+
+
+def _load(kind: str, what: str, file: Path) -> Any:  # noqa: ANN401  an entity of the SDK
+    from azure.ai.ml import (
+        load_batch_deployment,
+        load_batch_endpoint,
+        load_online_deployment,
+        load_online_endpoint,
+    )
+    from azure.ai.ml.entities._load_functions import load_model_batch_deployment
+
+    from registry.jobs.sdk import quiet
+
+    loaders: dict[tuple[str, str], Callable[..., Any]] = {
+        ("online", ENDPOINT): load_online_endpoint,
+        ("online", DEPLOYMENT): load_online_deployment,
+        ("batch", ENDPOINT): load_batch_endpoint,
+        ("batch", DEPLOYMENT): load_batch_deployment,
+    }
+    loader = loaders[kind, what]
+    if (kind, what) == ("batch", DEPLOYMENT) and "settings" in file.read_text(encoding="utf-8"):
+        loader = load_model_batch_deployment
+    with quiet():
+        return loader(str(file))
+
+
+def _ensure_endpoint(kind: str, name: str, file: Path, endpoints: Any, console: Console) -> None:  # noqa: ANN401
+    """Create the endpoint of a deployment where it is not there: from the file beside the deployment's, else with defaults."""
+    from azure.ai.ml.entities import BatchEndpoint, ManagedOnlineEndpoint
+    from azure.core.exceptions import ResourceNotFoundError
+
+    try:
+        endpoints.get(name)
+        return
+    except ResourceNotFoundError:
+        pass
+    for beside in sorted(file.resolve().parent.glob("*.y*ml")):
+        try:
+            found = read_kind(beside)
+        except (ValueError, AttributeError):
+            continue
+        if found[:2] == (kind, ENDPOINT) and found[2].get("name") == name:
+            console.print(f"creating the endpoint {name}, from {beside.name}", soft_wrap=True)
+            endpoints.begin_create_or_update(_load(kind, ENDPOINT, beside)).result()
+            return
+    console.print(f"creating the endpoint {name}", soft_wrap=True)
+    entity = ManagedOnlineEndpoint(name=name, auth_mode="key") if kind == "online" else BatchEndpoint(name=name)
+    endpoints.begin_create_or_update(entity).result()
+
+
+def _default_deployment(endpoint: Any) -> str | None:  # noqa: ANN401
+    defaults = endpoint.defaults
+    return defaults.get("deployment_name") if isinstance(defaults, dict) else getattr(defaults, "deployment_name", None)
