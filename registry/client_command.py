@@ -63,8 +63,10 @@ def run(act: Callable[[Console], dict[str, Any]], as_json: bool) -> int:
         as_json: standard output is the one object, and people read on standard error.
     """
     errors = safe_console(sys.stderr)
-    # What the client warns of is told once, plainly.
-    logging.basicConfig(level=logging.WARNING, format="warning: %(message)s", stream=sys.stderr)
+    # What the client warns of is told plainly.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("warning: %(message)s"))
+    logging.getLogger("registry").addHandler(handler)
     restore = interrupt_on_signals()
     try:
         told = act(errors if as_json else safe_console(sys.stdout))
@@ -83,6 +85,7 @@ def run(act: Callable[[Console], dict[str, Any]], as_json: bool) -> int:
         errors.print(message, markup=False, soft_wrap=True)
     finally:
         restore()
+        logging.getLogger("registry").removeHandler(handler)
     if as_json:
         names = {FAILED: "failed", NOTHING_DONE: "invalid", INTERRUPTED: "interrupted"}
         _print_json({"status": names[status], "message": message})

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from registry.client_command import run
 from registry.endpoints.link import LocalEndpoint
@@ -89,26 +88,18 @@ def delete(state: Path | None, name: str, deployment: str | None, as_json: bool)
 
 def _list(state: Path, console: Console) -> dict[str, Any]:
     found = []
-    table = Table()
-    for heading in ("endpoint", "address", "deployment", "traffic", "status", "process", "restarts"):
-        table.add_column(heading)
     for folder in endpoints(state):
         endpoint = LocalEndpoint(folder)
         daemon = endpoint.running()
         told = endpoint.describe()
         address = f"{daemon.url}/score" if daemon else None
         found.append({"name": folder.name, "scoring_uri": address, **told})
-        rows = told["deployments"].items() or [("", {})]
-        for name, deployment in rows:
-            share = f"{told['traffic'].get(name, 0)} %" if name else ""
-            process = str(deployment.get("pid") or "")
-            restarts = str(deployment.get("restarts", ""))
-            table.add_row(
-                folder.name, address or "stopped", name, share, deployment.get("status", ""), process, restarts
-            )
-    if found:
-        console.print(table)
-    else:
+        console.print(f"{folder.name}: {address or 'stopped'}", style="bold", soft_wrap=True)
+        for name, one in told["deployments"].items():
+            process = f", process {one['pid']}, {one['restarts']} restarts" if one["pid"] else ""
+            share = told["traffic"].get(name, 0)
+            console.print(f"  {name}: {share} % of the traffic, {one['status']}{process}", soft_wrap=True)
+    if not found:
         console.print("no endpoints here; make one with `asset deploy -f deployment/online-deployment-blue.yml`")
     return {"endpoints": found}
 

@@ -88,10 +88,10 @@ class LocalBatchRun:
 
     def entity(self) -> PipelineJob:
         """Return it as the SDK's jobs are."""
-        request = self.request
-        job = PipelineJob(jobs={}, name=self.name, display_name=self.name, experiment_name=request["experiment"])
+        outputs = {OUTPUT: Output(type="uri_folder", path=str(self.path / "output"))}
+        experiment = self.request["experiment"]
+        job = PipelineJob(jobs={}, name=self.name, display_name=self.name, experiment_name=experiment, outputs=outputs)
         job._status = self.status
-        job.outputs[OUTPUT] = Output(type="uri_folder", path=str(self.path / "output"))
         return job
 
     def batch_job(self) -> BatchJob:

@@ -86,8 +86,6 @@ class LocalRun:
         for name, path in state.outputs.items():
             if name in job.outputs:
                 job.outputs[name].path = path
-            else:
-                job.outputs[name] = Output(type="uri_folder", path=path)
         return job
 
     def _is_locked(self) -> bool:
@@ -116,4 +114,5 @@ def _loaded(state: RunState) -> PipelineJob:
         job = load_job(state.job_file)
         if isinstance(job, PipelineJob):
             return job
-    return PipelineJob(jobs={}, display_name=Path(state.job_file).stem)
+    outputs = {name: Output(type="uri_folder", path=path) for name, path in state.outputs.items()}
+    return PipelineJob(jobs={}, display_name=Path(state.job_file).stem, outputs=outputs)

@@ -1,0 +1,126 @@
+"""Models, environments, components and data assets are kept by name and version, as in a workspace."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import mlflow
+import pytest
+from azure.ai.ml import load_component, load_environment, load_model
+from azure.ai.ml.entities import Data, Environment, Model
+from azure.ai.ml.exceptions import ValidationException
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
+
+from registry.client.local import LocalClient
+from registry.jobs.local_data import OwnModel
+from registry.jobs.tracking import tracking_uri
+
+
+def test_models_are_versions_in_mlflows_registry(ml_client: LocalClient, files: Path) -> None:
+    registered = ml_client.models.create_or_update(load_model("model.yml"))
+    assert registered.id == "azureml:tiny:17"
+    assert Path(str(registered.path)) == files / "model"
+    following = ml_client.models.create_or_update(Model(name="tiny", path="model", properties={"a": "b"}))
+    assert (following.version, following.properties) == ("18", {"a": "b"})
+    assert [model.version for model in ml_client.models.list("tiny")] == ["18", "17"]
+    assert [model.version for model in ml_client.models.list()] == ["18"]
+    assert ml_client.models.get("tiny", label="latest").version == "18"
+    found = mlflow.MlflowClient(tracking_uri(ml_client.state)).search_model_versions("name='tiny'")
+    assert {version.tags["azureml.version"] for version in found} == {"17", "18"}
+
+
+def test_a_version_may_get_another_description_and_no_other_path(ml_client: LocalClient, files: Path) -> None:
+    ml_client.models.create_or_update(load_model("model.yml"))
+    again = load_model("model.yml")
+    again.description, again.tags = "Another.", {"x": "y"}
+    changed = ml_client.models.create_or_update(again)
+    assert (changed.description, changed.tags) == ("Another.", {"x": "y"})
+    again.path = "app"
+    with pytest.raises(ResourceExistsError, match="expected model tiny:17, which is there, to keep its path"):
+        ml_client.models.create_or_update(again)
+
+
+def test_what_mlflow_registered_has_mlflows_number(ml_client: LocalClient, files: Path) -> None:
+    store = mlflow.MlflowClient(tracking_uri(ml_client.state))
+    store.create_registered_model("theirs")
+    store.create_model_version("theirs", (files / "model").as_uri())
+    found = ml_client.models.get("theirs", "1")
+    assert Path(str(found.path)) == files / "model"
+
+
+def test_a_model_is_downloaded(ml_client: LocalClient, files: Path, tmp_path: Path) -> None:
+    ml_client.models.create_or_update(load_model("model.yml"))
+    ml_client.models.download("tiny", "17", tmp_path / "got")
+    assert (tmp_path / "got/tiny/model/weights.bin").read_text(encoding="utf-8") == "the weights"
+
+
+def test_the_asset_of_this_checkout_needs_no_registration(
+    ml_client: LocalClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = OwnModel.read()
+    caplog.set_level(logging.WARNING)
+    for found in (ml_client.models.get(own.name, own.version), ml_client.models.get(own.name, label="latest")):
+        assert (found.name, found.version, Path(str(found.path))) == (own.name, own.version, own.folder)
+    told = [
+        record for record in caplog.records if "is not here: the small embedded model is in its place" in record.message
+    ]
+    assert len(told) == (2 if own.folder.name == "embedded" else 0)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ({"name": "m", "path": "gone"}, "expected a model at .*gone, found nothing there"),
+        ({"name": "m", "path": "azureml://datastores/x/paths/y"}, "expected a model of this machine"),
+        ({"name": "m", "path": "model", "type": "mlflow_model"}, "expected the file MLmodel"),
+        ({"name": "a/b", "path": "model"}, "in the name of a model, found 'a/b'"),
+    ],
+)
+def test_a_model_that_cannot_be_is_refused(
+    ml_client: LocalClient, files: Path, model: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValidationException, match=message):
+        ml_client.models.create_or_update(Model(**model))
+
+
+def test_a_name_that_is_not_there_is_not_found(ml_client: LocalClient, files: Path) -> None:
+    with pytest.raises(ResourceNotFoundError, match=r"expected one of the models here \(none\), found the name x"):
+        ml_client.models.get("x")
+    ml_client.environments.create_or_update(load_environment("environment/serving/environment.yaml"))
+    with pytest.raises(
+        ResourceNotFoundError, match=r"environments here \(tiny-serving:3\), found the name tiny-serving:4"
+    ):
+        ml_client.environments.get("tiny-serving", "4")
+    with pytest.raises(ValidationException, match="Cannot specify both version and label"):
+        ml_client.environments.get("tiny-serving", "3", "latest")
+
+
+def test_environments_are_yaml_that_the_sdk_loads(ml_client: LocalClient, files: Path) -> None:
+    ml_client.environments.create_or_update(load_environment("environment/serving/environment.yaml"))
+    loaded = load_environment(ml_client.state / "environments/tiny-serving/3.yaml")
+    assert Path(loaded.build.path) == files / "environment/serving"
+    plain = ml_client.environments.create_or_update(Environment(name="tiny-serving", image="debian"))
+    assert (plain.version, plain.image, plain.id) == ("4", "debian", "azureml:tiny-serving:4")
+    with pytest.raises(ResourceExistsError, match="tiny-serving:4, which is there, to keep its image"):
+        ml_client.environments.create_or_update(Environment(name="tiny-serving", version="4", image="ubuntu"))
+
+
+def test_components_keep_their_environment(ml_client: LocalClient, files: Path) -> None:
+    component = load_component("components/count.yml")
+    ml_client.components.create_or_update(component, version="7")
+    found = ml_client.components.get("count", "7")
+    assert found.command == component.command
+    assert Path(found.environment._source_path).parent.name == "dev"
+    component.command = "true"
+    with pytest.raises(ResourceExistsError, match="count:7, which is there, to keep its command"):
+        ml_client.components.create_or_update(component, version="7")
+    assert ml_client.components.validate(found).passed
+
+
+def test_data_assets_stay_where_they_are(ml_client: LocalClient, files: Path) -> None:
+    kept = ml_client.data.create_or_update(Data(name="lines", path="data.txt", type="uri_file"))
+    assert (kept.version, Path(kept.path)) == ("1", files / "data.txt")
+    with pytest.raises(ValidationException, match="found nothing there"):
+        ml_client.data.create_or_update(Data(name="lines", path="gone.txt", type="uri_file"))
+    assert [data.name for data in ml_client.data.list()] == ["lines"]

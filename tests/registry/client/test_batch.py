@@ -1,0 +1,138 @@
+"""Batch endpoints of this machine: what a job is started with, how it is followed, and how it ends."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from azure.ai.ml import Input, load_batch_endpoint, load_environment, load_model
+from azure.ai.ml.entities import Data
+from azure.ai.ml.entities._load_functions import load_model_batch_deployment
+from azure.ai.ml.exceptions import JobException, ValidationException
+from azure.core.exceptions import ResourceNotFoundError
+
+from registry.client import batch_process
+from registry.client.batch_runs import LocalBatchRun
+from registry.client.errors import UnsupportedError
+from registry.client.local import LocalClient
+from registry.jobs.environments import ROOT
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What `run_batch` is called with, in this process: a driver that writes one line."""
+    found: list[dict[str, Any]] = []
+
+    def run_batch(**given: Any) -> None:  # noqa: ANN401
+        found.append(given)
+        if "bad" in given["input"].name:
+            raise ValueError("4 mini-batches failed, more than error_threshold 3")
+        given["output"].mkdir(parents=True)
+        (given["output"] / given["output_file_name"]).write_text("done\n", encoding="utf-8")
+
+    module = types.ModuleType("registry.batch_run")
+    module.run_batch = run_batch  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "registry.batch_run", module)
+    module.__spec__ = importlib.util.spec_from_loader("registry.batch_run", None)
+
+    def start(run: LocalBatchRun) -> None:
+        run.log.write_text("a line of the log\n", encoding="utf-8")
+        batch_process.main(run.path)
+
+    monkeypatch.setattr(LocalBatchRun, "start", start)
+    return found
+
+
+@pytest.fixture
+def batch(ml_client: LocalClient, files: Path) -> LocalClient:
+    ml_client.models.create_or_update(load_model("model.yml"))
+    ml_client.environments.create_or_update(load_environment("environment/serving/environment.yaml"))
+    endpoint = load_batch_endpoint("deployment/batch-endpoint.yml")
+    ml_client.begin_create_or_update(endpoint).result()
+    ml_client.begin_create_or_update(load_model_batch_deployment("deployment/batch-deployment.yml")).result()
+    endpoint.defaults = {"deployment_name": "rows"}
+    ml_client.batch_endpoints.begin_create_or_update(endpoint).result()
+    return ml_client
+
+
+def test_a_job_gets_what_the_deployment_says(
+    batch: LocalClient, files: Path, calls: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = batch.batch_endpoints.invoke("tiny-batch", input=Input(type="uri_file", path="rows.jsonl"))
+    [given] = calls
+    model = given.pop("model")
+    assert model.parts[-2:] == ("tiny", "17") and (model / "model/weights.bin").is_file()
+    assert given == {
+        "script": files / "app/batch_score.py",
+        "python": ROOT / ".venv/serving/bin/python",
+        "variables": {"BERT_SERVING_PRECISION": "fp32"},
+        "input": files / "rows.jsonl",
+        "output": batch.state / "batch_jobs" / job.name / "output",
+        "mini_batch_size": 5,
+        "max_concurrency": 2,
+        "max_retries": 2,
+        "timeout": 60,
+        "error_threshold": 3,
+        "output_action": "append_row",
+        "output_file_name": "rows.jsonl",
+        "logging_level": "Info",
+    }
+    batch.jobs.stream(job.name)
+    assert capsys.readouterr().out == "a line of the log\n"
+    assert batch.jobs.get(job.name).status == "Completed"
+    # As in Azure's notebooks: the scoring step of a job has its output.
+    [child] = batch.jobs.list(parent_job_name=job.name)
+    batch.jobs.download(child.name, output_name="score", download_path=files / "got")
+    assert (files / "got/named-outputs/score/rows.jsonl").read_text(encoding="utf-8") == "done\n"
+    assert [found.name for found in batch.batch_endpoints.list_jobs("tiny-batch")] == [job.name]
+    assert list(batch.batch_deployments.list_jobs("tiny-batch", name="other")) == []
+
+
+def test_a_job_that_fails_says_why(batch: LocalClient, files: Path, calls: list[dict[str, Any]]) -> None:
+    (files / "bad.jsonl").touch()
+    job = batch.batch_endpoints.invoke(
+        "tiny-batch", inputs={"rows": Input(type="uri_file", path="bad.jsonl")}, job_name="mine"
+    )
+    assert (job.name, job.status) == ("mine", "Failed")
+    with pytest.raises(JobException, match="job mine ended as Failed"):
+        batch.jobs.stream("mine")
+    with pytest.raises(ValidationException, match="expected a new name for the job, found mine"):
+        batch.batch_endpoints.invoke("tiny-batch", input=Input(type="uri_file", path="rows.jsonl"), job_name="mine")
+
+
+def test_a_registered_data_asset_is_found(batch: LocalClient, files: Path, calls: list[dict[str, Any]]) -> None:
+    batch.data.create_or_update(Data(name="rows", path="rows.jsonl", type="uri_file"))
+    batch.batch_endpoints.invoke("tiny-batch", input=Input(type="uri_file", path="azureml:rows@latest"))
+    assert calls[0]["input"] == files / "rows.jsonl"
+
+
+def test_what_cannot_be_asked_is_refused(batch: LocalClient, calls: list[dict[str, Any]]) -> None:
+    data = Input(type="uri_file", path="rows.jsonl")
+    for given, message in (
+        ({"input": Input(type="uri_file", path="gone.jsonl")}, "found nothing there"),
+        ({"input": Input(type="uri_file", path="https://example.org/rows")}, "expected data of this machine"),
+        ({}, "expected one Input of azure.ai.ml, found 0"),
+        ({"inputs": {"a": data, "b": data}}, "expected one Input of azure.ai.ml, found 2"),
+        ({"input": data, "deployment_name": "other"}, "Deployment name other not found"),
+    ):
+        with pytest.raises(ValidationException, match=message):
+            batch.batch_endpoints.invoke("tiny-batch", **given)
+    with pytest.raises(UnsupportedError, match="without outputs"):
+        batch.batch_endpoints.invoke("tiny-batch", input=data, outputs={"score": "x"})
+    assert calls == []
+
+
+def test_deployments_are_kept_and_removed(batch: LocalClient) -> None:
+    assert batch.batch_endpoints.get("tiny-batch").defaults.deployment_name == "rows"
+    assert [found.name for found in batch.batch_deployments.list("tiny-batch")] == ["rows"]
+    assert [found.name for found in batch.batch_endpoints.list()] == ["tiny-batch"]
+    batch.batch_deployments.begin_delete("rows", "tiny-batch").result()
+    with pytest.raises(ResourceNotFoundError, match=r"deployments of tiny-batch \(none\), found the name rows"):
+        batch.batch_deployments.get("rows", "tiny-batch")
+    batch.batch_endpoints.begin_delete("tiny-batch").result()
+    with pytest.raises(ResourceNotFoundError, match=r"batch endpoints here \(none\), found the name tiny-batch"):
+        batch.batch_endpoints.get("tiny-batch")
