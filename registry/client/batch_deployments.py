@@ -107,6 +107,7 @@ class LocalBatchDeployments(Operations):
         settings = deployment._settings
         retry = settings.retry_settings
         run = {
+            "code": str(parts.code),
             "script": str(parts.code / parts.script),
             "python": str(parts.python),
             "model": str(parts.model.link_in(folder.links)) if parts.model else None,

@@ -10,7 +10,7 @@ from registry.client.batch_runs import LocalBatchRun
 from registry.client.runs import CANCELED, COMPLETED, FAILED
 from registry.stop_signals import interrupt_on_signals
 
-PATHS = ("script", "python", "model", "input", "output")
+PATHS = ("code", "script", "python", "model", "input", "output")
 
 
 def main(folder: Path) -> int:

@@ -245,8 +245,9 @@ class Deployment:
 
 def _launch(record: DeploymentRecord, folder: DeploymentFolder) -> Launch:
     variables = {name: value for name, value in os.environ.items() if not name.startswith(NOT_THE_SERVERS)}
-    variables |= record.variables
-    variables["AML_APP_ROOT"] = record.app_root
+    environment = Path(record.python).parents[1]
+    variables["PATH"] = os.pathsep.join([str(environment / "bin"), os.environ.get("PATH", os.defpath)])
+    variables |= {"VIRTUAL_ENV": str(environment), **record.variables, "AML_APP_ROOT": record.app_root}
     if record.model is not None:
         variables["AZUREML_MODEL_DIR"] = record.model
     # The control socket would be one file in the home folder for every server on this machine.

@@ -24,6 +24,7 @@ from registry.endpoints.errors import DiedError, EndpointError, NotRunningError,
 from registry.endpoints.keys import Keys
 from registry.endpoints.records import DaemonRecord, DeploymentRecord, EndpointFolder, EndpointRecord
 from registry.endpoints.server import MARK
+from registry.endpoints.traffic import check_traffic
 from registry.jobs.environments import ROOT
 from registry.jobs.step_process import end_leftovers
 
@@ -47,6 +48,7 @@ class LocalEndpoint:
         """
         with self._lock():
             if not self.folder.exists:
+                check_traffic(record.traffic, set())
                 self.folder.write(EndpointRecord(record.name, {}, record.resource))
                 Keys.fresh().write(self.folder.keys)
             self._start()

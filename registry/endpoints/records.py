@@ -178,6 +178,7 @@ class EndpointFolder:
 
         Raises:
             NotFoundError: there is no such endpoint.
+            InvalidEndpointError: what is written of it cannot be read.
         """
         try:
             return EndpointRecord(**json.loads((self.path / "endpoint.json").read_bytes()))
@@ -185,6 +186,11 @@ class EndpointFolder:
             known = ", ".join(folder.name for folder in endpoints(self.path.parents[1])) or "none"
             raise NotFoundError(
                 f"expected one of the endpoints here ({known}), found the name {self.name}; name one of those, or deploy it"
+            ) from exc
+        except (ValueError, TypeError) as exc:
+            raise InvalidEndpointError(
+                f"expected what the endpoint {self.name} is in {self.path / 'endpoint.json'}, found: {exc}; remove the folder "
+                f"{self.path} and deploy it again"
             ) from exc
 
     def write(self, record: EndpointRecord) -> None:

@@ -21,6 +21,7 @@ import uuid
 from http import HTTPStatus
 
 from aiohttp import web
+from multidict import CIMultiDict
 
 from registry.endpoints.deployment import Deployment
 from registry.endpoints.errors import UnavailableError
@@ -101,20 +102,11 @@ async def _pass_on(request: web.Request, body: bytes, deployment: Deployment) ->
 
 
 def _passed_back(answer: Answer) -> web.Response:
-    response = web.Response(status=answer.status, body=answer.body)
-    for key, value in answer.headers.items():
-        if key.lower() not in NOT_PASSED_BACK:
-            response.headers.add(key, value) if key in response.headers and key != "Content-Type" else _set(
-                response, key, value
-            )
-    if answer.status != HTTPStatus.OK:
-        response.set_status(HTTPStatus.FAILED_DEPENDENCY)
-        response.headers[REASON], response.headers[MODEL_STATUS] = "model_error", str(answer.status)
-    return response
-
-
-def _set(response: web.Response, key: str, value: str) -> None:
-    response.headers[key] = value
+    headers = CIMultiDict((key, value) for key, value in answer.headers.items() if key.lower() not in NOT_PASSED_BACK)
+    if answer.status == HTTPStatus.OK:
+        return web.Response(body=answer.body, headers=headers)
+    headers.update({REASON: "model_error", MODEL_STATUS: str(answer.status)})
+    return web.Response(status=HTTPStatus.FAILED_DEPENDENCY, body=answer.body, headers=headers)
 
 
 def _plain(status: HTTPStatus, text: str, reason: str | None = None) -> web.Response:

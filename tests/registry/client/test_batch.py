@@ -67,6 +67,7 @@ def test_a_job_gets_what_the_deployment_says(
     model = given.pop("model")
     assert model.parts[-2:] == ("tiny", "17") and (model / "model/weights.bin").is_file()
     assert given == {
+        "code": files / "app",
         "script": files / "app/batch_score.py",
         "python": ROOT / ".venv/serving/bin/python",
         "variables": {"BERT_SERVING_PRECISION": "fp32"},

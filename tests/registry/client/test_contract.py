@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -24,12 +22,10 @@ from azure.ai.ml.entities import BatchJob, PipelineJob
 from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 from azure.core.exceptions import ResourceNotFoundError
 
-from registry.client.errors import UnsupportedError
 from registry.client.local import LocalClient
 from tests.registry.client.fake_azure import CONTAINER, KEY, ROOT, FakeAzure
 
 ANSWER = ["capital", "beautiful"]
-HAS_BATCH = importlib.util.find_spec("registry.batch_run") is not None
 
 
 @pytest.fixture(params=["local", "azure"])
@@ -136,14 +132,16 @@ def test_the_same_steps_work_here_and_on_azure(either: Any, files: Path) -> None
     submitted = submit(either)
     deploy(either)
     deploy_batch(either)
-    refused = isinstance(either, LocalClient) and not HAS_BATCH
-    with pytest.raises(UnsupportedError) if refused else contextlib.nullcontext():
-        invoke_batch(either)
+    scored = invoke_batch(either)
     remove(either)
     if isinstance(either, LocalClient):
         either.jobs.stream(submitted.name)
         ended = either.jobs.get(submitted.name)
         assert (Path(ended.outputs["shown"].path) / "result.txt").read_text(encoding="utf-8") == "count: 3\n"
+        either.jobs.stream(scored.name)
+        either.jobs.download(scored.name, output_name="score", download_path=files / "got")
+        rows = (files / "got/named-outputs/score/rows.jsonl").read_text(encoding="utf-8")
+        assert rows == f"{files / 'rows.jsonl'}: done\n"
 
 
 def test_what_azure_gets_of_registered_assets(azure: FakeAzure, files: Path) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import pytest
 
 from registry.endpoints.router import MOST_BODY_BYTES
+from registry.local_server import SERVING_PYTHON
 from tests.registry.endpoints.conftest import Load, Online, Reply, send
 
 
@@ -155,6 +156,7 @@ def test_the_server_has_its_deployments_variables_and_not_the_shells(online: Onl
     assert shown["variables"]["NAME"] == "blue"
     assert shown["variables"]["AML_APP_ROOT"] == str(online.app) == shown["folder"]
     assert "AZUREML_MODEL_DIR" not in shown["variables"]
+    assert shown["variables"]["PATH"].startswith(str(SERVING_PYTHON.parent))
 
 
 def test_a_compressed_body_goes_on_as_it_came(online: Online) -> None:

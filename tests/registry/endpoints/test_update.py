@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from registry.endpoints.errors import ConflictError, NotFoundError, NotRunningError, StartError
+from registry.endpoints.errors import (
+    ConflictError,
+    InvalidEndpointError,
+    NotFoundError,
+    NotRunningError,
+    StartError,
+)
+from registry.endpoints.link import LocalEndpoint
+from registry.endpoints.records import EndpointFolder, EndpointRecord
 from tests.registry.endpoints.conftest import Load, Online, Reply
 
 
@@ -96,3 +104,20 @@ def test_logs_grow_over_restarts_and_stops(online: Online) -> None:
     text = log.read_text(encoding="utf-8")
     assert text.startswith(first)
     assert text.count("the endpoint starts a server") == 2
+
+
+def test_traffic_to_nobody_makes_no_endpoint(make_online: Callable[[str], Online], online: Online) -> None:
+    folder = EndpointFolder(online.folder.path.parent / "fresh")
+    with pytest.raises(InvalidEndpointError, match=r"deployments of the endpoint \(none\), found blue"):
+        LocalEndpoint(folder).create(EndpointRecord("fresh", {"blue": 100}))
+    assert not folder.exists
+
+
+def test_a_record_that_cannot_be_read_is_named(online: Online) -> None:
+    online.endpoint.stop()
+    file = online.folder.path / "endpoint.json"
+    text = file.read_text(encoding="utf-8")
+    file.write_text("{", encoding="utf-8")
+    with pytest.raises(InvalidEndpointError, match=r"expected what the endpoint e\d+ is in .*endpoint.json, found: "):
+        online.endpoint.start()
+    file.write_text(text, encoding="utf-8")
