@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -150,18 +151,28 @@ def _ensure_endpoint(kind: str, name: str, file: Path, endpoints: Any, console: 
         return
     except ResourceNotFoundError:
         pass
-    for beside in sorted(file.resolve().parent.glob("*.y*ml")):
-        try:
-            found = read_kind(beside)
-        except (ValueError, AttributeError):
-            continue
-        if found[:2] == (kind, ENDPOINT) and found[2].get("name") == name:
-            console.print(f"creating the endpoint {name}, from {beside.name}", soft_wrap=True)
-            endpoints.begin_create_or_update(_load(kind, ENDPOINT, beside)).result()
-            return
+    if beside := _endpoint_file(kind, name, file.resolve().parent):
+        console.print(f"creating the endpoint {name}, from {beside.name}", soft_wrap=True)
+        entity = _load(kind, ENDPOINT, beside)
+        if kind == "online":
+            # It has no deployments yet that could have any.
+            entity.traffic, entity.mirror_traffic = {}, {}
+        endpoints.begin_create_or_update(entity).result()
+        return
     console.print(f"creating the endpoint {name}", soft_wrap=True)
     entity = ManagedOnlineEndpoint(name=name, auth_mode="key") if kind == "online" else BatchEndpoint(name=name)
     endpoints.begin_create_or_update(entity).result()
+
+
+def _endpoint_file(kind: str, name: str, folder: Path) -> Path | None:
+    """Return the file of an endpoint in a folder; of several, one without traffic: others are of later steps."""
+    found = []
+    for beside in sorted(folder.glob("*.y*ml")):
+        with contextlib.suppress(ValueError):
+            its_kind, what, content = read_kind(beside)
+            if (its_kind, what, content.get("name")) == (kind, ENDPOINT, name):
+                found.append(("traffic" in content, beside))
+    return min(found)[1] if found else None
 
 
 def _default_deployment(endpoint: Any) -> str | None:  # noqa: ANN401

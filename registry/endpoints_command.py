@@ -100,7 +100,9 @@ def _list(state: Path, console: Console) -> dict[str, Any]:
             share = told["traffic"].get(name, 0)
             console.print(f"  {name}: {share} % of the traffic, {one['status']}{process}", soft_wrap=True)
     if not found:
-        console.print("no endpoints here; make one with `asset deploy -f deployment/online-deployment-blue.yml`")
+        console.print(
+            "no endpoints here; make one with `asset deploy -f deployment/online-deployment-blue.yml`", soft_wrap=True
+        )
     return {"endpoints": found}
 
 

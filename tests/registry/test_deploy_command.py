@@ -44,7 +44,11 @@ def inline(files: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return inline(write_asset(tmp_path_factory.mktemp("asset")))
+    files = inline(write_asset(tmp_path_factory.mktemp("asset")))
+    # Of the same name, and for when both deployments are there.
+    text = (files / "deployment/online-endpoint.yml").read_text(encoding="utf-8")
+    (files / "deployment/online-endpoint-blue-green.yml").write_text(f"{text}traffic: {{blue: 90, green: 10}}\n")
+    return files
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +89,11 @@ def deployed(asset: Asset, files: Path, state: Path) -> Asset:
     assert first.returncode == 0, err
     assert "creating the endpoint tiny-endpoint, from online-endpoint.yml" in out
     assert ": blue 100 %" in out
-    second = asset("deploy", "-f", "deployment/online-deployment-green.yml", "--traffic", "blue=90,green=10")
+    second = asset("deploy", "-f", "deployment/online-deployment-green.yml")
     assert "creating the endpoint" not in second.stdout
-    assert "blue 90 %, green 10 %" in second.stdout
+    assert "blue 100 %, green 0 %" in second.stdout
+    third = asset("deploy", "-f", "deployment/online-endpoint-blue-green.yml")
+    assert "blue 90 %, green 10 %" in third.stdout
     return asset
 
 
@@ -197,6 +203,7 @@ def test_kinds_are_told_by_their_schema(files: Path) -> None:
     found = {path.name: read_kind(path)[:2] for path in (files / "deployment").glob("*.yml")}
     assert found == {
         "online-endpoint.yml": ("online", "endpoint"),
+        "online-endpoint-blue-green.yml": ("online", "endpoint"),
         "online-deployment-blue.yml": ("online", "deployment"),
         "online-deployment-green.yml": ("online", "deployment"),
         "batch-endpoint.yml": ("batch", "endpoint"),
