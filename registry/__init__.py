@@ -8,6 +8,10 @@ ml_client = client(local=True)      # this machine; local=False is azure.ai.ml.M
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from registry.client import client
 
 __all__ = ["client"]
 

@@ -35,7 +35,7 @@ class Where:
 
     def client(self) -> LocalClient | MLClient:
         """Return the client that works there."""
-        from registry import client
+        from registry.client import client
 
         if not self.azure:
             return client(local=True, asset_dir=self.state)

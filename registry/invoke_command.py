@@ -88,7 +88,7 @@ def _batch(options: InvokeOptions, console: Console) -> dict[str, Any]:
         options.endpoint, deployment_name=options.deployment, input=Input(type=kind, path=str(options.input.resolve()))
     )
     console.print(f"job {job.name} has started; its log:", soft_wrap=True)
-    with contextlib.redirect_stdout(console.file):  # type: ignore[type-var]  a stream
+    with contextlib.redirect_stdout(console.file):
         client.jobs.stream(job.name)
     output = client.jobs.get(job.name).outputs
     path = str(output["score"].path) if "score" in output else None
