@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
+from registry.cli_deploy import deploy_app
 from registry.cli_endpoints import endpoints_app
-from registry.cli_options import AsJson, Azure, ResourceGroup, State, Subscription, Workspace
+from registry.cli_options import State
 
 app = typer.Typer(
     name="asset",
@@ -19,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+app.add_typer(deploy_app)
+app.add_typer(endpoints_app, name="endpoints")
 
 
 @app.callback()
@@ -205,139 +208,6 @@ def validate_command(
     from registry.validate_command import run as run_validate
 
     raise typer.Exit(run_validate(ValidateOptions(tuple(paths or ()), as_json)))
-
-
-@app.command("serve")
-def serve_command(
-    model: Annotated[
-        Path | None,
-        typer.Option("--model", help="The model folder. Default: bert-base-cased, else the embedded model."),
-    ] = None,
-    port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")
-    ] = 5001,
-) -> None:
-    """Serve a model at http://127.0.0.1:5001/score with Microsoft's inference server, until Ctrl-C.
-
-    No endpoint is made, and no key is asked for: for those there is `asset deploy`.
-
-    **Examples**
-
-        asset serve
-
-        asset serve --model runs/notes/model --port 5002
-    """
-    from registry.local_server import main as local_server
-
-    given = ["serve", "--port", str(port), *(["--model", str(model)] if model else [])]
-    raise typer.Exit(local_server(given))
-
-
-@app.command("deploy")
-def deploy_command(
-    file: Annotated[Path, typer.Option("--file", "-f", help="The YAML of an endpoint or a deployment.")],
-    traffic: Annotated[
-        str | None,
-        typer.Option("--traffic", metavar="NAME=PERCENT,…", help="The endpoint's traffic, as blue=90,green=10."),
-    ] = None,
-    azure: Azure = False,
-    subscription: Subscription = None,
-    resource_group: ResourceGroup = None,
-    workspace: Workspace = None,
-    as_json: AsJson = False,
-    state: State = None,
-) -> None:
-    """Deploy from the files that Azure takes: here, or with --azure there.
-
-    Here, an endpoint is a process that stays, on 127.0.0.1: it checks keys, shares the traffic out, and keeps an inference
-    server a deployment running. An endpoint that is not there is created, from the file of its name beside the
-    deployment's; the first deployment gets all of the traffic. One that is there is exchanged without a lost request.
-
-    Exit status: 0, 1 where it failed, 2 where nothing was done, 130 where it was interrupted.
-
-    **Examples**
-
-        asset deploy -f deployment/online-deployment-blue.yml
-
-        asset deploy -f deployment/online-deployment-green.yml --traffic blue=90,green=10
-
-        asset deploy -f deployment/batch-deployment.yml --azure --workspace mine --resource-group ours --subscription ID
-    """
-    from registry.client_command import Where
-    from registry.deploy_command import DeployOptions, deploy
-
-    where = Where(azure, state, subscription, resource_group, workspace)
-    raise typer.Exit(deploy(DeployOptions(file, traffic, where, as_json)))
-
-
-@app.command("invoke")
-def invoke_command(
-    endpoint: Annotated[str, typer.Argument(help="The endpoint's name.")],
-    request_file: Annotated[
-        Path | None, typer.Option("--request-file", help="A request in JSON. Default: sample_input.json.")
-    ] = None,
-    deployment: Annotated[
-        str | None, typer.Option("--deployment", help="Ask this one, whatever the traffic says.")
-    ] = None,
-    data: Annotated[
-        Path | None, typer.Option("--input", help="Data for a batch endpoint: a file or a folder; waits for the job.")
-    ] = None,
-    azure: Azure = False,
-    subscription: Subscription = None,
-    resource_group: ResourceGroup = None,
-    workspace: Workspace = None,
-    as_json: AsJson = False,
-    state: State = None,
-) -> None:
-    """Send an endpoint a request, with its key, and print the answer.
-
-    Exit status: 0, 1 where it was answered with an error, 2 where nothing was sent, 130 where it was interrupted.
-
-    **Examples**
-
-        asset invoke bert-base-cased
-
-        asset invoke bert-base-cased --request-file request.json --deployment green
-
-        asset invoke bert-base-cased-batch --input rows.jsonl
-    """
-    from registry.client_command import Where
-    from registry.invoke_command import InvokeOptions, invoke
-
-    where = Where(azure, state, subscription, resource_group, workspace)
-    raise typer.Exit(invoke(InvokeOptions(endpoint, request_file, deployment, data, where, as_json)))
-
-
-@app.command("submit")
-def submit_command(
-    file: Annotated[Path, typer.Option("--file", "-f", help="The job: an Azure ML pipeline job's YAML.")],
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change an input, as for `asset run`.")
-    ] = None,
-    stream: Annotated[bool, typer.Option("--stream", help="Follow the job's log to its end.")] = False,
-    subscription: Subscription = None,
-    resource_group: ResourceGroup = None,
-    workspace: Workspace = None,
-    as_json: AsJson = False,
-) -> None:
-    """Submit a job to Azure, from the file that `asset run` runs here.
-
-    The file and the settings are checked first, without a workspace.
-
-    **Examples**
-
-        asset submit -f evaluation/evaluate-model-fill-mask.yml --stream
-
-        asset submit -f finetune/finetune-sentiment.yml --set inputs.num_train_epochs=3 --workspace mine
-    """
-    from registry.client_command import Where
-    from registry.submit_command import SubmitOptions, submit
-
-    where = Where(True, None, subscription, resource_group, workspace)
-    raise typer.Exit(submit(SubmitOptions(file, list(settings or []), stream, where, as_json)))
-
-
-app.add_typer(endpoints_app, name="endpoints")
 
 
 def main() -> None:
