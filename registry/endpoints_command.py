@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from registry.client_command import run
+from registry.endpoints.deployment import FAILING
 from registry.endpoints.link import LocalEndpoint
 from registry.endpoints.records import EndpointFolder, endpoints
 from registry.jobs.environments import ROOT
@@ -99,6 +100,9 @@ def _list(state: Path, console: Console) -> dict[str, Any]:
             process = f", process {one['pid']}, {one['restarts']} restarts" if one["pid"] else ""
             share = told["traffic"].get(name, 0)
             console.print(f"  {name}: {share} % of the traffic, {one['status']}{process}", soft_wrap=True)
+            if one["status"] == FAILING:
+                console.print(f"    {one['error'].splitlines()[0]}", style="red", markup=False, soft_wrap=True)
+                console.print(f"    see `asset endpoints logs {folder.name} {name}`", soft_wrap=True)
     if not found:
         console.print(
             "no endpoints here; make one with `asset deploy -f deployment/online-deployment-blue.yml`", soft_wrap=True

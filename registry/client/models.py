@@ -137,7 +137,9 @@ class LocalModels(Operations):
             return {}
         quoted = name.replace("'", "''")
         found = self._client().search_model_versions(f"name='{quoted}'")
-        return {str(version.tags.get(VERSION, version.version)): version for version in found}
+        # A registration that is under way has versions that it will delete.
+        whole = [version for version in found if "asset.placeholder" not in version.tags]
+        return {str(version.tags.get(VERSION, version.version)): version for version in whole}
 
 
 def _make_registered(client: MlflowClient, name: str) -> None:

@@ -15,10 +15,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import shutil
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 from aiohttp import web
@@ -26,6 +25,7 @@ from aiohttp import web
 from registry.endpoints.deployment import Deployment
 from registry.endpoints.errors import ConflictError, EndpointError, NotFoundError
 from registry.endpoints.keys import Keys
+from registry.endpoints.listener import reachable
 from registry.endpoints.records import DeploymentRecord, EndpointFolder
 from registry.endpoints.router import Router
 from registry.endpoints.traffic import Traffic, check_traffic
@@ -33,6 +33,7 @@ from registry.endpoints.traffic import Traffic, check_traffic
 logger = logging.getLogger("registry.endpoints")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+SOCKET = "control.sock"
 MARGIN_SECONDS = 1.0
 MOST_BYTES = 64 * 1024 * 1024
 
@@ -137,32 +138,13 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return web.json_response({"message": str(exc)}, status=exc.status)
 
 
-def control_socket(folder: EndpointFolder) -> socket.socket:
-    """Return the socket that commands connect to, new each time."""
-    with _short_path(folder) as path:
-        (folder.path / "control.sock").unlink(missing_ok=True)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        listener.bind(path)
-    return listener
-
-
 def connect(folder: EndpointFolder) -> socket.socket:
     """Return a connection to an endpoint's process; raises OSError where there is none."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        with _short_path(folder) as path:
+        with reachable(folder.path, SOCKET) as path:
             connection.connect(path)
     except OSError:
         connection.close()
         raise
     return connection
-
-
-@contextlib.contextmanager
-def _short_path(folder: EndpointFolder) -> Iterator[str]:
-    """Return the socket's path by the folder's descriptor: the system takes no path of more than 107 bytes."""
-    descriptor = os.open(folder.path, os.O_PATH | os.O_DIRECTORY)
-    try:
-        yield f"/proc/self/fd/{descriptor}/control.sock"
-    finally:
-        os.close(descriptor)

@@ -20,9 +20,10 @@ from pathlib import Path
 
 from aiohttp import web
 
-from registry.endpoints.control import Control, control_socket
+from registry.endpoints.control import SOCKET, Control
 from registry.endpoints.deployment import Deployment
 from registry.endpoints.keys import Keys
+from registry.endpoints.listener import Listener
 from registry.endpoints.process_id import ProcessId
 from registry.endpoints.records import DaemonRecord, EndpointFolder
 from registry.endpoints.router import Router
@@ -49,7 +50,7 @@ async def serve(folder: EndpointFolder) -> None:
     control = Control(folder, router, stopping)
     port = listener.getsockname()[1]
     folder.write(replace(record, port=port))
-    async with _site(control.app(), control_socket(folder), 1.0):
+    async with _site(control.app(), Listener(folder.path, SOCKET).socket, 1.0):
         async with _site(router.app(), listener, LONGEST_DRAIN):
             folder.write_daemon(DaemonRecord(_this_process(), port))
             logger.info("serving at http://127.0.0.1:%d/score", port)

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from registry.endpoints.errors import StartError, UnavailableError
+from registry.endpoints.listener import Listener
 from registry.endpoints.records import DeploymentFolder, DeploymentRecord
 from registry.endpoints.server import MARK, SERVER_OPTIONS, Answer, Launch, LostError, Server
-from registry.local_server import LocalServerError, listen_on_loopback
+from registry.local_server import LocalServerError
 
 logger = logging.getLogger("registry.endpoints")
 
@@ -43,10 +44,10 @@ class Deployment:
     """A deployment of an endpoint, in the endpoint's process."""
 
     def __init__(self, record: DeploymentRecord, folder: DeploymentFolder) -> None:
-        """Open the socket that its servers will listen on; raises LocalServerError where that cannot be."""
+        """Open the socket that its servers will listen on; raises OSError where that cannot be."""
         self.record, self.pending, self.restarts, self.error = record, 0, 0, ""
         self.status = STARTING
-        self._listener = listen_on_loopback(0)
+        self._listener = Listener(folder.path)
         self._launch = _launch(record, folder)
         self._server: Server | None = None
         self._slots = asyncio.Semaphore(record.max_concurrent)

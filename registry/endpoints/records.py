@@ -6,6 +6,7 @@ deployments/<name>/
     deployment.json         what it is (class DeploymentRecord)
     log.txt                 what its servers wrote, one after the other; log.old.txt what stood there before it grew too long
     model/                  what AZUREML_MODEL_DIR points into
+    server-….sock           where its server listens
 daemon.json                 the process that serves the endpoint (class DaemonRecord), while it does
 daemon.log                  what that process wrote
 daemon.lock                 held by that process

@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import aiohttp
 from yarl import URL
 
 from registry.endpoints.errors import StartError
+from registry.endpoints.listener import Listener
 from registry.local_server import server_command
 
 MARK = "ASSET_ENDPOINT_FOLDER"
@@ -36,6 +36,9 @@ LONGEST_LOG = 32 * 1024 * 1024
 IDLE_SECONDS = 15.0
 SERVER_OPTIONS = "--keep-alive 60"
 """An idle connection is closed by us, well before the server would: never by both at the moment of a request."""
+
+ORIGIN = "http://127.0.0.1"
+"""Where requests to a server are for; they go to its socket."""
 
 ADDED_BY_AIOHTTP = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 
@@ -81,12 +84,12 @@ class LostError(RuntimeError):
 class Server:
     """A running server."""
 
-    def __init__(self, process: asyncio.subprocess.Process, url: str, log: Path, log_start: int) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, path: str, log: Path, log_start: int) -> None:
         """Take over a process that `start` has made."""
-        self.url, self.answered, self.in_flight = url, False, 0
+        self.answered, self.in_flight = False, 0
         self.exited = asyncio.ensure_future(process.wait())
         self.session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_SECONDS),
+            connector=aiohttp.UnixConnector(path, limit=0, keepalive_timeout=IDLE_SECONDS),
             timeout=aiohttp.ClientTimeout(total=None),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -95,24 +98,24 @@ class Server:
         self._started = time.monotonic()
 
     @classmethod
-    async def start(cls, launch: Launch, listener: socket.socket) -> Self:
+    async def start(cls, launch: Launch, listener: Listener) -> Self:
         """Start a server on a socket that listens; raises LocalServerError or OSError where it cannot be."""
         command = server_command(launch.python, launch.app_root / launch.script)
-        port = listener.getsockname()[1]
+        descriptor = listener.socket.fileno()
         with _log_of(launch) as log:
             start = log.tell()
             process = await asyncio.create_subprocess_exec(
-                *(str(launch.python), "-ISc", HAND_OVER_SOCKET, str(listener.fileno()), str(os.getpid())),
-                *(*command, "--port", str(port)),
+                *(str(launch.python), "-ISc", HAND_OVER_SOCKET, str(descriptor), str(os.getpid())),
+                *command,
                 cwd=launch.app_root,
                 env=launch.variables,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
-                pass_fds=[listener.fileno()],
+                pass_fds=[descriptor],
                 start_new_session=True,
             )
-        return cls(process, f"http://127.0.0.1:{port}", launch.log, start)
+        return cls(process, listener.path, launch.log, start)
 
     @property
     def pid(self) -> int:
@@ -151,7 +154,7 @@ class Server:
         """Return whether it answers GET / within so many seconds."""
         try:
             timeout = aiohttp.ClientTimeout(total=seconds)
-            async with self.session.get(f"{self.url}/", timeout=timeout) as answer:
+            async with self.session.get(f"{ORIGIN}/", timeout=timeout) as answer:
                 return answer.status == HTTPStatus.OK
         except (aiohttp.ClientError, OSError, TimeoutError):
             return False
@@ -168,7 +171,7 @@ class Server:
         await asyncio.sleep(0)
         self.in_flight += 1
         try:
-            url = URL(f"{self.url}{target}", encoded=True)
+            url = URL(f"{ORIGIN}{target}", encoded=True)
             async with self.session.request(
                 method,
                 url,

@@ -259,3 +259,19 @@ def test_serve_is_the_local_server(asset: Asset, files: Path, state: Path) -> No
     done = asset("serve", "--model", "gone", "--port", "0", status=1)
     assert "expected a model folder, found none at gone" in done.stderr
     assert not database(state).exists()  # nothing here needed MLflow
+
+
+def test_the_list_says_what_is_wrong_with_a_deployment(deployed: Asset, files: Path) -> None:
+    script = (files / "app/score.py").read_text(encoding="utf-8")
+    told = json.loads(deployed("endpoints", "list", "--json").stdout)["endpoints"][0]["deployments"]["blue"]
+    try:
+        (files / "app/score.py").write_text("raise RuntimeError('broken')\n", encoding="utf-8")
+        os.kill(told["pid"], signal.SIGKILL)
+        deadline = time.monotonic() + 60
+        while "failing" not in (shown := deployed("endpoints", "list").stdout):
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert "the inference server stopped with status 3" in shown
+        assert "see `asset endpoints logs tiny-endpoint blue`" in shown
+    finally:
+        (files / "app/score.py").write_text(script, encoding="utf-8")

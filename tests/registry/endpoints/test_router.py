@@ -11,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -169,6 +170,17 @@ def test_it_listens_on_loopback_alone(online: Online) -> None:
     listening = {line.split()[1] for line in open("/proc/net/tcp", encoding="ascii") if line.split()[3] == "0A"}
     assert f"0100007F:{online.port:04X}" in listening
     assert f"00000000:{online.port:04X}" not in listening
+
+
+def test_nobody_gets_past_the_keys(online: Online) -> None:
+    processes = {online.status(name)["pid"] for name in ("blue", "green")}
+    inodes = {os.readlink(link) for pid in processes for link in Path(f"/proc/{pid}/fd").glob("*") if link.is_symlink()}
+    ports = [
+        line.split()[1] for line in open("/proc/net/tcp", encoding="ascii") if f"socket:[{line.split()[9]}]" in inodes
+    ]
+    assert ports == []
+    [socket] = online.folder.deployment("blue").path.glob("server-*.sock")
+    assert socket.is_socket()
 
 
 def test_nothing_that_clients_send_is_in_the_endpoints_log(online: Online) -> None:
