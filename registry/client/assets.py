@@ -11,11 +11,11 @@ from azure.ai.ml import load_component, load_data, load_environment
 from azure.ai.ml.constants import ListViewType
 from azure.ai.ml.entities import Component, Data, Environment
 
+from registry.azure_sdk import quiet
 from registry.client.errors import invalid, translated
 from registry.client.operations import Operations
 from registry.client.yaml_assets import YamlAssets
-from registry.jobs.sdk import quiet
-from registry.jobs.settings import REMOTE
+from registry.jobs.source import REMOTE
 
 
 class LocalEnvironments(Operations):

@@ -19,7 +19,7 @@ from registry.client.operations import Operations
 from registry.client.poller import begin
 from registry.client.resources import batch_endpoint, batch_endpoint_resource
 from registry.endpoints.json_file import write_json
-from registry.jobs.settings import REMOTE
+from registry.jobs.source import REMOTE
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import BatchJob

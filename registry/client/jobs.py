@@ -14,6 +14,7 @@ from azure.ai.ml.constants import ListViewType
 from azure.ai.ml.entities import Job, PipelineJob
 from azure.core.exceptions import ResourceNotFoundError
 
+from registry.azure_sdk import quiet
 from registry.client.batch_runs import LocalBatchRun, all_batch_runs
 from registry.client.errors import failed_job, invalid, translated
 from registry.client.job_file import JobWriter, require_pipeline
@@ -26,7 +27,6 @@ from registry.jobs.local_data import OwnModel
 from registry.jobs.plan import plan_job
 from registry.jobs.run_folder import INTERRUPTED, RunFolder, RunState, now
 from registry.jobs.runner import require_commands, require_environments
-from registry.jobs.sdk import quiet
 
 if TYPE_CHECKING:
     from azure.core.polling import LROPoller

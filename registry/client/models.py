@@ -21,7 +21,7 @@ from registry.client.errors import invalid
 from registry.client.operations import Operations, logger, one_of_version_and_label
 from registry.client.yaml_assets import NAME, order
 from registry.jobs.local_data import OwnModel
-from registry.jobs.settings import REMOTE
+from registry.jobs.source import REMOTE
 from registry.jobs.tracking import database, set_up, tracking_uri
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from azure.ai.ml.entities import PipelineJob
 from azure.ai.ml.exceptions import MlException
 from marshmallow import ValidationError
 
+from registry.azure_sdk import quiet
 from registry.client.background import Background
 from registry.jobs import run_folder
 from registry.jobs.errors import RunError
 from registry.jobs.run_folder import RunFolder, RunState
-from registry.jobs.sdk import quiet
 
 STARTING, RUNNING, COMPLETED, FAILED, CANCELED = "Starting", "Running", "Completed", "Failed", "Canceled"
 ENDED = {COMPLETED, FAILED, CANCELED}

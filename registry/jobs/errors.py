@@ -12,7 +12,6 @@ RuntimeError
 from __future__ import annotations
 
 from registry.findings import InvalidFileError
-from registry.findings import shown as shown
 
 ELSEWHERE = "runs-elsewhere"
 """The rule of findings about what Azure can run and this machine cannot."""

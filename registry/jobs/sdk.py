@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from registry.azure_sdk import Keys, RefusedError, advice, boundary, of_paths
-from registry.azure_sdk import quiet as quiet
 from registry.findings import Finding
 from registry.jobs.errors import InvalidJobError
 from registry.jobs.source import JobSource

@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
+from registry.findings import shown
 from registry.jobs.environments import ROOT
-from registry.jobs.errors import shown
 from registry.jobs.screen import SafeStream, safe_console
 from registry.pull.errors import NotServable, PullError, RequestError
 from registry.pull.hub import Hub

@@ -19,7 +19,7 @@ from finetune.mlflow_files import Described, columns_of, write_files
 from finetune.prepared import FinetuneError
 from finetune.tuned_model import TOKENIZER_FILES
 from finetune.weights_file import WHOLE, TensorFile
-from registry.jobs.errors import shown
+from registry.findings import shown
 from registry.pull.errors import NotServable, NotWritable
 from registry.pull.record import Record, file_sha256
 from serving.checkpoint import Checkpoint, read_config

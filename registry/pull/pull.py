@@ -14,7 +14,7 @@ from typing import Protocol
 from finetune.base_model import build_tokenizer, check_family, check_tensors
 from finetune.prepared import FinetuneError
 from finetune.weights_file import INDEX, WHOLE, tensor_files, write_weights
-from registry.jobs.errors import shown
+from registry.findings import shown
 from registry.pull.errors import FolderTaken, NoRoom, NotAsListed, NotServable, NotWritable, WrongHash
 from registry.pull.hub import Hub, Listing, RemoteFile
 from registry.pull.package import UNFINISHED
