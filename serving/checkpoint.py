@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -129,17 +130,44 @@ class Checkpoint:
         if tied and WORD_EMBEDDINGS in weights:
             weights[DECODER] = weights[WORD_EMBEDDINGS]
         shapes = expected_shapes(config, task, labels)
-        for name, shape in shapes.items():
-            if name not in weights:
-                raise ModelFolderError(f"{folder}: no tensor {name} in model.safetensors; expected a {MODELS[task]}")
-            if weights[name].shape != shape:
-                raise ModelFolderError(
-                    f"{folder}: expected {name} of shape {shape}, as config.json says, found {weights[name].shape}"
-                )
+        _check_shapes(folder, task, shapes, {name: array.shape for name, array in weights.items()})
         fp32 = {name: weights[name].astype(np.float32, copy=False) for name in shapes}
         if tied and task == "fill-mask":
             fp32[DECODER] = fp32[WORD_EMBEDDINGS]
         return cls(config, fp32, task, labels)
+
+
+def check(folder: Path) -> tuple[BertConfig, Task]:
+    """Return a checkpoint's dimensions and task, having looked at what Checkpoint.read does but for the numbers themselves.
+
+    Raises ModelFolderError as that does: also for weights that end before their own header says, as of a cut download.
+    """
+    read = read_config(folder)
+    config = BertConfig.from_json(read)
+    path = weights_file(folder)
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            found = {canonical_name(name): tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118 - not a mapping
+    except (OSError, SafetensorError) as exc:
+        raise ModelFolderError(f"{path}: cannot be read: {exc}") from exc
+    task = find_task(folder, read, found)
+    labels = Labels.from_json(read) if task == "text-classification" else None
+    if WORD_EMBEDDINGS in found:
+        found.setdefault(DECODER, found[WORD_EMBEDDINGS])
+    _check_shapes(folder, task, expected_shapes(config, task, labels), found)
+    return config, task
+
+
+def _check_shapes(
+    folder: Path, task: Task, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> None:
+    for name, shape in expected.items():
+        if name not in found:
+            raise ModelFolderError(f"{folder}: no tensor {name} in model.safetensors; expected a {MODELS[task]}")
+        if found[name] != shape:
+            raise ModelFolderError(
+                f"{folder}: expected {name} of shape {shape}, as config.json says, found {found[name]}"
+            )
 
 
 def read_task(folder: Path) -> Task:

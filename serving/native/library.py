@@ -20,6 +20,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,12 +82,11 @@ def load() -> ctypes.CDLL:
 
 def built(target: Target) -> Path:
     """Return the library of a target, built now if it was not yet; raises NotAvailable."""
-    name = f"{target.name}-{_source_hash(target)}.so"
-    places = [SOURCE / ".built", *_cache_dir()]
-    for place in places:
-        if _is_ours(place / name):
-            return place / name
-    for place in places:
+    name = _file_name(target)
+    library = kept(target)
+    if library is not None:
+        return library
+    for place in _places():
         try:
             place.mkdir(parents=True, exist_ok=True, mode=0o700)
             with tempfile.TemporaryDirectory(dir=place) as folder:
@@ -100,8 +100,21 @@ def built(target: Target) -> Path:
     raise NotAvailable("there is no folder to keep the kernels in; set XDG_CACHE_HOME to one that can be written to")
 
 
+def kept(target: Target) -> Path | None:
+    """Return the library of a target where it was built before; None where it was not."""
+    return next(filter(_is_ours, (place / _file_name(target) for place in _places())), None)
+
+
+def find_compiler(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the command that compiles C: CC, else what is on the PATH; None where there is none."""
+    search = environ.get("PATH", os.defpath)
+    return environ.get("CC") or next(
+        filter(None, (shutil.which(name, path=search) for name in ("cc", "gcc", "clang"))), None
+    )
+
+
 def _compile(target: Target, to: Path) -> None:
-    compiler = os.environ.get("CC") or next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    compiler = find_compiler()
     if compiler is None:
         raise NotAvailable("there is no C compiler to build the kernels with; install gcc")
     logger.info("building the %s kernels with %s, once", target.name, compiler)
@@ -113,6 +126,14 @@ def _compile(target: Target, to: Path) -> None:
         raise NotAvailable(f"{compiler} cannot build the {target.name} kernels: {lines[0]}") from exc
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise NotAvailable(f"{compiler} cannot be run: {exc}") from exc
+
+
+def _places() -> list[Path]:
+    return [SOURCE / ".built", *_cache_dir()]
+
+
+def _file_name(target: Target) -> str:
+    return f"{target.name}-{_source_hash(target)}.so"
 
 
 def _source_hash(target: Target) -> str:
