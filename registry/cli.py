@@ -210,6 +210,45 @@ def validate_command(
     raise typer.Exit(run_validate(ValidateOptions(tuple(paths or ()), as_json)))
 
 
+@app.command("doctor")
+def doctor_command(
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Look at a deployment too: its machine and its settings.")
+    ] = None,
+    sku: Annotated[
+        str | None, typer.Option("--sku", metavar="SIZE", help="Look at a size of Azure's too, as Standard_F4s_v2.")
+    ] = None,
+    azure: Annotated[
+        bool, typer.Option("--azure", help="Look for a workspace and a sign-in too; without a network.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port that a server here would take.")] = 5001,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Say what is wrong with this machine, its environments or a deployment, before something else fails.
+
+    Looked at are: Python, the CPU and which precision and engine it serves with, CPUs and memory that a container may
+    use, the disk, the compiler, the port and who holds it, each virtual environment against its pins, the model folder,
+    the place of compiled models, and variables that are misspelled or in the way. What is wrong has its fix below it; a
+    note is what works, and is worth to know. Nothing is sent, changed or installed, and no secret is shown.
+
+    Exit status: 0 nothing is wrong, 1 something is, 2 nothing could be checked.
+
+    **Examples**
+
+        asset doctor
+
+        asset doctor --sku Standard_F4s_v2                      # is it allowed, large enough, fast in int8?
+
+        asset doctor -f deployment/online-deployment-blue.yml
+
+        asset doctor --azure --json
+    """
+    from registry.doctor.command import DoctorOptions, doctor
+    from registry.doctor.machine import Machine
+
+    raise typer.Exit(doctor(DoctorOptions(file, sku, azure, as_json), Machine(port=port)))
+
+
 def main() -> None:
     """Run the command line; the exit status is that of the command."""
     sys.exit(app())

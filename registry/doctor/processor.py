@@ -1,0 +1,101 @@
+"""The interpreter, the CPU and the compiler: which precision and engine will serve here."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import tomllib
+
+from packaging.specifiers import SpecifierSet
+
+from registry.doctor.check import Check, note, ok, wrong
+from registry.doctor.machine import Machine
+from serving.cpu import has_int8_products, usable_cpus
+from serving.native import library
+
+TOLD = ("avx2", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+"""What is said of a CPU: vectors, int8 products, bf16."""
+
+SLOWER = "5 to 12 times as long as int8 takes (docs/benchmark.md)"
+
+
+def python(machine: Machine) -> Check:
+    """Compare the Python that runs this with what pyproject.toml takes."""
+    declared = tomllib.loads((machine.root / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = declared["project"]["requires-python"]
+    found = ".".join(map(str, machine.python))
+    if SpecifierSet(wanted).contains(found):
+        return ok("python", wanted, found)
+    return wrong("python", wanted, found, "install 3.11 or 3.12 and name it: make PYTHON=/path/to/python3.12 score")
+
+
+def instructions(machine: Machine) -> Check:
+    """Say which instructions the CPU has, and what they come to: the precision and the engine of serving."""
+    expected = "AVX512-VNNI, AVX-VNNI or AMX, with which int8 is fast"
+    flags = machine.flags
+    told = ", ".join(name for name in TOLD if name in flags)
+    if not flags:
+        fix = "look it up; without these instructions serving takes fp32, which is slower"
+        return note("cpu instructions", expected, "none that Linux lists", fix)
+    precision, engine = served_by(machine)
+    found = f"{told or 'none of ' + ', '.join(TOLD)}; serving takes {precision} on {engine}"
+    if machine.settings.precision not in ("auto", precision):
+        fix = "fp16 is for GPUs: set BERT_SERVING_PRECISION to auto"
+        return note("cpu instructions", expected, found, fix)
+    if has_int8_products(machine.proc / "cpuinfo"):
+        return ok("cpu instructions", expected, found)
+    fix = f"nothing: it works, but fp32 takes {SLOWER}; Intel from Cascade Lake and AMD from Zen 4 on have them"
+    return note("cpu instructions", expected, found, fix)
+
+
+def served_by(machine: Machine) -> tuple[str, str]:
+    """Return the precision and the engine that serving.backend takes here, for a model that the kernels can run."""
+    settings = machine.settings
+    fast = has_int8_products(machine.proc / "cpuinfo")
+    precision = "int8" if settings.precision == "int8" or (settings.precision == "auto" and fast) else "fp32"
+    target = kernels(machine)
+    if precision == "int8" and settings.engine != "onnxruntime" and target is not None:
+        return precision, f"our own kernels ({target.name})"
+    return precision, "ONNX Runtime"
+
+
+def kernels(machine: Machine) -> library.Target | None:
+    """Return the best kernels for this CPU; None where there are none."""
+    flags = machine.flags
+    return next((target for target in library.TARGETS if target.needs <= flags), None)
+
+
+def compiler(machine: Machine) -> Check:
+    """See that the kernels are built, or can be."""
+    expected = "the kernels for this CPU, or a C compiler that builds them"
+    target = kernels(machine)
+    forced = machine.settings.engine == "native"
+    if target is None:
+        if forced:
+            fix = "set BERT_SERVING_ENGINE to auto"
+            return wrong("kernels", "AVX512-VNNI or AMX, as BERT_SERVING_ENGINE is native", "neither", fix)
+        return ok("kernels", "none: they need AVX512-VNNI or AMX", "ONNX Runtime serves")
+    if library.kept(target):
+        return ok("kernels", expected, f"{target.name}, built")
+    command = library.find_compiler(machine.environ)
+    program = shlex.split(command)[0] if command else None
+    if program and shutil.which(program, path=machine.environ.get("PATH")):
+        return ok("kernels", expected, f"{command}; the first start builds them ({target.name})")
+    found = f"neither (CC is {command})" if command else "neither"
+    tell = wrong if forced else note
+    fix = "install gcc, or correct CC; until then ONNX Runtime serves, slower"
+    return tell("kernels", expected, found, "install gcc, or correct CC" if forced else fix)
+
+
+def cpus(machine: Machine) -> Check:
+    """Compare the CPUs that this process may use with the threads that are set."""
+    limits = (machine.cgroup / "cpu.max", machine.cgroup / "cpu/cpu.cfs_quota_us")
+    usable, free = usable_cpus(limits), usable_cpus((machine.cgroup / "none", machine.cgroup / "none"))
+    threads = machine.settings.threads
+    found = f"{usable}" + (f" of {free}: the container's quota (cpu.max)" if usable < free else "")
+    if threads > usable:
+        fix = "set BERT_SERVING_THREADS to 0, which takes as many as may be used"
+        return note(
+            "cpus", f"{threads}, as BERT_SERVING_THREADS says", f"{found}; the threads wait for each other", fix
+        )
+    return ok("cpus", "1 or more that may be used", found)
