@@ -95,23 +95,21 @@ def credentials(machine: Machine) -> Check:
     """Find a way to sign in that azure-identity's DefaultAzureCredential would take, in its order."""
     name, expected = "azure credentials", "a way for azure-identity to sign in"
     environ = machine.environ
-    for keys in (SECRET, CERTIFICATE):
-        if all(environ.get(key) for key in keys):
+    for keys in (SECRET, CERTIFICATE, WORKLOAD):
+        # The tenant and the client are also set alone: for a managed identity, or to choose among one's own.
+        if not environ.get(keys[2]):
+            continue
+        lacks = [key for key in keys[:2] if not environ.get(key)]
+        if lacks:
+            fix = f"set {' and '.join(lacks)} too, or unset {keys[2]}"
+            return wrong(name, expected, f"{keys[2]} without {' and '.join(lacks)}", fix)
+        if keys != WORKLOAD:
             return _service_principal(machine, keys, name, expected)
-    if all(environ.get(key) for key in WORKLOAD):
-        token = Path(environ[WORKLOAD[2]])
-        if not token.is_file():
-            return wrong(name, expected, f"{WORKLOAD[2]} names no file", "correct it, or unset it")
-        return ok(name, expected, f"a workload's identity: {', '.join(WORKLOAD)}")
+        if not Path(environ[keys[2]]).is_file():
+            return wrong(name, expected, f"{keys[2]} names no file", "correct it, or unset it")
+        return ok(name, expected, f"a workload's identity: {', '.join(keys)} are set")
     if environ.get("IDENTITY_ENDPOINT") or environ.get("MSI_ENDPOINT"):
         return ok(name, expected, "a managed identity: its endpoint is set")
-    some = sorted({key for keys in (SECRET[1:], CERTIFICATE[2:], WORKLOAD[2:]) for key in keys if environ.get(key)})
-    tenant = [] if environ.get("AZURE_TENANT_ID") else ["AZURE_TENANT_ID"]
-    if some and (tenant or some != ["AZURE_CLIENT_ID"]):
-        lacks = [key for key in SECRET if not environ.get(key)]
-        return wrong(
-            name, expected, f"{', '.join(some)} without the rest", f"set {', '.join(lacks)} too, or unset {some[0]}"
-        )
     return _command_line(machine, name, expected)
 
 

@@ -55,7 +55,8 @@ def deployment(machine: Machine, path: Path, document: dict[str, Any], also: str
         yield note(f"{path.name} machine", "a size that can be checked", f"the cluster {document['compute']}", fix)
     # A batch deployment of a model has them under its settings.
     settings = document.get("settings")
-    given = document.get("environment_variables") or (settings or {}).get("environment_variables") or {}
+    holder = settings if "environment_variables" not in document and isinstance(settings, dict) else document
+    given = holder.get("environment_variables")
     variables = {str(name): str(value) for name, value in given.items()} if isinstance(given, dict) else {}
     yield check_settings(
         {name: value for name, value in variables.items() if name.startswith(PREFIX)}, f"{path.name} settings"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 from registry.doctor.check import Check, ok, wrong
@@ -38,13 +40,18 @@ def holder(proc: Path, port: int) -> str | None:
     if not wanted:
         return None
     for process in sorted((path for path in proc.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)):
-        try:
-            links = {str(link.readlink()) for link in (process / "fd").iterdir()}
-            if links & wanted:
+        if wanted & set(_open_files(process)):
+            with contextlib.suppress(OSError):  # it has ended
                 return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
-        except OSError:  # it has ended, or is another user's
-            continue
     return "a process of another user"
+
+
+def _open_files(process: Path) -> Iterator[str]:
+    """Yield what a process has open: nothing where it is another user's, or has ended."""
+    with contextlib.suppress(OSError):
+        for link in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):  # closed in the meantime, as the folder itself that is read here
+                yield str(link.readlink())
 
 
 def _listening(proc: Path, port: int) -> list[str]:

@@ -44,6 +44,9 @@ def instructions(machine: Machine) -> Check:
         return note("cpu instructions", expected, found, fix)
     if has_int8_products(machine.proc / "cpuinfo"):
         return ok("cpu instructions", expected, found)
+    if precision == "int8":
+        fix = "set BERT_SERVING_PRECISION to auto: without these instructions int8 is slower than fp32"
+        return note("cpu instructions", expected, found, fix)
     fix = f"nothing: it works, but fp32 takes {SLOWER}; Intel from Cascade Lake and AMD from Zen 4 on have them"
     return note("cpu instructions", expected, found, fix)
 
@@ -99,3 +102,15 @@ def cpus(machine: Machine) -> Check:
             "cpus", f"{threads}, as BERT_SERVING_THREADS says", f"{found}; the threads wait for each other", fix
         )
     return ok("cpus", "1 or more that may be used", found)
+
+
+def gpu(machine: Machine) -> Check:
+    """Say whether there is a driver of NVIDIA's, and whether it would be used; no GPU is tried."""
+    name, expected = "gpu", "none needed; an NVIDIA GPU where BERT_SERVING_DEVICE is cuda"
+    driver = (machine.proc / "driver/nvidia/version").exists()
+    if driver:
+        fix = "`make serve GPU=1` serves with it, once .venv/serving-gpu is set up"
+        return note(name, expected, "the driver of an NVIDIA GPU, which .venv/serving does not use", fix)
+    if machine.settings.device == "cuda":
+        return note(name, expected, "no driver of NVIDIA's: the CPU will serve", "unset BERT_SERVING_DEVICE")
+    return ok(name, expected, "none")

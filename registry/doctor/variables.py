@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import urllib.parse
+import re
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import fields
@@ -59,13 +59,13 @@ def hub(machine: Machine) -> Check:
     name, expected = "hub", "https://huggingface.co, or a mirror in HF_ENDPOINT"
     endpoint = machine.environ.get("HF_ENDPOINT", "").strip()
     token = "; HF_TOKEN is set" if machine.environ.get("HF_TOKEN") else ""
-    if endpoint and urllib.parse.urlsplit(endpoint).scheme not in ("http", "https"):
+    if endpoint and not re.match(r"https?://[^/]", endpoint):
         return wrong(name, expected, "HF_ENDPOINT has no http:// or https://", "write it as https://mirror.example.com")
     if machine.environ.get("HF_HUB_OFFLINE", "").upper() in ON:
         found = f"HF_HUB_OFFLINE is on{token}"
         return note(name, expected, found, "unset it for `asset pull`, which else finds only what the hub's cache has")
     if endpoint:
-        # A password of the mirror's may stand before its name.
-        mirror = urllib.parse.urlsplit(endpoint).hostname
+        # A password may stand before the mirror's name.
+        mirror = re.sub(r"//[^/]*@", "//", endpoint)
         return note(name, expected, f"HF_ENDPOINT: {mirror}{token}", "unset it to pull from huggingface.co")
     return ok(name, expected, f"https://huggingface.co, asked by `asset pull` alone{token}")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from serving.checkpoint import Checkpoint, canonical_name
+from serving.checkpoint import Checkpoint, canonical_name, check
 from serving.errors import ModelFolderError
 from serving.fill_mask import FillMask
 from serving.model_folder import chosen_folder, find_checkpoint
@@ -49,6 +49,8 @@ def test_a_config_that_does_not_fit_is_named(folder: Path, values: dict[str, Any
     change_config(folder, **values)
     with pytest.raises(ModelFolderError, match=message):
         Checkpoint.read(folder)
+    with pytest.raises(ModelFolderError, match=message):
+        check(folder)  # which reads no numbers
 
 
 def truncate(folder: Path) -> None:
@@ -83,7 +85,20 @@ def test_a_damaged_folder_is_named(folder: Path, damage: Callable[[Path], None],
     with pytest.raises(ModelFolderError, match=message):
         Checkpoint.read(folder)
     with pytest.raises(ModelFolderError, match=message):
+        check(folder)
+    with pytest.raises(ModelFolderError, match=message):
         FillMask.load(folder)  # as a user meets it
+
+
+@pytest.mark.parametrize("architecture", ["bert", "distilbert"])
+@pytest.mark.parametrize("task", ["fill-mask", "text-classification", "question-answering"])
+def test_a_look_at_a_checkpoint_finds_what_reading_it_does(
+    make_checkpoint: Callable[..., Path], architecture: str, task: str
+) -> None:
+    folder = make_checkpoint(architecture=architecture, task=task)
+    read = Checkpoint.read(folder)
+    assert check(folder) == (read.config, read.task)
+    assert read.task == task
 
 
 @pytest.mark.parametrize(
