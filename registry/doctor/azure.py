@@ -14,7 +14,7 @@ from typing import Any
 
 from registry.doctor.check import Check, note, ok, wrong
 from registry.doctor.machine import Machine
-from registry.jobs.errors import shown
+from registry.findings import shown
 
 VARIABLES = {
     # Set by Azure on its own computes, and what a person may set.

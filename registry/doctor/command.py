@@ -81,8 +81,7 @@ def _checks(options: DoctorOptions, machine: Machine, document: dict[str, Any]) 
     if options.file:
         yield from deployment(machine, options.file, document, options.sku)
     if options.sku:
-        size = model.Size.of(model.BERT_BASE)
-        yield from sku(machine.root, options.sku, size, "inference" if options.file else None)
+        yield from sku(machine.root, options.sku, model.size_planned(machine), "inference" if options.file else None)
 
 
 def _show(console: Console, check: Check) -> None:

@@ -13,7 +13,7 @@ from registry.doctor.machine import Machine
 from registry.doctor.model import BERT_BASE, Size, opened
 from registry.doctor.sku import sku
 from registry.doctor.variables import check_settings
-from registry.jobs.errors import shown
+from registry.findings import shown
 from serving.errors import ModelFolderError
 from serving.settings import PREFIX
 
@@ -49,7 +49,12 @@ def deployment(machine: Machine, path: Path, document: dict[str, Any], also: str
         yield from sku(machine.root, machine_type, size, "inference")
     elif "compute" not in document:
         where = f"{path.name} machine"
-        yield wrong(where, "an instance_type", "none", "write one of sku_lists.yaml, as instance_type: Standard_F4s_v2")
+        yield wrong(
+            where,
+            "an instance_type",
+            str(machine_type or "none"),
+            "write one of sku_lists.yaml, as instance_type: Standard_F4s_v2",
+        )
     elif also is None:
         fix = "name its size: --sku Standard_F4s_v2"
         yield note(f"{path.name} machine", "a size that can be checked", f"the cluster {document['compute']}", fix)

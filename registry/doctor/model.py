@@ -12,7 +12,8 @@ from pathlib import Path
 from registry.doctor.check import Check, note, ok, wrong
 from registry.doctor.machine import Machine
 from registry.doctor.processor import served_by
-from registry.jobs.errors import shown
+from registry.findings import shown
+from registry.pull.record import Record
 from serving.checkpoint import BertConfig, check, expected_shapes
 from serving.compile import user_cache_dir
 from serving.errors import ModelFolderError
@@ -95,8 +96,18 @@ def size_here(machine: Machine) -> Size:
     return Size.of(config, task)
 
 
+def size_planned(machine: Machine) -> Size:
+    """Return the size of the model that would be deployed: that of the folder here, BERT-base for the embedded model."""
+    return Size.of(BERT_BASE) if _stands_in(machine) else size_here(machine)
+
+
+def _stands_in(machine: Machine) -> bool:
+    """Tell whether the embedded model is served because there is no other."""
+    return folder_of(machine) == machine.root / "model/embedded" and not machine.environ.get("AZUREML_MODEL_DIR")
+
+
 def model(machine: Machine) -> Check:
-    """Open the model folder that would be served."""
+    """Open the model folder that would be served; its files' hashes are left to `asset pull`, which compares them."""
     name, expected = "model", "a folder that serving can open: config.json, model.safetensors and tokenizer.json"
     folder = folder_of(machine)
     try:
@@ -110,7 +121,11 @@ def model(machine: Machine) -> Check:
             fix = f"`asset pull` mends what is not as the hub lists it; or `rm -r {shown(folder)}` and pull it again"
         return wrong(name, expected, str(exc), fix)
     found = f"{shown(folder)}: {task}, {Size.of(config, task).parameters / 1e6:.0f} million parameters, whole"
-    if folder == machine.root / "model/embedded" and not machine.environ.get("AZUREML_MODEL_DIR"):
+    record = Record.read(folder)
+    gone = [each for each in record.files if not (folder / each).is_file()] if record else []
+    if gone:
+        return wrong(name, expected, f"{shown(folder)} without {', '.join(gone)}, which came with it", "`asset pull`")
+    if _stands_in(machine):
         fix = "`asset pull` gets bert-base-cased; or name a folder in AZUREML_MODEL_DIR"
         return note(name, expected, f"{found}; the small embedded model stands in, whose answers are weaker", fix)
     return ok(name, expected, found)
@@ -163,7 +178,7 @@ def disk(machine: Machine, missing: dict[str, int]) -> Check:
     if free < compiled:
         return wrong(name, expected, f"{free:,} MB free", "make room, or set BERT_SERVING_CACHE_DIR to another disk")
     plans = {f".venv/{each}": mb for each, mb in missing.items()}
-    if folder_of(machine) == machine.root / "model/embedded":
+    if _stands_in(machine):
         plans["asset pull"] = round(large.weights_mb * 2)
     room = shutil.disk_usage(machine.root).free // MB
     planned = ", ".join(f"{what} about {mb:,}" for what, mb in plans.items())

@@ -79,8 +79,8 @@ def _large_enough(title: str, spec: SkuSpec, size: Size) -> Check:
     need = size.start_mb("fp32") + SYSTEM_MB
     has = spec.memory_gb * 1000
     expected = (
-        f"{need:,} MB of memory: {size.start_mb('fp32'):,} for a first start, which compiles the model (measured), "
-        f"and {SYSTEM_MB:,} for the system (an allowance)"
+        f"{need:,} MB of memory: {size.start_mb('fp32'):,} for a first start, which compiles "
+        f"{size.parameters / 1e6:.0f} million parameters (measured), and {SYSTEM_MB:,} for the system (an allowance)"
     )
     found = f"{spec.vcpus} vCPU, {spec.memory_gb} GB, {spec.gpus} GPU"
     if has < need:

@@ -12,6 +12,7 @@ import pytest
 from registry.doctor import model
 from registry.doctor.machine import Machine
 from registry.doctor.model import BERT_BASE, Size
+from registry.pull.record import Record
 from serving.checkpoint import Checkpoint
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -47,6 +48,16 @@ def test_weights_that_are_cut_are_wrong(machine: Machine, pulled: Path) -> None:
     assert check.status == "wrong"
     assert "model.safetensors: cannot be read" in check.found
     assert "`asset pull`" in check.fix
+
+
+def test_a_file_that_was_pulled_and_is_gone_is_wrong(machine: Machine, pulled: Path) -> None:
+    files = {"config.json": "0" * 64, "vocab.txt": "0" * 64}
+    Record("owner/name", "0" * 40, "owner/name", "main", None, files, {}).write(pulled)
+    check = model.model(machine)
+    assert (check.status, check.fix) == ("wrong", "`asset pull`")
+    assert check.found.endswith("without vocab.txt, which came with it")
+    (pulled / "vocab.txt").touch()
+    assert model.model(machine).status == "ok"
 
 
 def test_a_folder_without_a_tokenizer_is_wrong(machine: Machine) -> None:
@@ -150,6 +161,14 @@ def test_a_disk_without_room_for_the_compiled_model_is_wrong(machine: Machine, m
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
     check = model.disk(machine, {})
     assert (check.status, check.found) == ("wrong", "0 MB free")
+
+
+def test_what_is_deployed_is_the_model_here_or_bert_base(
+    machine: Machine, with_variables: Callable[..., Machine]
+) -> None:
+    assert model.size_planned(machine) == Size.of(BERT_BASE)
+    named = with_variables(AZUREML_MODEL_DIR=str(machine.root / "model/embedded"))
+    assert model.size_planned(named) == model.size_here(machine) != Size.of(BERT_BASE)
 
 
 def test_a_model_that_cannot_be_opened_is_planned_for_as_bert_base(machine: Machine) -> None:
