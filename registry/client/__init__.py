@@ -69,7 +69,8 @@ def client(
 
         # The switch alone says where: a notebook names its workspace once, and does not need it here.
         return LocalClient(Path(asset_dir or os.environ.get("ASSET_DIR") or ROOT / ".asset").absolute())
-    from registry.client.remote import Workspace, azure_client
+    from registry.client.remote import azure_client
+    from registry.workspace import Workspace
 
     workspace = Workspace(subscription_id, resource_group_name, workspace_name)
     return azure_client(workspace, credential, **kwargs)

@@ -15,13 +15,9 @@ from typing import Any
 from registry.doctor.check import Check, note, ok, wrong
 from registry.doctor.machine import Machine
 from registry.findings import shown
+from registry.workspace import VARIABLES
 
-VARIABLES = {
-    # Set by Azure on its own computes, and what a person may set.
-    "subscription_id": ("AZUREML_ARM_SUBSCRIPTION", "AZURE_SUBSCRIPTION_ID"),
-    "resource_group": ("AZUREML_ARM_RESOURCEGROUP", "AZURE_RESOURCE_GROUP"),
-    "workspace_name": ("AZUREML_ARM_WORKSPACE_NAME", "AZURE_WORKSPACE_NAME"),
-}
+CONFIG_KEYS = ("subscription_id", "resource_group", "workspace_name")
 SECRET = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
 CERTIFICATE = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_CERTIFICATE_PATH")
 WORKLOAD = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE")
@@ -78,7 +74,9 @@ def workspace(machine: Machine) -> Check:
     except (OSError, ValueError) as exc:
         return wrong(name, expected, f"{shown(file)}: cannot be read: {exc}", "get it from the studio again")
     lacks = [
-        part for part in VARIABLES if not (isinstance(given, dict) and isinstance(given.get(part), str) and given[part])
+        part
+        for part in CONFIG_KEYS
+        if not (isinstance(given, dict) and isinstance(given.get(part), str) and given[part])
     ]
     if lacks:
         return wrong(name, expected, f"{shown(file)} without {', '.join(lacks)}", "get it from the studio again")

@@ -13,7 +13,7 @@ from registry.doctor.check import Check, note, ok, wrong
 from registry.doctor.cpu_generations import generation
 from registry.doctor.model import Size
 from registry.doctor.processor import SLOWER
-from registry.sku_lists import SkuList, SkuListsError, SkuSpec, read_sku_lists
+from registry.sku_lists import SkuList, SkuListsError, SkuSpec, read_sizes, read_sku_lists
 
 SYSTEM_MB = 1500
 """Left to the virtual machine's own system and Azure's agents. An allowance, not a measurement."""
@@ -31,8 +31,8 @@ class Lists:
         """Read the file of a checkout; raises SkuListsError."""
         path = root / "sku_lists.yaml"
         scenarios = read_sku_lists(path)
-        given = yaml.safe_load(path.read_text(encoding="utf-8"))["sizes"]
-        return cls(scenarios, {name: SkuSpec.parse(text) for name, text in given.items()})
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return cls(scenarios, read_sizes(given, path.name))
 
     def known(self, name: str) -> str | None:
         """Return a size as the file writes it; Azure takes it in any case."""

@@ -12,7 +12,7 @@ from azure.core.exceptions import ClientAuthenticationError
 
 from registry import client
 from registry.client.errors import NoWorkspaceError
-from registry.client.remote import VARIABLES
+from registry.workspace import VARIABLES
 from tests.registry.client.fake_azure import Credential
 
 NAMES = {"subscription_id": "s", "resource_group_name": "g", "workspace_name": "w"}
