@@ -14,7 +14,8 @@ from registry.cli_options import State
 
 app = typer.Typer(
     name="asset",
-    help="What is done with this model asset, here on this machine: run its Azure ML jobs, and look at what came of them.",
+    help="What is done with this model asset, here on this machine and on Azure ML: check, get, compile, serve and deploy it, "
+    "and run its jobs.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
