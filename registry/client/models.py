@@ -19,6 +19,7 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 
 from registry.client.errors import invalid
 from registry.client.operations import Operations, logger, one_of_version_and_label
+from registry.client.runs import job_output
 from registry.client.yaml_assets import NAME, order
 from registry.jobs.local_data import OwnModel
 from registry.jobs.source import REMOTE
@@ -41,7 +42,7 @@ class LocalModels(Operations):
         """Register a model; one of the same version has to have the same path, and gets the rest anew."""
         if not isinstance(model, Model):
             raise invalid(f"expected a Model of azure.ai.ml.entities, found {type(model).__name__}; load or build one")
-        name, path = str(model.name), _path(model)
+        name, path = str(model.name), self._path(model)
         if not NAME.fullmatch(name):
             raise invalid(
                 f"expected letters, digits, '.', '_' and '-' in the name of a model, found {name!r}; rename it"
@@ -113,6 +114,20 @@ class LocalModels(Operations):
         else:
             shutil.copy2(source, target)
 
+    def _path(self, model: Model) -> Path:
+        """Return where a model to register lies: a path, or what a job here wrote, as azureml://jobs/NAME/outputs/OUTPUT."""
+        path = job_output(self._state, str(model.path)) if model.path else None
+        if path is None and (not model.path or REMOTE.match(str(model.path))):
+            raise invalid(f"expected a model of this machine, found the path {model.path}; name a file or a folder")
+        path = path or Path(model.base_path or ".", str(model.path)).resolve()
+        if not path.exists():
+            raise invalid(f"expected a model at {path}, found nothing there; name a file or a folder")
+        if model.type == AssetTypes.MLFLOW_MODEL and not (path / "MLmodel").is_file():
+            raise invalid(
+                f"expected the file MLmodel in the model {path} of type mlflow_model, found none; write custom_model"
+            )
+        return path
+
     def _own(self, own: OwnModel) -> Model:
         """Return the model asset of this checkout, which needs no registration."""
         if own.folder.name == "embedded":
@@ -150,20 +165,6 @@ def _make_registered(client: MlflowClient, name: str) -> None:
     except MlflowException as exc:
         if exc.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-def _path(model: Model) -> Path:
-    """Return where a model to register lies."""
-    if not model.path or REMOTE.match(str(model.path)):
-        raise invalid(f"expected a model of this machine, found the path {model.path}; name a file or a folder")
-    path = Path(model.base_path or ".", str(model.path)).resolve()
-    if not path.exists():
-        raise invalid(f"expected a model at {path}, found nothing there; name a file or a folder")
-    if model.type == AssetTypes.MLFLOW_MODEL and not (path / "MLmodel").is_file():
-        raise invalid(
-            f"expected the file MLmodel in the model {path} of type mlflow_model, found none; write custom_model"
-        )
-    return path
 
 
 def _local(source: str) -> Path:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from azure.ai.ml import Output, load_job
 from azure.ai.ml.entities import PipelineJob
 from azure.ai.ml.exceptions import MlException
+from azure.core.exceptions import ResourceNotFoundError
 from marshmallow import ValidationError
 
 from registry.azure_sdk import quiet
@@ -21,6 +23,7 @@ STARTING, RUNNING, COMPLETED, FAILED, CANCELED = "Starting", "Running", "Complet
 ENDED = {COMPLETED, FAILED, CANCELED}
 STATUS = {run_folder.FINISHED: COMPLETED, run_folder.FAILED: FAILED, run_folder.INTERRUPTED: CANCELED}
 RUNNER_LOG, RUNNER = "runner.log", "runner.json"
+JOB_OUTPUT = re.compile(r"azureml://jobs/(?P<job>[\w.-]+)/outputs/(?P<output>\w+)/?(?:paths/(?P<below>.+))?")
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,28 @@ def all_runs(state: Path) -> list[LocalRun]:
         with contextlib.suppress(RunError):
             found.append((folder.read().started, LocalRun(folder)))
     return [run for _, run in sorted(found, key=lambda one: (one[0], one[1].name), reverse=True)]
+
+
+def job_output(state: Path, path: str) -> Path | None:
+    """Return where an output of a job here lies: azureml://jobs/NAME/outputs/OUTPUT; None for another path.
+
+    Raises:
+        ResourceNotFoundError: there is no such job, or it has written no such output.
+    """
+    match = JOB_OUTPUT.fullmatch(path)
+    if match is None:
+        return None
+    run = next((run for run in all_runs(state) if run.name == match["job"]), None)
+    if run is None:
+        known = ", ".join(run.name for run in all_runs(state)[:5]) or "none"
+        raise ResourceNotFoundError(f"expected one of the jobs here ({known}), found {path}; name one of those")
+    outputs = run.outputs()
+    if match["output"] not in outputs:
+        raise ResourceNotFoundError(
+            f"expected one of the outputs of job {run.name}, which is {run.status} ({', '.join(outputs) or 'none'}), found "
+            f"{path}; name one, when the job has completed"
+        )
+    return outputs[match["output"]] / (match["below"] or "")
 
 
 def _loaded(state: RunState) -> PipelineJob:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
-from azure.ai.ml import load_component, load_environment, load_model
+from azure.ai.ml import load_component, load_environment, load_job, load_model
 from azure.ai.ml.entities import Data, Environment, Model
 from azure.ai.ml.exceptions import ValidationException
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
@@ -47,6 +47,20 @@ def test_what_mlflow_registered_has_mlflows_number(ml_client: LocalClient, files
     store.create_model_version("theirs", (files / "model").as_uri())
     found = ml_client.models.get("theirs", "1")
     assert Path(str(found.path)) == files / "model"
+
+
+def test_what_a_job_wrote_is_registered_by_the_name_that_azure_has_for_it(ml_client: LocalClient, files: Path) -> None:
+    job = ml_client.jobs.create_or_update(load_job("job.yml"))
+    ml_client.jobs.stream(job.name)
+    path = f"azureml://jobs/{job.name}/outputs/shown"
+    model = ml_client.models.create_or_update(Model(name="shown", path=path))
+    assert (Path(str(model.path)) / "result.txt").read_text(encoding="utf-8") == "count: 3\n"
+    file = ml_client.models.create_or_update(Model(name="file", path=f"{path}/paths/result.txt"))
+    assert Path(str(file.path)).name == "result.txt"
+    with pytest.raises(ResourceNotFoundError, match=rf"outputs of job {job.name}, which is Completed \(shown\), found"):
+        ml_client.models.create_or_update(Model(name="other", path=f"azureml://jobs/{job.name}/outputs/hidden"))
+    with pytest.raises(ResourceNotFoundError, match=rf"one of the jobs here \({job.name}\), found"):
+        ml_client.models.create_or_update(Model(name="other", path="azureml://jobs/absent/outputs/shown"))
 
 
 def test_a_model_is_downloaded(ml_client: LocalClient, files: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from azure.ai.ml import (
     load_online_deployment,
     load_online_endpoint,
 )
-from azure.ai.ml.entities import BatchJob, PipelineJob
+from azure.ai.ml.entities import BatchJob, Model, PipelineJob
 from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 from azure.core.exceptions import ResourceNotFoundError
 
@@ -168,6 +168,12 @@ def test_what_azure_gets_of_registered_assets(azure: FakeAzure, files: Path) -> 
         name.rpartition("/")[2] for name in azure.blobs if name.startswith(code.removeprefix(f"/{CONTAINER}/pending"))
     }
     assert scripts == {"count.sh", "show.sh"}
+
+
+def test_azure_gets_the_output_of_a_job_as_it_is_named(azure: FakeAzure) -> None:
+    path = "azureml://jobs/one/outputs/model"
+    azure.client().models.create_or_update(Model(name="tuned", version="1", path=path, type="mlflow_model"))
+    assert azure.bodies["models/tuned/versions/1"]["properties"]["modelUri"] == path
 
 
 def test_what_azure_gets_of_a_job(azure: FakeAzure, files: Path) -> None:
