@@ -65,7 +65,8 @@ class LocalModels(Operations):
                 client.delete_model_version_tag(name, before.version, key)
             for key, value in tags.items():
                 client.set_model_version_tag(name, before.version, key, value)
-            client.update_model_version(name, before.version, model.description)
+            # MLflow refuses to be given none.
+            client.update_model_version(name, before.version, model.description or "")
         return self.get(name, version)
 
     def get(self, name: str, version: str | None = None, label: str | None = None) -> Model:

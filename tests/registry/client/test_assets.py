@@ -36,6 +36,8 @@ def test_a_version_may_get_another_description_and_no_other_path(ml_client: Loca
     again.description, again.tags = "Another.", {"x": "y"}
     changed = ml_client.models.create_or_update(again)
     assert (changed.description, changed.tags) == ("Another.", {"x": "y"})
+    again.description = None
+    assert ml_client.models.create_or_update(again).description is None
     again.path = "app"
     with pytest.raises(ResourceExistsError, match="expected model tiny:17, which is there, to keep its path"):
         ml_client.models.create_or_update(again)
