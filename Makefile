@@ -12,6 +12,7 @@ PYTHON ?= python3.11 python3.12 python3
 MODEL ?=
 PORT ?=
 # Given to `make bench`, `make evaluate` and `make finetune`: options, as in ARGS="--quick --only http" or ARGS="--set inputs.precision=fp32".
+# Given to `make notebooks`: which, as in ARGS=sdk-example.
 ARGS ?=
 # GPU=1 serves from the environment for GPUs.
 GPU ?=
@@ -19,10 +20,10 @@ GPU ?=
 serving = serving$(if $(GPU),-gpu)
 server = .venv/$(serving)/bin/python -m registry.local_server
 
-.PHONY: help score serve evaluate finetune test lint bench lock
+.PHONY: help score serve evaluate finetune notebooks test lint bench lock
 
 help:  ## Say what there is to run
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
 
 score: .venv/$(serving)/.installed  ## Answer sample_input.json once, through the inference server (MODEL=FOLDER)
 	@$(server) score $(if $(MODEL),--model '$(MODEL)')
@@ -35,6 +36,9 @@ evaluate: .venv/dev/.installed .venv/evaluation/.installed  ## Run the fill-mask
 
 finetune: .venv/dev/.installed .venv/finetune/.installed  ## Tune the embedded model on sample reviews, and say what to do with it (ARGS="--set …")
 	@.venv/dev/bin/asset run -f finetune/finetune-sentiment.yml $(ARGS)
+
+notebooks: .venv/dev/.installed .venv/serving/.installed .venv/evaluation/.installed .venv/finetune/.installed  ## Run every notebook here, from top to bottom (ARGS=NAME)
+	@.venv/dev/bin/python -m registry.run_notebooks $(ARGS)
 
 test: .venv/serving/.installed .venv/batch/.installed .venv/evaluation/.installed .venv/finetune/.installed .venv/dev/.installed  ## Run every test
 	@.venv/dev/bin/python -m pytest --durations=10
