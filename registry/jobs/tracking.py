@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -146,7 +147,10 @@ def can_log(environment: VirtualEnvironment) -> bool:
 
 def set_up(state: Path) -> None:
     """Make the store, where there is none. It gets its name when it is whole: a half-made one could not be opened."""
-    from mlflow import MlflowClient
+    with warnings.catch_warnings():
+        # In a notebook, MLflow's progress bars ask for a package that draws them.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from mlflow import MlflowClient
 
     # Else it says of each of its tables that it is made. Importing MLflow sets the levels that this changes.
     for name in ("mlflow", "alembic"):

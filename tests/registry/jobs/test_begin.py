@@ -25,6 +25,16 @@ def test_an_environment_that_is_not_set_up_is_named_with_its_make_target(tmp_pat
     VirtualEnvironment("lab", tmp_path).require()
 
 
+def test_a_step_does_not_draw_as_a_notebook_does(tmp_path: Path) -> None:
+    given = {"MPLBACKEND": "module://matplotlib_inline.backend_inline", "HOME": "/home", "PATH": "/bin"}
+    environment = VirtualEnvironment("lab", tmp_path)
+    assert environment.variables(given) == {
+        "HOME": "/home",
+        "PATH": f"{environment.folder}/bin:/bin",
+        "VIRTUAL_ENV": str(environment.folder),
+    }
+
+
 def test_an_environment_that_this_checkout_does_not_have_is_told_with_those_it_has(asset: Asset) -> None:
     (asset.folder / "environment/dev").rename(asset.folder / "environment/elsewhere")
     for name in ("count", "show"):
