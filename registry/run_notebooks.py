@@ -44,7 +44,7 @@ class Runs:
     cell_seconds: int = CELL_SECONDS
 
     def run(self, file: Path) -> Path:
-        """Run a notebook in its own folder; return the notebook with what came of it.
+        """Run a notebook in the folder of the notebooks; return the notebook with what came of it.
 
         Raises:
             NotebookError: a cell failed or took too long, or its kernel ended.
@@ -69,7 +69,7 @@ class Runs:
             timeout=self.cell_seconds,
             # Else it warns of other users of this machine, who could listen; a notebook of ours holds no secret.
             extra_arguments=["--log-level=ERROR"],
-            resources={"metadata": {"path": str(file.parent)}},
+            resources={"metadata": {"path": str(NOTEBOOKS)}},
             on_cell_execute=begin,
             on_cell_executed=end,
         )
@@ -79,8 +79,8 @@ class Runs:
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as exc:
             raise NotebookError(
                 f"{file.name}, cell {notebook.cells[at].id} (code cell {code.index(at) + 1} of {len(code)}): {_reason(exc)}"
-                f"\nThe notebook as far as it came, with the whole error, is {target}; what it deployed is still there "
-                "(`asset endpoints list`), and running it again goes on from that."
+                f"\nThe notebook as far as it came, with the whole error, is {target}; what it may have deployed is "
+                "still there (`asset endpoints list`), and running it again starts over with that."
             ) from exc
         finally:
             nbformat.write(notebook, target)

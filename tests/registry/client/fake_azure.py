@@ -16,7 +16,7 @@ import contextlib
 import json
 import threading
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -68,6 +68,7 @@ class FakeAzure:
         self.requests: list[tuple[str, str]] = []
         self.scored: list[tuple[dict[str, str], Any]] = []
         self.unknown: list[str] = []
+        self.answer: Callable[[Any], tuple[int, Any]] = lambda content: (200, ["capital", "beautiful"])
 
     def client(self) -> MLClient:
         transport = type("Transport", (LoopbackTransport,), {"address": self.address})()
@@ -181,7 +182,10 @@ class Handler(BaseHTTPRequestHandler):
                 "properties": {"status": "Running"},
             }
             return self._json(201, job)
-        return self._json(200, ["capital", "beautiful"])
+        status, answer = self.azure.answer(content)
+        deployment = headers.get("azureml-model-deployment", "blue")
+        body = json.dumps(answer).encode()
+        return self._answer(status, body, "application/json", {"azureml-model-deployment": deployment})
 
     def _blob(self, parts: urllib.parse.SplitResult, body: bytes) -> None:
         name = urllib.parse.unquote(parts.path)
