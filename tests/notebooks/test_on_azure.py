@@ -6,6 +6,7 @@ of one are left out, and answers are the test's own.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,29 @@ from azure.ai.ml.operations import JobOperations
 
 import registry.client.remote
 from registry.client.remote import VARIABLES
+from registry.jobs.environments import ROOT
 from registry.run_notebooks import NOTEBOOKS
 from tests.registry.client.fake_azure import GROUP, HOST, SUBSCRIPTION, WORKSPACE, Credential, FakeAzure, fake_azure
 
+PARTS = ("deployment", "environment", "evaluation", "finetune", "model/embedded", "notebooks", "serving")
+FILES = (".amlignore", "sample_input.json", "score.py")
 NAMES = {"subscription_id": SUBSCRIPTION, "resource_group_name": GROUP, "workspace_name": WORKSPACE}
 
 
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the notebooks name of a fresh checkout: in one with its environments, the client looks at each of their files."""
+    folder = tmp_path_factory.mktemp("checkout")
+    left_out = shutil.ignore_patterns("__pycache__", ".compiled", ".built")
+    for name in PARTS:
+        shutil.copytree(ROOT / name, folder / name, ignore=left_out)
+    for name in FILES:
+        shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
 @pytest.fixture
-def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAzure]:
+def service(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAzure]:
     """The stand-in, as the workspace that the environment names; a person is signed in."""
     with fake_azure() as found:
         for name, variables in VARIABLES.items():
@@ -37,7 +53,7 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAzure]:
         monkeypatch.setattr(registry.client.remote, "MLClient", lambda *named: found.client())
         monkeypatch.setattr(JobOperations, "stream", lambda self, name: None)
         monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", to_the_stand_in(found))
-        monkeypatch.chdir(NOTEBOOKS)
+        monkeypatch.chdir(checkout / "notebooks")
         yield found
         assert found.unknown == []
 

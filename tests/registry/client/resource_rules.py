@@ -46,8 +46,6 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     r"components/[^/]+/versions/[^/]+": (
         "properties.componentSpec.type",
         "properties.componentSpec.name",
-        "properties.componentSpec.command",
-        "properties.componentSpec.environment",
     ),
     r"jobs/[^/]+": ("properties.jobType", "properties.jobs", "properties.experimentName"),
     ENDPOINT.format("online"): ("location", "properties.authMode", "identity.type"),
@@ -94,6 +92,16 @@ def _environment(path: str, body: Body, known: set[str], root: str) -> None:
         raise RefusedError(f"{path}: one of image and build is required")
 
 
+def _component(path: str, body: Body, known: set[str], root: str) -> None:
+    spec = body["properties"]["componentSpec"]
+    required = {"command": ("command", "environment"), "pipeline": ("jobs",)}
+    for field in required.get(spec["type"], ("type of Azure's",)):
+        if not spec.get(field):
+            raise RefusedError(f"{path}: properties.componentSpec.{field} is required")
+    for name, step in (spec.get("jobs") or {}).items():
+        _check_id(path, f"jobs.{name}.componentId", step.get("componentId") or "nothing", known, root)
+
+
 def _online_endpoint(path: str, body: Body, known: set[str], root: str) -> None:
     if body["properties"]["authMode"] not in ("Key", "AMLToken", "AADToken"):
         raise RefusedError(f"{path}: no authMode of Azure's: {body['properties']['authMode']}")
@@ -124,6 +132,7 @@ def _job(path: str, body: Body, known: set[str], root: str) -> None:
 
 RULES = {
     r"environments/.*": _environment,
+    r"components/.*": _component,
     ENDPOINT.format("online"): _online_endpoint,
     DEPLOYMENT.format("online"): _online_deployment,
     r"jobs/[^/]+": _job,
