@@ -42,7 +42,7 @@ def test_an_environment_that_this_checkout_does_not_have_is_told_with_those_it_h
     result = asset.run()
     assert result.exit_code == 2
     assert (
-        "(bench, bench-azureml, dev, evaluation, finetune, serving, serving-gpu), found 'elsewhere'; name"
+        "(batch, bench, bench-azureml, dev, evaluation, finetune, serving, serving-gpu), found 'elsewhere'; name"
         in result.stderr
     )
     assert not (asset.state / "runs").exists()
