@@ -190,13 +190,18 @@ class Server:
 
     @property
     def how_it_ended(self) -> str:
-        """Return its exit status in words: "status 3", "SIGKILL"."""
+        """Return its exit status in words: "status 3", "SIGKILL", "signal 35"."""
         status = self.exited.result()
-        return f"status {status}" if status >= 0 else signal.Signals(-status).name
+        if status >= 0:
+            return f"status {status}"
+        # Of the real-time ones, the first and the last alone have names.
+        return next((one.name for one in signal.Signals if one == -status), f"signal {-status}")
 
     def failure(self, text: str) -> str:
         """Return a message with the last lines that this server wrote."""
-        with open(self._log, "rb") as log:
+        lines: list[str] = []
+        # Somebody may have removed it, and that is no reason to leave the deployment without a server.
+        with contextlib.suppress(OSError), open(self._log, "rb") as log:
             log.seek(max(self._log_start, os.fstat(log.fileno()).st_size - MOST_SHOWN))
             lines = log.read().decode(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
         return f"{text}. The end of its log:\n" + "\n".join(lines) + f"\nMend what it names (all of it: {self._log})"

@@ -94,6 +94,16 @@ def test_the_restart_is_counted_and_told_of(online: Online) -> None:
     assert f"green: process {pid} ended with SIGKILL" in online.folder.daemon_log.read_text(encoding="utf-8")
 
 
+def test_a_server_is_replaced_whatever_ended_it_and_whatever_became_of_its_log(online: Online) -> None:
+    pid = online.status("green")["pid"]
+    online.folder.deployment("green").log.unlink()
+    # One of the signals that have a number alone.
+    os.kill(pid, signal.SIGRTMIN + 1)
+    until(lambda: online.status("green")["pid"] not in (pid, None))
+    assert online.post(azureml_model_deployment="green").status == 200
+    assert f"process {pid} ended with signal {signal.SIGRTMIN + 1}" in online.status("green")["error"]
+
+
 def test_a_request_that_ends_its_server_is_answered_502_and_ends_no_second_one(online: Online) -> None:
     restarts = online.status()["restarts"]
     reply = online.post({"die": True}, azureml_model_deployment="blue")
