@@ -84,7 +84,11 @@ class Control:
             folder.path.mkdir(parents=True, exist_ok=True)
             fresh = Deployment(record, folder)
             await fresh.start()
-            folder.write(record)
+            try:
+                folder.write(record)
+            except BaseException:
+                await fresh.stop()
+                raise
             before = self._router.deployments.get(record.name)
             self._router.deployments[record.name] = fresh
             if before is not None:
@@ -136,6 +140,12 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return await handler(request)
     except EndpointError as exc:
         return web.json_response({"message": str(exc)}, status=exc.status)
+    except OSError as exc:
+        logger.exception("%s %s", request.method, request.path)
+        message = (
+            f"expected files of the endpoint that can be read and written, found: {exc}; mend that, and do it again"
+        )
+        return web.json_response({"message": message}, status=EndpointError.status)
 
 
 def connect(folder: EndpointFolder) -> socket.socket:

@@ -12,6 +12,7 @@ import pytest
 
 from registry.endpoints.errors import (
     ConflictError,
+    EndpointError,
     InvalidEndpointError,
     NotFoundError,
     NotRunningError,
@@ -55,6 +56,19 @@ def test_an_update_that_does_not_start_leaves_what_was_there(online: Online) -> 
     online.endpoint.stop()
     online.endpoint.start()
     assert online.post().json["name"] == "blue"
+
+
+def test_a_deployment_that_cannot_be_kept_leaves_no_server(online: Online) -> None:
+    daemon = online.endpoint.require_running().process.pid
+    children = Path(f"/proc/{daemon}/task/{daemon}/children")
+    before = children.read_text(encoding="utf-8")
+    # As a disk that is full would, this keeps the file from being written.
+    online.folder.deployment("green").record.mkdir(parents=True)
+    with pytest.raises(EndpointError, match=r"that can be read and written, found: .*Is a directory") as told:
+        online.deploy("green")
+    assert not isinstance(told.value, NotRunningError)
+    assert children.read_text(encoding="utf-8") == before
+    assert set(online.endpoint.describe()["deployments"]) == {"blue"}
 
 
 def test_stopping_answers_what_was_accepted(online: Online) -> None:
