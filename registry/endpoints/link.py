@@ -49,15 +49,16 @@ class LocalEndpoint:
         with self._lock():
             if not self.folder.exists:
                 check_traffic(record.traffic, set())
-                self.folder.write(EndpointRecord(record.name, {}, record.resource))
+                self.folder.make()
                 Keys.fresh().write(self.folder.keys)
+                # Last: with this file it is an endpoint, which cannot be without keys.
+                self.folder.write(EndpointRecord(record.name, {}, record.resource))
             self._start()
         self.call("PUT", "/", {"traffic": record.traffic, "resource": record.resource})
 
     def start(self) -> None:
         """Start the endpoint's process, where it does not run, with the deployments that it had."""
-        self.folder.read()
-        with self._lock():
+        with self._held():
             self._start()
 
     def deploy(self, record: DeploymentRecord) -> dict[str, Any]:
@@ -76,7 +77,7 @@ class LocalEndpoint:
 
     def exchange_key(self, which: str) -> None:
         """Exchange the "primary" or the "secondary" key."""
-        with self._lock():
+        with self._held():
             self.keys().exchanged(which).write(self.folder.keys)
         if self.running() is not None:
             self.call("PUT", "/keys")
@@ -88,14 +89,12 @@ class LocalEndpoint:
 
     def stop(self) -> None:
         """Let the process answer what it has accepted, and end it."""
-        self.folder.read()
-        with self._lock():
+        with self._held():
             self._stop()
 
     def delete(self) -> None:
         """Stop the endpoint and remove all of it, its logs and keys too."""
-        self.folder.read()
-        with self._lock():
+        with self._held():
             self._stop()
             shutil.rmtree(self.folder.path)
 
@@ -130,22 +129,22 @@ class LocalEndpoint:
             )
         return daemon
 
-    def call(self, method: str, path: str, body: object = None) -> dict[str, Any]:
-        """Ask the endpoint's process something and return its answer.
+    def call(self, method: str, path: str, body: object = None, seconds: float | None = None) -> dict[str, Any]:
+        """Ask the endpoint's process something and return its answer; without `seconds`, however long that takes.
 
         Raises:
-            EndpointError: it refused, or ended.
+            EndpointError: it refused, ended, or does not answer.
         """
         content = None if body is None else json.dumps(body, default=vars)
-        connection = _Connection(self.folder)
+        connection = _Connection(self.folder, seconds)
         try:
             connection.request(method, path, content)
             answer = connection.getresponse()
             told = json.loads(answer.read())
         except (OSError, http.client.HTTPException, ValueError) as exc:
             raise NotRunningError(
-                f"expected an answer of the process of the endpoint '{self.folder.name}', found that it ended ({exc}); "
-                f"see {self.folder.daemon_log}"
+                f"expected an answer of the process of the endpoint '{self.folder.name}', found none ({exc}); see "
+                f"{self.folder.daemon_log}"
             ) from exc
         finally:
             connection.close()
@@ -205,15 +204,26 @@ class LocalEndpoint:
         daemon = self.running()
         if daemon is None:
             return
-        with contextlib.suppress(EndpointError):
-            self.call("POST", "/stop")
         deadline = time.monotonic() + STOP_SECONDS
+        with contextlib.suppress(EndpointError):
+            self.call("POST", "/stop", seconds=STOP_SECONDS)
         while daemon.process.runs and time.monotonic() < deadline:
             time.sleep(0.02)
         if daemon.process.runs:
-            os.kill(daemon.process.pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(daemon.process.pid, signal.SIGKILL)
+            while daemon.process.runs:
+                time.sleep(0.02)
             end_leftovers(MARK, str(self.folder.path))
             self.folder.write_daemon(None)
+
+    @contextlib.contextmanager
+    def _held(self) -> Iterator[None]:
+        """Hold an endpoint that is there, and still is when those who held it are done; raises NotFoundError."""
+        self.folder.read()
+        with self._lock():
+            self.folder.read()
+            yield
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
@@ -227,9 +237,10 @@ class LocalEndpoint:
 class _Connection(http.client.HTTPConnection):
     """A connection to the control socket. An answer takes as long as a server takes to start."""
 
-    def __init__(self, folder: EndpointFolder) -> None:
+    def __init__(self, folder: EndpointFolder, seconds: float | None) -> None:
         super().__init__("endpoint")
-        self._folder = folder
+        self._folder, self._seconds = folder, seconds
 
     def connect(self) -> None:
         self.sock: socket.socket = connect(self._folder)
+        self.sock.settimeout(self._seconds)
