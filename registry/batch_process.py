@@ -30,16 +30,12 @@ class BatchProcess:
     """registry/batch_worker.py in the deployment's environment; it leads a group of its own, which is ended with it."""
 
     def __init__(self, settings: BatchSettings, variables: dict[str, str], log: BinaryIO | None) -> None:
-        """Start the process and wait until init() is done. Without a `log` it writes where this process does.
-
-        Raises:
-            BatchError: it failed, or took too long.
-        """
+        """Start the process, which calls init(); see `until_ready`. Without a `log` it writes where this process does."""
         self._killed = False
         answers, written = os.pipe()
         # -P leaves the worker's own folder off the path.
-        script = settings.script.absolute().relative_to(settings.root).as_posix()
-        command = [str(settings.python), "-P", str(WORKER), str(written), str(settings.root), script]
+        self._script = settings.script.absolute().relative_to(settings.root).as_posix()
+        command = [str(settings.python), "-P", str(WORKER), str(written), str(settings.root), self._script]
         try:
             self._process = subprocess.Popen(
                 command,
@@ -53,12 +49,15 @@ class BatchProcess:
         finally:
             os.close(written)
         self._answers = os.fdopen(answers, "rb")
+
+    def until_ready(self) -> None:
+        """Wait until init() is done; raises BatchError where it failed, or took too long."""
         try:
             self._answer(START_SECONDS)
         except BaseException as exc:
             self.kill()
             if isinstance(exc, TryFailed):
-                raise BatchError(f"init() of {script} failed: {exc}") from exc
+                raise BatchError(f"init() of {self._script} failed: {exc}") from exc
             raise
 
     def score(self, files: Sequence[str], seconds: float) -> list[str]:

@@ -138,7 +138,8 @@ class _Run:
                     break
                 process = self._score(batch, process)
         except BaseException as exc:  # noqa: BLE001 - whatever it is, the thread that waits has to know
-            self._problem = self._problem or exc
+            if not self._ended.is_set():  # else it is what comes of a process that the end of the run has ended
+                self._problem = exc
             self._stop()
         finally:
             if process is not None:
@@ -148,13 +149,13 @@ class _Run:
         """Score a mini-batch, trying again as often as may be; returns the process where it can go on."""
         tries = max(1, self._settings.max_retries)
         for number in range(1, tries + 1):
-            if process is None or not process.running:
-                process = self._start()
             try:
+                if process is None or not process.running:
+                    process = self._start()
                 rows = process.score(batch, self._settings.timeout)
             except TryFailed as exc:
                 if self._ended.is_set():
-                    return None
+                    return process
                 last = number == tries
                 self._tell(f"{batch[0]} and {len(batch) - 1} more: {exc}; {'given up' if last else 'trying again'}")
                 with self._lock:
@@ -168,8 +169,13 @@ class _Run:
 
     def _start(self) -> BatchProcess:
         process = BatchProcess(self._settings, self._variables, self._log)
+        # Known before init(), which may take minutes: an end of the run is its end, too.
         with self._lock:
             self._processes[threading.get_ident()] = process
+        if self._ended.is_set():
+            process.kill()
+            raise TryFailed("the run has ended")
+        process.until_ready()
         return process
 
     def _add(self, batch: tuple[str, ...], rows: list[str], given_up: str | None = None) -> None:

@@ -33,6 +33,9 @@ def init():
     print("started", os.getpid(), sys.path[:2], flush=True)
     if os.environ.get("FAIL_INIT"):
         raise OSError("no such weights")
+    if os.environ.get("SLOW_INIT"):
+        Path(os.environ["SLOW_INIT"]).write_text(f"{os.getpid()} ")
+        time.sleep(60)
 
 def run(mini_batch):
     rows = []
@@ -51,6 +54,9 @@ def run(mini_batch):
             time.sleep(60)
         if now == "slow":
             time.sleep(1)
+        if now == "raise late":
+            time.sleep(1)
+            raise ValueError(path.name)
         if now == "number":
             return len(mini_batch)
         if now != "skip":
@@ -147,6 +153,17 @@ def test_too_many_failed_files_end_the_run(
     assert (caught.value.result.succeeded, caught.value.result.failed) == (0, done)
 
 
+def test_too_many_failed_files_leave_no_process(
+    settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path
+) -> None:
+    given = replace(settings, mini_batch_size=1, max_retries=1, error_threshold=0, max_concurrency=2)
+    with pytest.raises(BatchFailed) as caught:
+        run_batch(inputs(["raise"], ["raise late"]), tmp_path / "out", given)
+    for number in (0, 1):
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(tries(caught.value.result, number)[0]), 0)
+
+
 def test_as_many_failed_files_as_may_be_do_not_end_the_run(
     settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -185,12 +202,14 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.parametrize("in_init", [False, True])
 def test_an_interrupted_run_leaves_no_process(
-    settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path
+    settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path, in_init: bool
 ) -> None:
     arguments = map(str, [settings.script, PYTHON, inputs(["hang"]), tmp_path / "out"])
-    process = subprocess.Popen([sys.executable, "-c", INTERRUPTED, *arguments], cwd=ROOT)
-    marker = tmp_path / "out/f0.json.tries"
+    marker = tmp_path / ("init" if in_init else "out/f0.json.tries")
+    environment = os.environ | ({"SLOW_INIT": str(marker)} if in_init else {})
+    process = subprocess.Popen([sys.executable, "-c", INTERRUPTED, *arguments], cwd=ROOT, env=environment)
     deadline = time.monotonic() + 60
     while not marker.exists() or not marker.read_text():
         assert time.monotonic() < deadline
