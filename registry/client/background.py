@@ -51,16 +51,16 @@ class Background:
         return (identity := self._identity()) is not None and identity.runs
 
     def stop(self) -> None:
-        """Tell it to end in order, as Ctrl-C does, and wait for that."""
+        """Tell it once to end in order, as Ctrl-C does, and wait; one that takes too long is killed."""
         identity = self._identity()
-        deadline = time.monotonic() + CANCEL_SECONDS
-        while identity is not None and identity.runs:
-            late = time.monotonic() > deadline
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if identity is None or not identity.runs:
+                return
             with contextlib.suppress(ProcessLookupError):
-                os.kill(identity.pid, signal.SIGKILL if late else signal.SIGTERM)
-            for _ in range(100):
-                if identity.runs:
-                    time.sleep(0.05)
+                os.kill(identity.pid, number)
+            deadline = time.monotonic() + CANCEL_SECONDS
+            while identity.runs and time.monotonic() < deadline:
+                time.sleep(0.05)
 
     def _identity(self) -> ProcessId | None:
         try:
