@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +13,7 @@ from azure.ai.ml.entities import BatchEndpoint
 
 from registry.client.batch_deployments import BatchFolder, LocalBatchDeployments
 from registry.client.batch_runs import new_batch_run
-from registry.client.errors import UnsupportedError, invalid
+from registry.client.errors import invalid
 from registry.client.operations import Operations
 from registry.client.poller import begin
 from registry.client.resources import batch_endpoint, batch_endpoint_resource
@@ -80,8 +79,6 @@ class LocalBatchEndpoints(Operations):
         """Start a job on a file or a folder; `jobs.stream` follows it, and `jobs.download` gets its output `score`."""
         given = {key: kwargs.pop(key, None) for key in ("input", "job_name", "experiment_name")}
         self._refuse("invoke", **kwargs)
-        if importlib.util.find_spec("registry.batch_run") is None:
-            raise UnsupportedError("expected registry/batch_run.py in this checkout, found none; get a whole one")
         folder = BatchFolder.of(self._state, endpoint_name).require()
         name = deployment_name or self._default(folder)
         deployments = folder.deployments()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import types
 from pathlib import Path
@@ -37,7 +36,6 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     module = types.ModuleType("registry.batch_run")
     module.run_batch = run_batch  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "registry.batch_run", module)
-    module.__spec__ = importlib.util.spec_from_loader("registry.batch_run", None)
 
     def start(run: LocalBatchRun) -> None:
         run.log.write_text("a line of the log\n", encoding="utf-8")
