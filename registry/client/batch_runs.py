@@ -60,9 +60,11 @@ class LocalBatchRun:
     @property
     def status(self) -> str:
         """Return how it is, in Azure's words."""
+        runs = self.process.runs
+        # Then the result, which is there before the process has ended.
         with contextlib.suppress(FileNotFoundError):
             return str(json.loads((self.path / "result.json").read_bytes())["status"])
-        return RUNNING if self.process.runs else FAILED
+        return RUNNING if runs else FAILED
 
     def start(self) -> None:
         """Start its process."""

@@ -58,7 +58,7 @@ class LocalRun:
         alive = self.process.runs or self._is_locked()
         state = self.folder.read()
         if alive:
-            return RUNNING if state.status == run_folder.RUNNING else STARTING
+            return STARTING if state.status == run_folder.INTERRUPTED else RUNNING
         if state.status == run_folder.INTERRUPTED and not state.mlflow_run_id and not state.steps and self.log.exists():
             # Its runner ended before the first step.
             return FAILED

@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 
 from registry.client.background import Background
+from registry.client.runs import RUNNING, STARTING, LocalRun
+from registry.jobs.run_folder import FINISHED, INTERRUPTED, RunFolder, RunState
 
 # Like a runner that waits for its step to write down where it is, and kills it at a second interrupt.
 TAKES_ITS_TIME = """
@@ -36,3 +38,12 @@ def test_a_process_is_told_once_and_waited_for(tmp_path: Path) -> None:
     process.stop()
     assert not process.runs
     assert process.log.read_text(encoding="utf-8").splitlines() == ["begun", "15", "in order"]
+
+
+def test_a_run_whose_runner_is_about_to_end_is_not_starting(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "runs", "job")
+    folder.write(RunState(folder.path.name, "job.yml", [], "", INTERRUPTED))
+    with folder.lock():
+        assert LocalRun(folder).status == STARTING
+        folder.write(RunState(folder.path.name, "job.yml", [], "", FINISHED))
+        assert LocalRun(folder).status == RUNNING

@@ -15,9 +15,11 @@ from azure.ai.ml.exceptions import JobException, ValidationException
 from azure.core.exceptions import ResourceNotFoundError
 
 from registry.client import batch_process
-from registry.client.batch_runs import LocalBatchRun
+from registry.client.background import Background
+from registry.client.batch_runs import LocalBatchRun, new_batch_run
 from registry.client.errors import UnsupportedError
 from registry.client.local import LocalClient
+from registry.client.runs import COMPLETED
 from registry.jobs.environments import ROOT
 
 
@@ -101,6 +103,17 @@ def test_a_job_that_fails_says_why(batch: LocalClient, files: Path, calls: list[
         batch.jobs.stream("mine")
     with pytest.raises(ValidationException, match="expected a new name for the job, found mine"):
         batch.batch_endpoints.invoke("tiny-batch", input=Input(type="uri_file", path="rows.jsonl"), job_name="mine")
+
+
+def test_a_job_that_ends_while_it_is_looked_at_has_not_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = new_batch_run(tmp_path, "mine", {"run": {}})
+
+    def ends(process: Background) -> bool:
+        run.end(COMPLETED)
+        return False
+
+    monkeypatch.setattr(Background, "runs", property(ends))
+    assert run.status == COMPLETED
 
 
 def test_a_registered_data_asset_is_found(batch: LocalClient, files: Path, calls: list[dict[str, Any]]) -> None:
