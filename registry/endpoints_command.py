@@ -25,7 +25,7 @@ def show_logs(state: Path | None, name: str, deployment: str | None, lines: int)
 
     def show(console: Console) -> dict[str, Any]:
         folder = _endpoint(state, name).folder
-        log = folder.deployment(deployment.lower()).log if deployment else folder.daemon_log
+        log = folder.deployment(deployment).log if deployment else folder.daemon_log
         if not log.is_file():
             known = ", ".join(folder.deployments()) or "none"
             raise FileNotFoundError(

@@ -97,9 +97,8 @@ class LocalBatchDeployments(Operations):
             raise invalid(
                 f"expected a BatchDeployment of azure.ai.ml.entities, found {type(deployment).__name__}; load or build one"
             )
-        name = str(deployment.name)
         with translated():
-            checked_name(name, "deployment")
+            name = checked_name(str(deployment.name), "deployment")
         folder = BatchFolder.of(self._state, str(deployment.endpoint_name)).require()
         parts = self._parts.of(deployment, skip_script_validation)
         if deployment.resources and (deployment.resources.instance_count or 1) > 1:
@@ -144,9 +143,9 @@ class LocalBatchDeployments(Operations):
 
     def list_jobs(self, endpoint_name: str, *, name: str | None = None) -> Iterator[BatchJob]:
         """Yield the jobs of an endpoint, or of one of its deployments, the newest first."""
-        self._folder(endpoint_name)
+        endpoint = self._folder(endpoint_name).path.name
         for run in all_batch_runs(self._state):
-            if run.request["endpoint"] == endpoint_name and name in (None, run.request["deployment"]):
+            if run.request["endpoint"] == endpoint and (name is None or name.lower() == run.request["deployment"]):
                 yield run.batch_job()
 
     def begin_delete(self, name: str, endpoint_name: str) -> LROPoller[None]:

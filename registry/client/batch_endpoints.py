@@ -85,7 +85,7 @@ class LocalBatchEndpoints(Operations):
         if name.lower() not in deployments:
             raise invalid(f"Deployment name {name} not found for this endpoint")
         request = deployments[name.lower()]["run"] | {"input": str(self._input(given["input"], inputs))}
-        about = {"endpoint": endpoint_name, "deployment": name.lower(), "experiment": given["experiment_name"]}
+        about = {"endpoint": folder.path.name, "deployment": name.lower(), "experiment": given["experiment_name"]}
         run = new_batch_run(self._state, given["job_name"], about | {"run": request})
         run.start()
         return run.batch_job()

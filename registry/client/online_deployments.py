@@ -91,7 +91,7 @@ class LocalOnlineDeployments(Operations):
         if container_type not in (None, "inference-server"):
             self._refuse("get_logs", container_type=container_type)
         with translated():
-            folder = self._endpoint(endpoint_name).folder.deployment(name.lower())
+            folder = self._endpoint(endpoint_name).folder.deployment(name)
         if not folder.log.is_file():
             raise ResourceNotFoundError(
                 f"expected the log of deployment {name} of {endpoint_name}, found none at {folder.log}; deploy it first"
@@ -117,7 +117,7 @@ class LocalOnlineDeployments(Operations):
         parts = self._parts.of(deployment, unchecked)
         request, probe = deployment.request_settings, deployment.liveness_probe
         return DeploymentRecord(
-            name=str(deployment.name),
+            name=folder.path.name,
             python=str(parts.python),
             app_root=str(parts.code),
             script=parts.script,

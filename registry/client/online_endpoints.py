@@ -48,7 +48,7 @@ class LocalOnlineEndpoints(Operations):
             found = self._link(str(endpoint.name))
 
         def create() -> OnlineEndpoint:
-            found.create(EndpointRecord(str(endpoint.name), traffic, resource))
+            found.create(EndpointRecord(found.folder.name, traffic, resource))
             return self.get(str(endpoint.name))
 
         return begin(create)

@@ -240,7 +240,7 @@ def endpoints(state: Path) -> Iterator[EndpointFolder]:
 
 
 def checked_name(name: str, what: str) -> str:
-    """Return the name of an endpoint or a deployment.
+    """Return the name of an endpoint or a deployment as Azure has it, in small letters however it is written.
 
     Raises:
         InvalidEndpointError: Azure would not take it.
@@ -250,4 +250,4 @@ def checked_name(name: str, what: str) -> str:
             f"expected the name of the {what} to be 3 to 32 letters, digits and hyphens, a letter first, found {name!r}; "
             "rename it"
         )
-    return name
+    return name.lower()

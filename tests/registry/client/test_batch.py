@@ -138,6 +138,13 @@ def test_what_cannot_be_asked_is_refused(batch: LocalClient, calls: list[dict[st
     assert calls == []
 
 
+def test_names_are_those_of_azure_however_they_are_written(batch: LocalClient, calls: list[dict[str, Any]]) -> None:
+    assert batch.batch_endpoints.get("Tiny-Batch").name == "tiny-batch"
+    data = Input(type="uri_file", path="rows.jsonl")
+    job = batch.batch_endpoints.invoke("Tiny-Batch", deployment_name="Rows", input=data)
+    assert [found.name for found in batch.batch_deployments.list_jobs("TINY-batch", name="ROWS")] == [job.name]
+
+
 def test_deployments_are_kept_and_removed(batch: LocalClient) -> None:
     assert batch.batch_endpoints.get("tiny-batch").defaults.deployment_name == "rows"
     assert [found.name for found in batch.batch_deployments.list("tiny-batch")] == ["rows"]

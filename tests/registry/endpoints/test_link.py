@@ -1,4 +1,4 @@
-"""Commands that meet each other, or a process that does not answer."""
+"""Commands that meet each other, a process that does not answer, or a name in other letters."""
 
 from __future__ import annotations
 
@@ -66,3 +66,9 @@ def test_a_process_that_does_not_answer_is_ended(
     online.endpoint.stop()
     assert ProcessId.of(process.pid) != process
     assert online.folder.daemon() is None
+
+
+def test_an_endpoint_is_the_same_however_its_name_is_written(tmp_path: Path) -> None:
+    folder = EndpointFolder.of(tmp_path, "Bert")
+    assert folder == EndpointFolder.of(tmp_path, "bert")
+    assert folder.deployment("Blue") == folder.deployment("blue")
