@@ -137,8 +137,15 @@ def _load(kind: str, what: str, file: Path) -> Any:  # noqa: ANN401  an entity o
     loader = loaders[kind, what]
     if (kind, what) == ("batch", DEPLOYMENT) and "settings" in file.read_text(encoding="utf-8"):
         loader = load_model_batch_deployment
-    with quiet():
-        return loader(str(file))
+    try:
+        with quiet():
+            return loader(str(file))
+    except (AttributeError, TypeError, KeyError) as exc:
+        # For a value of a type that it does not expect, the SDK raises what Python happens to raise.
+        raise ValueError(
+            f"expected the file of a {kind} {what} in {file}, found a value of another type ({exc}); `{program()} validate "
+            f"{shlex.quote(str(file))}` says which"
+        ) from exc
 
 
 def _ensure_endpoint(kind: str, name: str, file: Path, endpoints: Any, console: Console) -> None:  # noqa: ANN401
@@ -151,7 +158,7 @@ def _ensure_endpoint(kind: str, name: str, file: Path, endpoints: Any, console: 
         return
     except ResourceNotFoundError:
         pass
-    if beside := _endpoint_file(kind, name, file.resolve().parent):
+    if beside := endpoint_file(kind, name, file.resolve().parent):
         console.print(f"creating the endpoint {name}, from {beside.name}", soft_wrap=True)
         entity = _load(kind, ENDPOINT, beside)
         if kind == "online":
@@ -164,13 +171,14 @@ def _ensure_endpoint(kind: str, name: str, file: Path, endpoints: Any, console: 
     endpoints.begin_create_or_update(entity).result()
 
 
-def _endpoint_file(kind: str, name: str, folder: Path) -> Path | None:
+def endpoint_file(kind: str, name: str, folder: Path) -> Path | None:
     """Return the file of an endpoint in a folder; of several, one without traffic: others are of later steps."""
     found = []
     for beside in sorted(folder.glob("*.y*ml")):
-        with contextlib.suppress(ValueError):
+        # Others are no files of Azure's, or cannot be read, as what an editor leaves beside the file that it has open.
+        with contextlib.suppress(ValueError, OSError):
             its_kind, what, content = read_kind(beside)
-            if (its_kind, what, content.get("name")) == (kind, ENDPOINT, name):
+            if (its_kind, what, str(content.get("name")).lower()) == (kind, ENDPOINT, name.lower()):
                 found.append(("traffic" in content, beside))
     return min(found)[1] if found else None
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from registry.cli import app
 from registry.client_command import Where
-from registry.deploy_command import parse_traffic, read_kind
+from registry.deploy_command import endpoint_file, parse_traffic, read_kind
 from registry.endpoints.link import LocalEndpoint
 from registry.endpoints.records import endpoints
 from registry.jobs.tracking import database
@@ -192,6 +192,25 @@ def test_wrong_input_changes_nothing(asset: Asset, arguments: list[str], message
     done = asset("deploy", *arguments, "--json", status=2)
     told = json.loads(done.stdout)
     assert told["status"] == "invalid" and message in told["message"]
+
+
+@pytest.mark.parametrize("key", ["model", "code_configuration"])
+def test_a_value_of_another_type_is_no_traceback(asset: Asset, files: Path, tmp_path: Path, key: str) -> None:
+    content = yaml.safe_load((files / "deployment/online-deployment-blue.yml").read_text(encoding="utf-8"))
+    file = tmp_path / "wrong.yml"
+    content |= {"model": "azureml:tiny:17", "environment": "azureml:tiny-serving:1", key: 5}
+    file.write_text(yaml.safe_dump(content), encoding="utf-8")
+    done = asset("deploy", "-f", str(file), status=2)
+    assert "found a value of another type" in done.stderr and f"validate {file}` says which" in done.stderr
+
+
+def test_the_endpoints_file_is_found_among_those_that_cannot_be_read(tmp_path: Path) -> None:
+    # Emacs marks the file that it has open by such a link.
+    (tmp_path / ".#online-endpoint.yml").symlink_to("somebody@somewhere.1234")
+    (tmp_path / "folder.yaml").mkdir()
+    schema = "https://azuremlschemas.azureedge.net/latest/managedOnlineEndpoint.schema.json"
+    (tmp_path / "online-endpoint.yml").write_text(f"$schema: {schema}\nname: mine\n", encoding="utf-8")
+    assert endpoint_file("online", "Mine", tmp_path) == tmp_path / "online-endpoint.yml"
 
 
 def test_without_a_workspace_azure_is_not_asked(asset: Asset) -> None:
