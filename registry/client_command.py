@@ -50,7 +50,12 @@ class Where:
     def options(self) -> list[str]:
         """Return the options that another command needs to work in the same place."""
         if self.azure:
-            return ["--azure"]
+            given = {
+                "--subscription": self.subscription,
+                "--resource-group": self.resource_group,
+                "--workspace": self.workspace,
+            }
+            return ["--azure", *(part for option, name in given.items() if name for part in (option, name))]
         return [] if self.state is None else ["--asset-dir", str(self.state)]
 
 

@@ -213,6 +213,13 @@ def test_the_endpoints_file_is_found_among_those_that_cannot_be_read(tmp_path: P
     assert endpoint_file("online", "Mine", tmp_path) == tmp_path / "online-endpoint.yml"
 
 
+def test_the_next_command_works_in_the_same_place() -> None:
+    azure = Where(True, None, "ID", "ours", "mine")
+    assert azure.options == ["--azure", "--subscription", "ID", "--resource-group", "ours", "--workspace", "mine"]
+    assert Where(azure=True).options == ["--azure"]
+    assert Where(state=Path("there")).options == ["--asset-dir", "there"]
+
+
 def test_without_a_workspace_azure_is_not_asked(asset: Asset) -> None:
     done = asset("deploy", "-f", "deployment/online-endpoint.yml", "--azure", "--workspace", "mine", status=2)
     assert "expected the name of an Azure Machine Learning workspace, found none for subscription_id" in done.stderr
