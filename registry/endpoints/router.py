@@ -83,8 +83,9 @@ class Router:
 
 async def _pass_on(request: web.Request, body: bytes, deployment: Deployment) -> web.Response:
     name, request_id = deployment.record.name, request.headers.get(REQUEST_ID) or str(uuid.uuid4())
-    headers = {key: value for key, value in request.headers.items() if key.lower() not in NOT_PASSED_ON}
-    headers |= {DEPLOYMENT: name, REQUEST_ID: request_id}
+    # A header may be there more than once.
+    headers = CIMultiDict((key, value) for key, value in request.headers.items() if key.lower() not in NOT_PASSED_ON)
+    headers.update({DEPLOYMENT: name, REQUEST_ID: request_id})
     try:
         answer = await deployment.answer(request.method, request.rel_url.raw_path_qs, headers, body)
         response = _passed_back(answer)

@@ -152,6 +152,21 @@ def test_the_server_gets_the_request_without_the_key(online: Online) -> None:
     assert shown.headers.get_all("Content-Type") == ["application/json"]
 
 
+def test_a_header_that_is_there_twice_is_passed_on_twice(online: Online) -> None:
+    with contextlib.closing(online.connect()) as connection:
+        connection.putrequest("POST", "/score")
+        body = b'{"show": true}'
+        given = {
+            "Authorization": f"Bearer {online.key}",
+            "Content-Length": str(len(body)),
+            "Azureml-Model-Deployment": "blue",
+        }
+        for name, value in (*given.items(), ("X-Tag", "one"), ("X-Tag", "two")):
+            connection.putheader(name, value)
+        connection.endheaders(body)
+        assert json.loads(connection.getresponse().read())["headers"]["X-Tag"] == "one,two"
+
+
 def test_the_server_has_its_deployments_variables_and_not_the_shells(online: Online) -> None:
     shown = online.post({"show": True}, azureml_model_deployment="blue").json
     assert shown["variables"]["NAME"] == "blue"
