@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -20,8 +19,6 @@ from serving.schema import DIALECTS, SAMPLES, Request, check_row
 from serving.service import Service, load_model
 from serving.settings import Settings
 from serving.tasks import Task
-
-logger = logging.getLogger("deployment.batch_model")
 
 AZURE_ML = next(dialect for dialect in DIALECTS if dialect.name == "azureml")
 """Whose answers these are."""

@@ -16,7 +16,6 @@ All but the last two are Azure's, in its words as far as they are known; a 429 o
 from __future__ import annotations
 
 import json
-import logging
 import uuid
 from http import HTTPStatus
 
@@ -28,8 +27,6 @@ from registry.endpoints.errors import UnavailableError
 from registry.endpoints.keys import Keys
 from registry.endpoints.server import Answer, LostError
 from registry.endpoints.traffic import Traffic
-
-logger = logging.getLogger("registry.endpoints")
 
 DEPLOYMENT, REQUEST_ID = "azureml-model-deployment", "x-request-id"
 REASON, MODEL_STATUS = "ms-azureml-model-error-reason", "ms-azureml-model-error-statuscode"
