@@ -33,7 +33,7 @@ def endpoints_logs(
     lines: Annotated[int, typer.Option("--lines", min=1, help="How many, from the end.")] = 100,
     state: State = None,
 ) -> None:
-    """Print the end of a log; all of it is kept over restarts.
+    """Print the end of a log, which goes on over restarts; a deployment's begins anew at a start after 32 MiB.
 
     **Example**
 

@@ -40,6 +40,10 @@ def _online(options: InvokeOptions, console: Console) -> dict[str, Any]:
     from azure.core.exceptions import HttpResponseError
 
     file = options.request_file or SAMPLE
+    try:
+        json.loads(file.read_bytes())
+    except ValueError as exc:
+        raise ValueError(f"expected a request in JSON in {file}, found: {exc}; correct it") from exc
     client = options.where.client()
     try:
         body = client.online_endpoints.invoke(

@@ -196,7 +196,7 @@ def listen_on_loopback(port: int) -> socket.socket:
         listener.close()
         raise LocalServerError(
             f"expected port {port} of 127.0.0.1 to be free, found: {exc.strerror}; choose another, "
-            "as in PORT=5002 make serve"
+            "as in PORT=5002 make serve, or asset serve --port 5002"
         ) from exc
     return listener
 

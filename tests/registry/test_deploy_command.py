@@ -281,6 +281,13 @@ def test_a_wrong_job_is_told_before_anybody_signs_in(asset: Asset) -> None:
     assert "the job has no input 'mod'; expected one of data, mode, flag; rename it to mode" in done.stderr
 
 
+def test_a_request_that_is_no_json_is_named(asset: Asset, tmp_path: Path) -> None:
+    file = tmp_path / "request.json"
+    file.write_text("{", encoding="utf-8")
+    done = asset("invoke", "tiny-endpoint", "--request-file", str(file), status=2)
+    assert f"expected a request in JSON in {file}, found: Expecting property name" in done.stderr
+
+
 def test_serve_is_the_local_server(asset: Asset, files: Path, state: Path) -> None:
     done = asset("serve", "--model", "gone", "--port", "0", status=1)
     assert "expected a model folder, found none at gone" in done.stderr
