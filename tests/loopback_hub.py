@@ -154,8 +154,9 @@ class LoopbackHub:
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
-    """Return a folder's files as those of a repository."""
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    """Return a folder's files as those of a repository, which has none that were compiled on a machine."""
+    files = [file for file in folder.rglob("*") if file.is_file() and ".compiled" not in file.parts]
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
 
 def sha256(data: bytes | mmap) -> str:

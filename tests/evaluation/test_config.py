@@ -31,7 +31,7 @@ values = st.fixed_dictionaries(
 def test_what_is_written_is_read_and_the_params_win(
     tmp_path_factory: pytest.TempPathFactory, in_file: dict[str, object], in_params: dict[str, object]
 ) -> None:
-    file = tmp_path_factory.getbasetemp() / "config.json"
+    file = tmp_path_factory.getbasetemp() / "evaluation-config.json"
     file.write_text(json.dumps(in_file), encoding="utf-8")
     expected = {**asdict(EvaluationConfig()), **in_file, **in_params}
     assert asdict(read_config(file, json.dumps(in_params))) == expected
