@@ -1,13 +1,13 @@
 """The scoring script: what Azure ML's inference server calls. Wiring only; the work is in `serving`."""
 
-import logging
 from http import HTTPStatus
 from pathlib import Path
 
 from azureml_inference_server_http.api.aml_response import AMLResponse
-from flask import Response, after_this_request, current_app, has_request_context
+from flask import Response, after_this_request, has_request_context, request
 
-from serving.early_refusal import refuse_early
+from serving.inference_server import join_its_log, stand_before_it
+from serving.request_log import ANSWER
 from serving.service import Service
 
 _service: Service | None = None
@@ -16,11 +16,9 @@ _service: Service | None = None
 def init() -> None:
     """Load the model, once in each worker."""
     global _service
-    # The server configures its own logger only: without this, ours would say nothing below a warning.
-    logging.getLogger("serving").setLevel(logging.INFO)
-    logging.getLogger("serving").handlers = logging.getLogger("azmlinfsrv").handlers
-    logging.getLogger("serving").propagate = False  # the root logger would say it again
+    join_its_log()
     _service = Service.start(Path(__file__).parent)
+    stand_before_it(_service)
 
 
 def run(raw_data: str) -> object:
@@ -28,7 +26,7 @@ def run(raw_data: str) -> object:
     assert _service is not None, "the server calls init() first"
     answer = _service.answer(raw_data)
     if has_request_context():
-        refuse_early(current_app, _service)  # from the next request on; init() runs before there is an application
+        request.environ[ANSWER] = answer
 
         @after_this_request
         def add_headers(response: Response) -> Response:

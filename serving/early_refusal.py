@@ -1,28 +1,20 @@
 """Refuse a request before the server's own work on it, where the queue is full.
 
 An answer by way of Microsoft's server takes 1.8 ms of the interpreter, a refusal too; by gunicorn alone it takes 0.9 ms
-(benchmarks/README.md). At twice the load that can be sustained, what is refused would take so much of the interpreter that neither answers
-nor refusals left in time. So the check is made first, as WSGI middleware. Such a refusal is in gunicorn's access log, not
-in the server's own; it carries the client's request ids, but not what the server adds: an id of its own, CORS headers.
+(benchmarks/README.md). At twice the load that can be sustained, what is refused would take so much of the interpreter
+that neither answers nor refusals left in time. So the check is made first, as WSGI middleware. Such a refusal carries the
+request's ids (serving.request_log), but not what else the server adds, as CORS headers.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from serving.request_ids import CLIENT_IDS, LONGEST, REQUEST_ID
+from serving.request_log import ANSWER, header_key
 from serving.service import Service
-
-if TYPE_CHECKING:
-    from flask import Flask
-
-ECHOED = ("x-request-id", "x-ms-request-id", "x-ms-client-request-id")
-"""Headers that the server gives back as they came."""
-
-LONGEST = 100
-"""Letters of such a header; the server answers a longer one with 431."""
 
 
 class EarlyRefusal:
@@ -39,15 +31,10 @@ class EarlyRefusal:
         refusal = self._service.refusal() if is_score else None
         if refusal is None:
             return self._app(environ, start_response)
+        environ[ANSWER] = refusal
         body = json.dumps(refusal.body).encode()
-        ids = ((name, environ.get(f"HTTP_{name.upper().replace('-', '_')}", "")) for name in ECHOED)
+        ids = ((name, environ.get(header_key(name), "")) for name in (REQUEST_ID, *CLIENT_IDS))
         headers = {name: value for name, value in ids if 0 < len(value) <= LONGEST}
         headers |= {**refusal.headers, "Content-Type": "application/json", "Content-Length": str(len(body))}
         start_response(f"{refusal.status.value} {refusal.status.phrase}", [*headers.items()])
         return [body]
-
-
-def refuse_early(app: Flask, service: Service) -> None:
-    """Put the middleware in front of an application, once."""
-    if not isinstance(app.wsgi_app, EarlyRefusal):
-        app.wsgi_app = EarlyRefusal(app.wsgi_app, service)  # type: ignore[method-assign]

@@ -54,6 +54,7 @@ class Engine(Generic[Result]):
         Raises DeadlineExceeded where the thread's call (serving.call) has a deadline and it passes.
         """
         call = current_call()
+        call.tokens += sum(len(passage.ids) for passage in passages)
         outcome = self._batcher.submit(passages, call.deadline)
         call.queue_seconds += outcome.queue_seconds
         call.compute_seconds += outcome.compute_seconds

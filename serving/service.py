@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from dataclasses import dataclass
+import traceback
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
@@ -30,11 +31,17 @@ client counts that too."""
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer: the status, a body for JSON, headers."""
+    """An HTTP answer: the status, a body for JSON, headers; and the call, which says what it took."""
 
     status: HTTPStatus
     body: Any
     headers: dict[str, str]
+    call: Call = field(default_factory=Call)
+
+    def record(self) -> dict[str, Any]:
+        """Return what a log may tell of it, nothing of the user's: counts and times, and the code of an error."""
+        error = {} if self.status == HTTPStatus.OK else {"code": self.body["error"]["code"]}
+        return {**self.call.record(), **error}
 
 
 Model = FillMask | TextClassification | QuestionAnswering
@@ -73,7 +80,7 @@ class Service:
     def answer(self, body: str) -> Answer:
         """Answer a request, whatever it is; never raises."""
         with calling(MODEL_SHARE * self.settings.deadline_ms / 1000) as call:
-            answer = self._answer_or_error(body)
+            answer = self._answer_or_error(body, call)
             answer.headers.update({"x-model-name": self.model.name, **call.headers()})
         return answer
 
@@ -85,16 +92,23 @@ class Service:
         except QueueFull as exc:
             return Answer(exc.status, exc.body(), {"x-model-name": self.model.name, **Call().headers(), **exc.headers})
 
-    def _answer_or_error(self, body: str) -> Answer:
+    def _answer_or_error(self, body: str, call: Call) -> Answer:
         try:
             with self.model.engine.admitted():
-                answer, counted = self.answer_rows(schema.parse(body, self.settings, self.model.task))
-            return Answer(HTTPStatus.OK, answer, counted)
+                request = schema.parse(body, self.settings, self.model.task)
+                call.rows = len(request.rows)
+                answer, counted = self.answer_rows(request)
+            return Answer(HTTPStatus.OK, answer, counted, call)
         except RequestError as exc:
-            return Answer(exc.status, exc.body(), exc.headers)
-        except Exception:
-            logger.exception("a request failed")
-            return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR, {})
+            return Answer(exc.status, exc.body(), exc.headers, call)
+        except Exception as exc:
+            # An exception's own words may quote what was being worked on, which is the user's.
+            where = "".join(traceback.format_tb(exc.__traceback__))
+            logger.error(
+                "a request failed with %s; at the level DEBUG, its message follows\n%s", type(exc).__name__, where
+            )
+            logger.debug("it said", exc_info=True)
+            return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR, {}, call)
 
     def answer_rows(self, request: schema.Request) -> tuple[Any, dict[str, str]]:
         """Return the answer in the client's shape, and the header that counts texts longer than the model.

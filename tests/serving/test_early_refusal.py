@@ -12,7 +12,7 @@ from wsgiref.validate import validator
 import pytest
 from flask import Flask
 
-from serving.early_refusal import EarlyRefusal, refuse_early
+from serving.early_refusal import EarlyRefusal
 from serving.fill_mask import FillMask
 from serving.service import Service
 from serving.settings import Settings
@@ -37,8 +37,7 @@ def asked(
     """Return status, body and headers; 200 and None where the request went through. Both sides are held to PEP 3333."""
     app = Flask("inner")
     app.add_url_rule(path, view_func=lambda: "through", methods=[method], provide_automatic_options=False)
-    refuse_early(app, service)
-    app.wsgi_app = validator(app.wsgi_app)
+    app.wsgi_app = validator(EarlyRefusal(app.wsgi_app, service))
     body = io.BytesIO(b"{}")
     answer = app.test_client().open(path, method=method, input_stream=body, headers=headers, buffered=True)
     return answer.status_code, None if answer.text == "through" else answer.json, dict(answer.headers)
@@ -61,12 +60,3 @@ def test_what_is_no_score_goes_through(full: Service, method: str, path: str) ->
 
 def test_a_score_with_a_place_goes_through_and_keeps_none(service: Service) -> None:
     assert [asked(service)[:2] for _ in range(3)] == [(200, None)] * 3
-
-
-def test_an_application_is_wrapped_once(service: Service) -> None:
-    app = Flask("inner")
-    refuse_early(app, service)
-    wrapped = app.wsgi_app
-    refuse_early(app, service)
-    assert app.wsgi_app is wrapped
-    assert isinstance(wrapped, EarlyRefusal)

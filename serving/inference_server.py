@@ -1,0 +1,94 @@
+"""What is set up in Microsoft's inference server, from init(): its log, and what stands before its application.
+
+The server imports the scoring script, so its own modules are there by then; where run() is called without it, they are
+not, and nothing is done.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from serving.callers_trace import CallersTrace
+from serving.early_refusal import EarlyRefusal
+from serving.request_log import RequestLog
+from serving.service import Service
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+logger = logging.getLogger("serving.inference_server")
+
+PACKAGE = "azureml_inference_server_http.server"
+OF_A_REQUEST = {"_after_request", "handle_score"}
+"""The server's functions that log a line for each request."""
+
+
+def join_its_log() -> None:
+    """Log where the server does, from INFO on: it configures its own logger only, and sends Application Insights another's."""
+    insights = logging.getLogger("azmlinfsrv.print").handlers
+    ours, requests = logging.getLogger("serving"), logging.getLogger("serving.requests")
+    ours.setLevel(logging.INFO)
+    ours.handlers = [*logging.getLogger("azmlinfsrv").handlers, *insights]
+    lines = logging.StreamHandler(sys.stdout)
+    lines.setFormatter(logging.Formatter("%(message)s"))
+    requests.handlers = [lines, *insights]
+    for logger_of_it in (ours, requests):
+        logger_of_it.propagate = False  # the root logger would say it again
+    _keep_answers_from_insights()
+
+
+def stand_before_it(service: Service) -> None:
+    """Have the application that the server is about to make ask the service first, and log each request once."""
+    routes = _module("routes")
+    if routes is None:
+        return
+
+    def put(app: Flask) -> None:
+        app.wsgi_app = RequestLog(EarlyRefusal(app.wsgi_app, service), service.model.task)  # type: ignore[method-assign]
+        if _uses_insights():
+            app.wsgi_app = CallersTrace(app.wsgi_app)  # type: ignore[method-assign]
+        logging.getLogger("azmlinfsrv").addFilter(_is_of_no_request)
+        logging.getLogger("gunicorn.access").addFilter(lambda record: False)
+        logging.getLogger("gunicorn.error").addFilter(_without_the_request)
+
+    # init() runs while the server's blueprint is registered with the application, which is the moment to ask for it.
+    routes.main_blueprint.record_once(lambda state: put(state.app))
+
+
+def _keep_answers_from_insights() -> None:
+    """Turn off what is on by default with Application Insights: it gets each answer, with the user's texts."""
+    module = _module("config")
+    if module is None or not _uses_insights():
+        return
+    if "app_insights_log_response_enabled" not in module.config.model_fields_set:
+        module.config.app_insights_log_response_enabled = False
+    elif module.config.app_insights_log_response_enabled:
+        logger.warning(
+            "Application Insights gets every answer, with the texts in it, as APP_INSIGHTS_LOG_RESPONSE_ENABLED asks for"
+        )
+
+
+def _uses_insights() -> bool:
+    module = _module("config")
+    return module is not None and module.config.app_insights_enabled and module.config.app_insights_key is not None
+
+
+def _module(name: str) -> ModuleType | None:
+    return sys.modules.get(f"{PACKAGE}.{name}")
+
+
+def _is_of_no_request(record: logging.LogRecord) -> bool:
+    return record.levelno != logging.INFO or record.funcName not in OF_A_REQUEST
+
+
+def _without_the_request(record: logging.LogRecord) -> bool:
+    """Take out of gunicorn's own words what it quotes: bytes that are no HTTP request, or the address of one it failed on."""
+    told = str(record.msg)
+    if told.startswith("Invalid request from ip="):
+        record.msg, record.args = "Invalid request: it is no HTTP request, or is over a limit of gunicorn's", ()
+    elif told.startswith("Error handling request"):
+        record.msg, record.args = "Error handling request", ()
+    return True
