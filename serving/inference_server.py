@@ -7,6 +7,7 @@ not, and nothing is done.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -27,11 +28,18 @@ OF_A_REQUEST = {"_after_request", "handle_score"}
 
 
 def join_its_log() -> None:
-    """Log where the server does, from INFO on: it configures its own logger only, and sends Application Insights another's."""
+    """Log where the server does, from INFO on: it configures its own logger only, and sends Application Insights another's.
+
+    AZUREML_LOG_LEVEL=DEBUG, which the server knows and leaves unused, shows what an unforeseen failure said, too.
+    """
+    level = logging.DEBUG if os.environ.get("AZUREML_LOG_LEVEL", "").upper() == "DEBUG" else logging.INFO
     insights = logging.getLogger("azmlinfsrv.print").handlers
     ours, requests = logging.getLogger("serving"), logging.getLogger("serving.requests")
-    ours.setLevel(logging.INFO)
-    ours.handlers = [*logging.getLogger("azmlinfsrv").handlers, *insights]
+    ours.setLevel(level)
+    theirs = logging.getLogger("azmlinfsrv").handlers
+    for handler in theirs:
+        handler.setLevel(level)
+    ours.handlers = [*theirs, *insights]
     lines = logging.StreamHandler(sys.stdout)
     lines.setFormatter(logging.Formatter("%(message)s"))
     requests.handlers = [lines, *insights]

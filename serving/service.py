@@ -105,7 +105,7 @@ class Service:
             # An exception's own words may quote what was being worked on, which is the user's.
             where = "".join(traceback.format_tb(exc.__traceback__))
             logger.error(
-                "a request failed with %s; at the level DEBUG, its message follows\n%s", type(exc).__name__, where
+                "a request failed with %s; AZUREML_LOG_LEVEL=DEBUG shows what it said\n%s", type(exc).__name__, where
             )
             logger.debug("it said", exc_info=True)
             return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR, {}, call)

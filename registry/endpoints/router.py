@@ -10,13 +10,15 @@
     502   the server ended while it worked on the request
     503   the deployment's server ends again and again
 
+Every answer has the request's id in x-request-id: the client's where it is one (serving.request_ids), else one that is made
+here. The server gets the same id, and writes it in its log.
+
 All but the last two are Azure's, in its words as far as they are known; a 429 of the model's own is a 424 there too.
 """
 
 from __future__ import annotations
 
 import json
-import uuid
 from http import HTTPStatus
 
 from aiohttp import web
@@ -27,8 +29,9 @@ from registry.endpoints.errors import UnavailableError
 from registry.endpoints.keys import Keys
 from registry.endpoints.server import Answer, LostError
 from registry.endpoints.traffic import Traffic
+from serving.request_ids import CLIENT_IDS, REQUEST_ID, is_id, new_id
 
-DEPLOYMENT, REQUEST_ID = "azureml-model-deployment", "x-request-id"
+DEPLOYMENT = "azureml-model-deployment"
 REASON, MODEL_STATUS = "ms-azureml-model-error-reason", "ms-azureml-model-error-statuscode"
 MOST_BODY_BYTES = 10 * 1024 * 1024
 
@@ -55,6 +58,7 @@ class Router:
     def app(self) -> web.Application:
         """Return the application that takes requests of every path."""
         app = web.Application(client_max_size=MOST_BODY_BYTES)
+        app.on_response_prepare.append(_add_ids)
         app.router.add_route("*", "/{path:.*}", self.handle)
         return app
 
@@ -79,10 +83,10 @@ class Router:
 
 
 async def _pass_on(request: web.Request, body: bytes, deployment: Deployment) -> web.Response:
-    name, request_id = deployment.record.name, request.headers.get(REQUEST_ID) or str(uuid.uuid4())
+    name = deployment.record.name
     # A header may be there more than once.
     headers = CIMultiDict((key, value) for key, value in request.headers.items() if key.lower() not in NOT_PASSED_ON)
-    headers.update({DEPLOYMENT: name, REQUEST_ID: request_id})
+    headers.update({DEPLOYMENT: name, REQUEST_ID: _id_of(request)})
     try:
         answer = await deployment.answer(request.method, request.rel_url.raw_path_qs, headers, body)
         response = _passed_back(answer)
@@ -95,8 +99,24 @@ async def _pass_on(request: web.Request, body: bytes, deployment: Deployment) ->
         response = _error(HTTPStatus.BAD_GATEWAY, "deployment_ended", message)
     except UnavailableError as exc:
         response = _error(HTTPStatus.SERVICE_UNAVAILABLE, "deployment_unavailable", str(exc))
-    response.headers[DEPLOYMENT], response.headers[REQUEST_ID] = name, request_id
+    response.headers[DEPLOYMENT] = name
     return response
+
+
+def _id_of(request: web.BaseRequest) -> str:
+    """Return what the request is called, the same each time."""
+    if REQUEST_ID not in request:
+        given = request.headers.get(REQUEST_ID, "")
+        request[REQUEST_ID] = given if is_id(given) else new_id()
+    return str(request[REQUEST_ID])
+
+
+async def _add_ids(request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Give an answer its ids, an error of ours too; what the client calls the request the server has given back already."""
+    response.headers[REQUEST_ID] = _id_of(request)
+    for name in CLIENT_IDS:
+        if name not in response.headers and is_id(request.headers.get(name, "")):
+            response.headers[name] = request.headers[name]
 
 
 def _passed_back(answer: Answer) -> web.Response:
