@@ -157,7 +157,7 @@ def _of_candidates(
 
 
 def _name(candidate: dict[str, Any]) -> str:
-    keys = [key for key in candidate if key not in ("score", "sequence")]
+    keys = [key for key in candidate if key != "score"]
     return " ".join(str(candidate[key]) for key in keys)
 
 

@@ -42,8 +42,10 @@ def test_a_fault_of_ours_is_a_500_that_says_nothing_of_the_inside(
 ) -> None:
     service = Service(FillMask.load(checkpoint, "fp32"), Settings())
 
+    reason = "ONNX Runtime ran out of memory in /some/path"
+
     def broken(*_: object) -> None:
-        raise RuntimeError("ONNX Runtime ran out of memory in /some/path")
+        raise RuntimeError(reason)
 
     monkeypatch.setattr(service.model.engine, "run", broken)
     caplog.set_level(logging.DEBUG, "serving")
