@@ -182,7 +182,7 @@ def test_what_is_no_id(text: str) -> None:
 
 
 def test_a_line_takes_microseconds(service: Service) -> None:
-    # 25 here. The bound is what a busy machine may take, and still small beside the 2 ms that the server takes.
+    # Some tens. The bound is what a busy machine may take, and still small beside the 2 ms that the server takes.
     handler, logger = (
         logging.StreamHandler(open("/dev/null", "w", encoding="utf-8")),
         logging.getLogger("serving.requests"),
