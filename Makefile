@@ -20,7 +20,7 @@ GPU ?=
 serving = serving$(if $(GPU),-gpu)
 server = .venv/$(serving)/bin/python -m registry.local_server
 
-.PHONY: help score serve evaluate finetune notebooks test lint bench lock
+.PHONY: help score serve evaluate finetune notebooks test lint bench lock sbom
 
 help:  ## Say what there is to run
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -77,6 +77,9 @@ lock: .venv/dev/.installed  ## Pin the newest packages that pyproject.toml allow
 			--no-emit-options $$same --extra $$set --output-file environment/$$set/requirements.txt pyproject.toml && \
 		sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' environment/$$set/requirements.txt || exit 1; \
 	done
+
+sbom: .venv/serving/.installed .venv/batch/.installed .venv/evaluation/.installed .venv/finetune/.installed .venv/dev/.installed  ## Write what each environment is made of, and the licenses
+	@.venv/dev/bin/python -m registry.sbom
 
 # The stamp is written last, so a set-up that was cut short starts over. Wheels only, so that nothing is compiled here;
 # DeepSpeed and fusepy alone have none: the one is Python that compiles what it needs when it runs, the other Python.

@@ -106,6 +106,22 @@ def test_it_runs_as_nobody_special(image: str) -> None:
 
 
 @pytest.mark.parametrize("image", IMAGES)
+def test_nothing_secret_is_in_it(image: str) -> None:
+    text = (ROOT / f"environment/{image}/Dockerfile").read_text(encoding="utf-8")
+    assert (
+        re.findall(r"(?i)password|passwd|secret|token|credential|api.?key|BEGIN [A-Z ]*KEY|https?://[^/\s]*@", text)
+        == []
+    )
+    # What is given to a build stays in the image's history; and what is fetched is what is pinned.
+    assert rests(image, "ARG") == []
+    assert re.findall(r"\b(?:curl|wget|git clone|--extra-index-url|--index-url|--trusted-host)\b", text) == []
+    # What is built from is the folder beside the Dockerfile alone.
+    files = {path.name for path in (ROOT / "environment" / image).iterdir() if path.is_file()}
+    known = {"Dockerfile", "environment.yaml", "requirements.txt", "sbom.cdx.json"}
+    assert files == known | ({"start-server"} if image == "serving" else set())
+
+
+@pytest.mark.parametrize("image", IMAGES)
 def test_it_has_the_compiler_of_the_kernels_and_no_lists_of_packages(image: str) -> None:
     (line,) = [rest for rest in rests(image, "RUN") if "apt-get install" in rest]
     assert COMPILERS[image] in line.split()

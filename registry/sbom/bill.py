@@ -1,0 +1,121 @@
+"""What an environment is made of, as cyclonedx-py finds it installed, and without what differs from machine to machine."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from packaging.utils import canonicalize_name
+
+from registry.jobs.environments import ROOT
+
+NAMES = ("serving", "batch", "evaluation", "finetune", "dev")
+"""What images are built of, and what `asset` runs in. The environments of the benchmark are nobody's but its own; the one
+for GPUs is the serving one but for onnxruntime-gpu and NVIDIA's own packages."""
+
+SECONDS = 300
+
+
+class BillError(RuntimeError):
+    """An environment is not there, or not as it is pinned; the message says what to do."""
+
+
+def bill_file(name: str) -> Path:
+    """Return where the bill of an environment is kept."""
+    return ROOT / "environment" / name / "sbom.cdx.json"
+
+
+def pinned(name: str) -> dict[str, str]:
+    """Return the version of each package in the pins of an environment."""
+    text = (ROOT / "environment" / name / "requirements.txt").read_text(encoding="utf-8")
+    return {canonicalize_name(package): version for package, version in re.findall(r"(?m)^([\w.-]+)==(\S+)", text)}
+
+
+def make_bill(name: str) -> str:
+    """Return the CycloneDX document of an environment, the same each time; raises BillError."""
+    python = ROOT / ".venv" / name / "bin/python"
+    if not python.exists():
+        raise BillError(f"expected the environment .venv/{name}, found none; run `make sbom`, which sets it up")
+    tool = Path(sys.executable).with_name("cyclonedx-py")
+    command = [str(tool), "environment", "--output-reproducible", "--sv", "1.6", "--of", "JSON", str(python)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=SECONDS)
+    if done.returncode:
+        raise BillError(f"cyclonedx-py failed on .venv/{name}: {done.stderr.strip()[-500:]}")
+    return json.dumps(_trimmed(json.loads(done.stdout), name), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def _trimmed(found: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return a bill of the pinned packages alone: no installer, no checkout, no links, no build of this machine."""
+    pins = pinned(name)
+    kept = [part for part in found["components"] if canonicalize_name(part["name"]) in pins]
+    installed = {canonicalize_name(part["name"]): _public(part["version"]) for part in kept}
+    wrong = sorted(package for package, version in pins.items() if installed.get(package) != version)
+    if wrong:
+        raise BillError(
+            f".venv/{name} is not as pinned: expected {wrong[0]}=={pins[wrong[0]]}; delete it and run `make`"
+        )
+    references = {part["bom-ref"]: f"{package}@{pins[package]}" for part, package in zip(kept, installed, strict=True)}
+    components = [
+        {
+            "type": "library",
+            "bom-ref": references[part["bom-ref"]],
+            "name": part["name"],
+            "version": pins[package],
+            "purl": f"pkg:pypi/{references[part['bom-ref']]}",
+            "licenses": _without_texts(part.get("licenses", [])),
+        }
+        for part, package in zip(kept, installed, strict=True)
+    ]
+    return {
+        "$schema": found["$schema"],
+        "bomFormat": found["bomFormat"],
+        "specVersion": found["specVersion"],
+        "version": 1,
+        "metadata": {
+            "component": {"type": "application", "bom-ref": "root", "name": f"bert-base-cased-{name}"},
+            "tools": {
+                "components": [
+                    {key: tool[key] for key in ("type", "name", "version")}
+                    for tool in found["metadata"]["tools"]["components"]
+                ]
+            },
+        },
+        "components": sorted(components, key=lambda part: part["bom-ref"]),
+        "dependencies": sorted(
+            (
+                {
+                    "ref": references[entry["ref"]],
+                    "dependsOn": sorted(references[on] for on in entry.get("dependsOn", ()) if on in references),
+                }
+                for entry in found["dependencies"]
+                if entry["ref"] in references
+            ),
+            key=lambda entry: entry["ref"],
+        ),
+    }
+
+
+def _public(version: str) -> str:
+    """Return a version without that of a local build: 2.13.0 of 2.13.0+cpu."""
+    return version.partition("+")[0]
+
+
+def _without_texts(licenses: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return what a package declares, without whole texts in the place of a name."""
+    kept = []
+    for entry in licenses:
+        declared = entry.get("license", {})
+        name = declared.get("name", "")
+        if "expression" in entry:
+            kept.append({"expression": entry["expression"]})
+        elif "id" in declared:
+            kept.append({"license": {"id": declared["id"]}})
+        elif name and len(name) < 100 and "\n" not in name:
+            kept.append({"license": {"name": name}})
+    # CycloneDX takes one expression, or several licenses.
+    expressions = [entry for entry in kept if "expression" in entry]
+    return expressions[:1] or kept
