@@ -18,6 +18,7 @@ from serving.loading import OpenFolder, open_folder
 from serving.model_folder import find_checkpoint
 from serving.settings import Settings
 from serving.tasks import Task
+from serving.trust import check_folder
 
 DEVICES = {"auto": "auto", "cpu": "cpu", "gpu": "cuda"}
 """The component's device -> that of serving's settings."""
@@ -49,6 +50,7 @@ class Loaded:
 
 def load(folder: Path, task: Task, columns: Columns, settings: Settings, config: EvaluationConfig) -> Loaded:
     """Load a model folder for a task; raises ModelFolderError where it cannot be served or is of another task."""
+    check_folder(folder, settings)
     found = read_task(find_checkpoint(folder).checkpoint)
     if found != task:
         raise ModelFolderError(f"{folder}: expected a model for {task}, found one for {found}; set task to {found}")

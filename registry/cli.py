@@ -11,6 +11,7 @@ import typer
 from registry.cli_deploy import deploy_app
 from registry.cli_endpoints import endpoints_app
 from registry.cli_options import State
+from registry.cli_signing import signing_app
 
 app = typer.Typer(
     name="asset",
@@ -22,6 +23,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.add_typer(deploy_app)
+app.add_typer(signing_app)
 app.add_typer(endpoints_app, name="endpoints")
 
 

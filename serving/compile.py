@@ -29,10 +29,13 @@ from serving.errors import ModelFolderError
 from serving.heads import MaskLogits
 from serving.model_folder import find_checkpoint
 from serving.native import weights
+from serving.ownership import is_our_folder, is_ours
 from serving.session import Session, open_session
-from serving.settings import ENGINES, PRECISIONS
+from serving.settings import ENGINES, PRECISIONS, Settings, SettingsError
+from serving.signature import CACHE
 from serving.tasks import Task
 from serving.tokenizer import Passage
+from serving.trust import check_folder, signed_folder
 
 logger = logging.getLogger("serving.compile")
 
@@ -59,9 +62,28 @@ def compiled(
     weight_bits = 7 if precision == "int8" and not has_int8_products() else 8
     kind = "onnx" if backend == "onnxruntime" else "native.safetensors"
     name = f"{content_hash(folder, precision, weight_bits)}.{kind}"
-    places = [cache_dir] if cache_dir else [folder / ".compiled", *user_cache_dir()]
+    signed = signed_folder(folder)
+    places = _places(folder, signed, cache_dir)
     kept = [place / name for place in places]
-    return next(filter(Path.is_file, kept), None) or _compile(folder, precision, weight_bits, backend, kept)
+    found = next(filter(is_ours if signed else Path.is_file, kept), None)
+    return found or _compile(folder, precision, weight_bits, backend, kept)
+
+
+def _places(folder: Path, signed: Path | None, cache_dir: Path | None) -> list[Path]:
+    """Return where what is compiled of a checkpoint may be kept, best first.
+
+    It is served in the place of the weights. So of a signed folder it is kept outside, and only where nobody else can
+    write: in the folder it would not be what was signed, and whoever brings the folder could have made it.
+    """
+    beside = folder / CACHE
+    places = [cache_dir] if cache_dir else [beside, *user_cache_dir()]
+    if signed is None:
+        return [place for place in places if place != beside or not beside.is_symlink()]
+    outside = [place for place in places if not place.resolve().is_relative_to(signed.resolve())]
+    ours = [place for place in outside if is_our_folder(place) or not os.path.lexists(place)]
+    for place in sorted({*outside} - {*ours}):
+        logger.warning("%s is not used, as others can write there: the model folder is signed", place)
+    return ours
 
 
 def content_hash(folder: Path, precision: Precision, weight_bits: int) -> str:
@@ -99,7 +121,7 @@ def _compile(
         parts = weights.pack(source) if backend == "native" else _graph(source, precision, weight_bits)
     for target in targets:
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=target.parent) as unfinished:  # it is there whole or not at all
                 made = Path(unfinished) / target.name
                 _write(made, parts)
@@ -130,6 +152,7 @@ def _write(to: Path, parts: Iterable[bytes | memoryview]) -> None:
         file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())
+        os.fchmod(file.fileno(), os.fstat(file.fileno()).st_mode & ~0o022)  # whatever the umask: is_ours
     logger.info("%.0f MB", to.stat().st_size / 1e6)
 
 
@@ -234,6 +257,7 @@ def main(argv: list[str] | None = None) -> int:
     logger.addHandler(progress)
     logger.setLevel(logging.INFO)
     try:
+        check_folder(args.model_dir, Settings.from_env())
         folder = find_checkpoint(args.model_dir).checkpoint
         config = checkpoint.BertConfig.from_json(checkpoint.read_config(folder))
         # An image for GPUs is built where there is none: fp16 is then what was meant all the same.
@@ -243,7 +267,7 @@ def main(argv: list[str] | None = None) -> int:
         kept = compiled(folder, choice.precision, args.cache_dir, choice.backend)
         if isinstance(kept, bytes):
             raise ModelFolderError("expected a folder that can be written to; name one with --cache-dir")
-    except ModelFolderError as exc:
+    except (ModelFolderError, SettingsError) as exc:
         sys.stderr.write(f"\ncompile: {exc}\n")
         return 1
     finally:

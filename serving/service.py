@@ -21,6 +21,7 @@ from serving.question_answering import Question, QuestionAnswering
 from serving.request_threads import warn_of_few_threads
 from serving.settings import Settings
 from serving.text_classification import Pair, TextClassification
+from serving.trust import check_folder
 
 logger = logging.getLogger("serving.service")
 
@@ -48,7 +49,8 @@ Model = FillMask | TextClassification | QuestionAnswering
 
 
 def load_model(folder: Path, settings: Settings) -> Model:
-    """Load a model folder for the task that it says; raises ModelFolderError."""
+    """Load a model folder for the task that it says, once it is found to be one to trust; raises ModelFolderError."""
+    check_folder(folder, settings)
     kinds: tuple[type[Model], ...] = (FillMask, TextClassification, QuestionAnswering)
     task = read_task(find_checkpoint(folder).checkpoint)
     return next(kind for kind in kinds if kind.task == task).load(folder, settings=settings)

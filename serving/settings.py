@@ -14,6 +14,8 @@ PREFIX = "BERT_SERVING_"
 PRECISIONS = ("auto", "fp32", "fp16", "int8")
 DEVICES = ("auto", "cpu", "cuda")
 ENGINES = ("auto", "native", "onnxruntime")
+SIGNATURES = ("auto", "required", "off")
+CHOICES = {"DEVICE": DEVICES, "PRECISION": PRECISIONS, "ENGINE": ENGINES, "SIGNATURE": SIGNATURES}
 
 UNLIMITED = 2**62
 
@@ -33,6 +35,9 @@ class Settings:
     threads: of one inference; 0 takes the CPUs that this process may really use.
     cache_dir: where compiled graphs go; by default `.compiled` in the model folder, or the user's cache directory
         where the model folder is read-only.
+    signature_key: the public key (PEM) that the model folder must be signed with, or it is not served.
+    signature: auto, which checks a signature that is there; required, which stops the server where no key is named
+        that it could be checked with; or off.
     max_body_bytes, max_rows: a larger request is answered 413.
     max_masks: [MASK] tokens in one row; max_top_k: candidates a mask, labels a text, answers a question; max_targets:
         targets a request; max_answer_length: tokens of an answer to a question. Over them: 400.
@@ -53,6 +58,8 @@ class Settings:
     engine: str = "auto"
     threads: int = 0
     cache_dir: Path | None = None
+    signature: str = "auto"
+    signature_key: Path | None = None
     max_body_bytes: int = 4 * 1024 * 1024
     max_rows: int = 1024
     max_masks: int = 64
@@ -76,7 +83,12 @@ class Settings:
         values: dict[str, Any] = {
             field.name: _parse(name, environ[name]) for name, field in known.items() if name in environ
         }
-        return replace(cls(), **values)
+        settings = replace(cls(), **values)
+        if settings.signature == "required" and settings.signature_key is None:
+            raise SettingsError(
+                f"{PREFIX}SIGNATURE is required: expected {PREFIX}SIGNATURE_KEY to name a public key, found nothing"
+            )
+        return settings
 
     def unlimited(self) -> Self:
         """Return the settings for a file of rows: limits on a request guard a server, and a file is its owner's."""
@@ -84,12 +96,14 @@ class Settings:
 
 
 def _parse(name: str, text: str) -> str | int | Path:
-    choices = {PREFIX + "DEVICE": DEVICES, PREFIX + "PRECISION": PRECISIONS, PREFIX + "ENGINE": ENGINES}.get(name)
+    choices = CHOICES.get(name.removeprefix(PREFIX))
     if choices:
         if text not in choices:
             raise SettingsError(f"{name}: expected one of {', '.join(choices)}, found {text!r}")
         return text
-    if name == PREFIX + "CACHE_DIR":
+    if name in (PREFIX + "CACHE_DIR", PREFIX + "SIGNATURE_KEY"):
+        if not text and name == PREFIX + "SIGNATURE_KEY":  # nothing would be checked, and nobody would know
+            raise SettingsError(f"{name}: expected a file, found nothing; leave it out to check no signer")
         return Path(text)
     least = 0 if name == PREFIX + "THREADS" else 1
     if not text.isascii() or not text.isdigit() or int(text) < least:

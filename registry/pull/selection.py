@@ -102,4 +102,4 @@ def known_names(pulled: Iterable[str]) -> Iterator[str]:
         "code",
     )
     # MLflow leaves the last where it loads a registered model.
-    yield from (".compiled", "pulled.json", "registered_model_meta")
+    yield from (".compiled", "model.sig", "pulled.json", "registered_model_meta")

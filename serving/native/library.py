@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from serving.cpu import cpu_flags
+from serving.ownership import is_ours
 
 logger = logging.getLogger("serving.native")
 
@@ -102,7 +103,7 @@ def built(target: Target) -> Path:
 
 def kept(target: Target) -> Path | None:
     """Return the library of a target where it was built before; None where it was not."""
-    return next(filter(_is_ours, (place / _file_name(target) for place in _places())), None)
+    return next(filter(is_ours, (place / _file_name(target) for place in _places())), None)
 
 
 def find_compiler(environ: Mapping[str, str] = os.environ) -> str | None:
@@ -146,15 +147,6 @@ def _source_hash(target: Target) -> str:
 def _cache_dir() -> list[Path]:
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return [Path(cache) / "bert-serving" / "native"] if os.path.isabs(cache) else []
-
-
-def _is_ours(path: Path) -> bool:
-    """Tell whether a file is there, and nobody but this user or root can have written it."""
-    try:
-        status, folder = path.stat(), path.parent.stat()
-    except OSError:
-        return False
-    return all(part.st_uid in (0, os.geteuid()) and not part.st_mode & 0o022 for part in (status, folder))
 
 
 def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
