@@ -62,14 +62,12 @@ def compiled(
     weight_bits = 7 if precision == "int8" and not has_int8_products() else 8
     kind = "onnx" if backend == "onnxruntime" else "native.safetensors"
     name = f"{content_hash(folder, precision, weight_bits)}.{kind}"
-    signed = signed_folder(folder)
-    places = _places(folder, signed, cache_dir)
-    kept = [place / name for place in places]
-    found = next(filter(is_ours if signed else Path.is_file, kept), None)
+    kept = [place / name for place in cache_places(folder, cache_dir)]
+    found = next(filter(is_ours if signed_folder(folder) else Path.is_file, kept), None)
     return found or _compile(folder, precision, weight_bits, backend, kept)
 
 
-def _places(folder: Path, signed: Path | None, cache_dir: Path | None) -> list[Path]:
+def cache_places(folder: Path, cache_dir: Path | None = None) -> list[Path]:
     """Return where what is compiled of a checkpoint may be kept, best first.
 
     It is served in the place of the weights. So of a signed folder it is kept outside, and only where nobody else can
@@ -77,6 +75,7 @@ def _places(folder: Path, signed: Path | None, cache_dir: Path | None) -> list[P
     """
     beside = folder / CACHE
     places = [cache_dir] if cache_dir else [beside, *user_cache_dir()]
+    signed = signed_folder(folder)
     if signed is None:
         return [place for place in places if place != beside or not beside.is_symlink()]
     outside = [place for place in places if not place.resolve().is_relative_to(signed.resolve())]

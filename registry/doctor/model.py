@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import shutil
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +17,13 @@ from registry.doctor.processor import served_by
 from registry.findings import shown
 from registry.pull.record import Record
 from serving.checkpoint import BertConfig, check, expected_shapes
-from serving.compile import user_cache_dir
+from serving.compile import cache_places, user_cache_dir
 from serving.errors import ModelFolderError
 from serving.model_folder import chosen_folder, find_checkpoint
+from serving.signature import SignatureError
 from serving.tasks import Task
 from serving.tokenizer import open_tokenizer
+from serving.trust import check_folder
 
 MB = 1_000_000
 
@@ -66,11 +70,17 @@ class Size:
 
 def folder_of(machine: Machine) -> Path:
     """Return the model folder that score.py takes here, without its warning."""
-    logger = logging.getLogger("serving.model_folder")
+    with _quiet("serving.model_folder"):
+        return chosen_folder(machine.root, machine.environ)
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)
     try:
-        return chosen_folder(machine.root, machine.environ)
+        yield
     finally:
         logger.setLevel(level)
 
@@ -107,11 +117,19 @@ def _stands_in(machine: Machine) -> bool:
 
 
 def model(machine: Machine) -> Check:
-    """Open the model folder that would be served; its files' hashes are left to `asset pull`, which compares them."""
+    """Open the model folder that would be served, once its signature is checked, if there is or must be one.
+
+    The hashes that a hub lists are left to `asset pull`, which compares them.
+    """
     name, expected = "model", "a folder that serving can open: config.json, model.safetensors and tokenizer.json"
     folder = folder_of(machine)
     try:
+        with _quiet("serving.trust"):
+            check_folder(folder, machine.settings)
         config, task, _ = opened(folder)
+    except SignatureError as exc:
+        fix = "get the folder anew from where it was signed, or correct BERT_SERVING_SIGNATURE_KEY"
+        return wrong(name, expected, str(exc), fix)
     except ModelFolderError as exc:
         if machine.environ.get("AZUREML_MODEL_DIR"):
             fix = "correct AZUREML_MODEL_DIR, or unset it"
@@ -137,19 +155,20 @@ def cache(machine: Machine) -> Check:
     places = _places(machine)
     place = next((place for place in places if _writable(place)), None)
     if place is None:
-        found = f"none of {', '.join(map(shown, places))}: each start would compile the model"
+        found = (
+            f"none of {', '.join(map(shown, places)) or 'the places that are safe'}: each start would compile the model"
+        )
         return wrong(name, expected, found, "set BERT_SERVING_CACHE_DIR to a folder that can be written to")
     return ok(name, expected, shown(place))
 
 
 def _places(machine: Machine) -> list[Path]:
-    if machine.settings.cache_dir:
-        return [machine.settings.cache_dir]
+    given = machine.settings.cache_dir
     try:
-        beside = [find_checkpoint(folder_of(machine)).checkpoint / ".compiled"]
+        with _quiet("serving.compile"):
+            return cache_places(find_checkpoint(folder_of(machine)).checkpoint, given)
     except ModelFolderError:
-        beside = []
-    return [*beside, *user_cache_dir()]
+        return [given] if given else user_cache_dir()
 
 
 def _writable(folder: Path) -> bool:

@@ -21,7 +21,6 @@ CLASSIFIED = {
 MICROSOFT = "Microsoft: the user's agreement for Azure"
 
 READ = {
-    "asttokens": "Apache-2.0",
     "azureml-core": MICROSOFT,
     "azureml-dataprep": MICROSOFT,
     "azureml-dataprep-native": MICROSOFT,

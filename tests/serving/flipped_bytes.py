@@ -1,6 +1,6 @@
 """Flip bytes of a signed model folder, one at a time: each must be refused, with the file named.
 
-    python -m tests.serving.flipped_bytes [--model model/embedded]
+    python -m tests.serving.flipped_bytes [--model model/embedded] [--every N]
 
 flips every byte of the signature, every byte of the header of the weights, and 1,000 others of the folder's files, in
 their upper and their lower bits. The suite flips some of a tiny model's. What is asked is what a server asks of a folder
@@ -80,6 +80,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=Path("model/embedded"))
     parser.add_argument("--sampled", type=int, default=SAMPLED)
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="flip one in N of them")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(
@@ -87,7 +88,7 @@ def main() -> int:
         )
         private, public = new_key(Path(place) / "keys")
         sign(folder, Signer(private))
-        places = list(every_place(folder, args.sampled))
+        places = list(every_place(folder, args.sampled))[:: args.every]
         wrong = [found for found in (accepted(folder, public, place) for place in places) if found]
         check_folder(folder, Settings(signature_key=public))  # and all were flipped back
     sys.stdout.write("".join(f"{line}\n" for line in wrong))

@@ -13,7 +13,9 @@ from registry.doctor import model
 from registry.doctor.machine import Machine
 from registry.doctor.model import BERT_BASE, Size
 from registry.pull.record import Record
+from registry.signing.folder import Signer, sign
 from serving.checkpoint import Checkpoint
+from tests.registry.signing.authority import new_key
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -74,6 +76,23 @@ def test_a_model_folder_of_the_environment_is_the_one_that_counts(
     assert model.model(with_variables(AZUREML_MODEL_DIR=str(pulled))).status == "ok"
     check = model.model(with_variables(AZUREML_MODEL_DIR=str(tmp_path / "none")))
     assert (check.status, check.fix) == ("wrong", "correct AZUREML_MODEL_DIR, or unset it")
+
+
+def test_a_folder_is_held_to_its_signature(
+    with_variables: Callable[..., Machine], machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = machine.root / "model/embedded"
+    private, public = new_key(tmp_path / "keys")
+    asked = with_variables(BERT_SERVING_SIGNATURE_KEY=str(public))
+    assert "expected a signature" in model.model(asked).found
+    sign(folder, Signer(private))
+    assert model.model(asked).status == model.model(machine).status != "wrong"
+    assert not model.cache(asked).found.endswith(".compiled")
+    (folder / "more.txt").write_text("")
+    check = model.model(asked)
+    assert (check.status, "more.txt is not one of the signed files" in check.found) == ("wrong", True)
+    assert "BERT_SERVING_SIGNATURE_KEY" in check.fix
+    assert capsys.readouterr().err == ""
 
 
 def test_compiled_models_go_where_serving_puts_them(machine: Machine) -> None:
