@@ -32,7 +32,7 @@ def can_be_cut_off() -> None:
 
 def ask(model: Path, body: object) -> dict[str, object]:
     command = [*CUT_OFF, sys.executable, "-m", "tests.without_network", str(model), json.dumps(body)]
-    # What a machine at work may have set: a proxy, and telemetry that is wanted.
+    # What a machine at work may have set, and would be asked by who looks for a network.
     env = os.environ | {"HTTPS_PROXY": "http://192.0.2.1:3128", "HF_ENDPOINT": "https://192.0.2.1"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
