@@ -109,7 +109,7 @@ JOBS = {
     ),
     "a step's value under its minimum": Mistake(
         TOPICS,
-        "num_train_epochs: 8",
+        "num_train_epochs: 12",
         "num_train_epochs: 0",
         "num_train_epochs: 0",
         "input-value",
