@@ -11,18 +11,19 @@ import argparse
 import hashlib
 import logging
 import os
+import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import FrameType
 
 import numpy as np
 
-from serving import checkpoint, reference
+from serving import checkpoint, compile_cache, reference
 from serving.backend import Backend, Choice, Precision, choose
 from serving.cpu import has_int8_products
 from serving.errors import ModelFolderError
@@ -61,10 +62,11 @@ def compiled(
     """
     weight_bits = 7 if precision == "int8" and not has_int8_products() else 8
     kind = "onnx" if backend == "onnxruntime" else "native.safetensors"
-    name = f"{content_hash(folder, precision, weight_bits)}.{kind}"
-    kept = [place / name for place in cache_places(folder, cache_dir)]
-    found = next(filter(is_ours if signed_folder(folder) else Path.is_file, kept), None)
-    return found or _compile(folder, precision, weight_bits, backend, kept)
+    entry = compile_cache.Entry(content_hash(folder, precision, weight_bits), kind)
+    places = cache_places(folder, cache_dir)
+    accepted = is_ours if signed_folder(folder) else Path.is_file
+    kept = next(filter(None, (entry.found(place, accepted) for place in places)), None)
+    return kept or _compile(folder, precision, weight_bits, backend, entry, places)
 
 
 def cache_places(folder: Path, cache_dir: Path | None = None) -> list[Path]:
@@ -111,29 +113,31 @@ def user_cache_dir() -> list[Path]:
 
 
 def _compile(
-    folder: Path, precision: Precision, weight_bits: int, backend: Backend, targets: list[Path]
+    folder: Path,
+    precision: Precision,
+    weight_bits: int,
+    backend: Backend,
+    entry: compile_cache.Entry,
+    places: list[Path],
 ) -> Path | bytes:
     """Write what an engine runs to the first place that takes it and return where; its bytes where none does."""
     with _stage("read"):
         source = checkpoint.Checkpoint.read(folder)
     with _stage("build"):
         parts = weights.pack(source) if backend == "native" else _graph(source, precision, weight_bits)
-    for target in targets:
+    for place in places:
         try:
-            target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=target.parent) as unfinished:  # it is there whole or not at all
-                made = Path(unfinished) / target.name
-                _write(made, parts)
-                _check(folder, source, precision, backend, made)
-                made.replace(target)
+            with entry.kept(place) as made:
+                _write(made.file, parts)
+                _check(folder, source, precision, backend, made.file)
         except OSError as exc:
-            logger.info("cannot keep the compiled model in %s: %s", target.parent, exc.strerror)
+            logger.info("cannot keep the compiled model in %s: %s", place, exc.strerror)
         except ModelFolderError:
             with suppress(OSError):  # other models are in it
-                target.parent.rmdir()
+                place.rmdir()
             raise
         else:
-            return target
+            return made.file
     logger.warning("the compiled model cannot be kept, so each start compiles it; set BERT_SERVING_CACHE_DIR")
     content = b"".join(parts)
     _check(folder, source, precision, backend, content)
@@ -234,8 +238,12 @@ class _ProgressLine(logging.Handler):
         sys.stderr.flush()
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Run from the command line; exit status 1 and one line where the folder cannot be compiled."""
+    """Run from the command line; exit status 1 and one line where the folder cannot be compiled, 130 where it was stopped."""
     parser = argparse.ArgumentParser(prog="python -m serving.compile", description=__doc__.split("\n", 1)[0])
     parser.add_argument("model_dir", type=Path, help="folder with config.json, model.safetensors and tokenizer.json")
     parser.add_argument(
@@ -269,6 +277,9 @@ def main(argv: list[str] | None = None) -> int:
     except (ModelFolderError, SettingsError) as exc:
         sys.stderr.write(f"\ncompile: {exc}\n")
         return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\ncompile: interrupted; nothing of it is left\n")
+        return 130
     finally:
         logger.removeHandler(progress)
     sys.stderr.write("\n")
@@ -277,4 +288,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)  # what is half written is removed, as at Ctrl-C
     sys.exit(main())

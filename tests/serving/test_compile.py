@@ -76,14 +76,6 @@ def test_a_graph_that_cannot_be_kept_is_served_all_the_same(
     assert "each start compiles it; set BERT_SERVING_CACHE_DIR" in caplog.text
 
 
-def test_a_damaged_graph_is_named_with_what_to_do(folder: Path) -> None:
-    kept = compiled(folder, "fp32")
-    assert isinstance(kept, Path)
-    kept.write_bytes(kept.read_bytes()[:-1000])
-    with pytest.raises(ModelFolderError, match=f"cannot open the compiled graph: .*; delete {kept}"):
-        FillMask.load(folder, "fp32").fill(["The [MASK] sat."])
-
-
 def test_weights_that_are_not_numbers_are_refused(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     tensors["cls.predictions.transform.dense.bias"][0] = math.nan

@@ -168,13 +168,16 @@ def test_a_forged_compiled_model_in_a_signed_folder_is_not_served(
     assert right.parent == tmp_path / "cache/bert-serving"
     # What another model compiles to, under the name of this one's, where an unsigned folder would have it.
     other = compiled(make_checkpoint(initializer_range=0.2), "fp32")
-    (signed / ".compiled").mkdir()
-    shutil.copy(other, signed / ".compiled" / right.name)
+    assert isinstance(other, Path)
+    source, content = right.name.split(".")[0], other.name.split(".")[1]
+    forged = signed / ".compiled" / f"{source}.{content}.onnx"
+    forged.parent.mkdir()
+    shutil.copy(other, forged)
     asked = json.dumps({"input_data": ["The [MASK] sat on the warm mat."], "parameters": {"top_k": 3}})
     honest = Service(load_model(signed, settings), settings).answer(asked).body
     right.unlink()
     assert Service(load_model(signed, settings), settings).answer(asked).body == honest
-    assert sorted(path.name for path in (signed / ".compiled").iterdir()) == [right.name]
+    assert sorted(path.name for path in (signed / ".compiled").iterdir()) == [forged.name]
     (signed / "model.sig").unlink()  # unsigned, the folder is its owner's, and so is what is compiled in it
     assert Service(load_model(signed, Settings(precision="fp32")), Settings()).answer(asked).body != honest
 
