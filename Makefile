@@ -11,7 +11,7 @@ PYTHON ?= python3.11 python3.12 python3
 # Given to `make score` and `make serve`: a model folder, and the port for `make serve`.
 MODEL ?=
 PORT ?=
-# Given to `make bench`, `make evaluate` and `make finetune`: options, as in ARGS="--quick --only http" or ARGS="--set inputs.precision=fp32".
+# Given to `make bench`, `make soak`, `make evaluate` and `make finetune`: options, as in ARGS="--quick --only http" or ARGS="--set inputs.precision=fp32".
 # Given to `make notebooks`: which, as in ARGS=sdk-example.
 ARGS ?=
 # GPU=1 serves from the environment for GPUs.
@@ -20,7 +20,7 @@ GPU ?=
 serving = serving$(if $(GPU),-gpu)
 server = .venv/$(serving)/bin/python -m registry.local_server
 
-.PHONY: help score serve evaluate finetune notebooks test lint bench lock sbom
+.PHONY: help score serve evaluate finetune notebooks test lint bench soak lock sbom
 
 help:  ## Say what there is to run
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +52,9 @@ lint: .venv/dev/.installed  ## Check style, formatting and types
 
 bench: .venv/serving/.installed .venv/bench/.installed .venv/bench-azureml/.installed .venv/wrk/.installed  ## Time it beside the alternatives (ARGS="--help")
 	@.venv/bench/bin/python -m benchmarks $(ARGS)
+
+soak: .venv/serving/.installed .venv/bench/.installed  ## Load it for a long time, also past what it can take (ARGS="--help")
+	@.venv/bench/bin/python -m benchmarks.soak $(ARGS)
 
 # The load generator, from Debian's packages and without installing them: nothing here needs root. Where that cannot be
 # done, the benchmark uses its own and says so.

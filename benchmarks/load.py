@@ -21,10 +21,10 @@ import random
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 SEED = 17
@@ -32,6 +32,17 @@ PATIENCE = 30.0
 """Seconds from when a request was due to where its client gives up, counted as `no answer`."""
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+class Exchange(NamedTuple):
+    """What came of one request: its body's index; when it was due, sent and over, by time.perf_counter; the answer."""
+
+    body: int
+    due: float
+    sent: float
+    ended: float
+    status: str
+    content: bytes
 
 
 def due_times(rate: float, seconds: float, seed: int = SEED) -> Iterator[float]:
@@ -77,19 +88,30 @@ class Tally:
 class Client:
     """Sends requests to one server, over connections that are kept."""
 
-    def __init__(self, url: str, bodies: Sequence[str]) -> None:
-        """Take the server's URL and the JSON bodies that are sent in turn."""
+    def __init__(
+        self,
+        url: str,
+        bodies: Sequence[str],
+        watch: Callable[[Exchange], None] | None = None,
+        keep: bool = True,
+    ) -> None:
+        """Take the server's URL and the JSON bodies that are sent in turn; `watch` is told of each exchange.
+
+        Without `keep` each request has a connection of its own, so that none is sent twice: one that is sent over a
+        connection that the server has closed meanwhile is sent again, and where the server ended on it nobody would know.
+        """
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
         self._requests = [_request(parts.path or "/", f"{self._host}:{self._port}", body) for body in bodies]
         self._idle: list[Connection] = []
+        self._watch, self._keep = watch, keep
         self.tally = Tally()
 
-    async def open_loop(self, rate: float, seconds: float) -> dict[str, Any]:
+    async def open_loop(self, rate: float, seconds: float, seed: int = SEED) -> dict[str, Any]:
         """Send at a rate; returns the tally's report, when every request is answered or given up."""
         start = time.perf_counter()
         tasks = set()
-        for number, due in enumerate(due_times(rate, seconds)):
+        for number, due in enumerate(due_times(rate, seconds, seed)):
             wait = start + due - time.perf_counter()
             if wait > 0:
                 await asyncio.sleep(wait)
@@ -113,18 +135,31 @@ class Client:
         await self._close()
         return self.tally.report(seconds)
 
+    async def in_turn(self, count: int) -> dict[str, Any]:
+        """Send so many requests, each when the one before is answered; returns the tally's report."""
+        start = time.perf_counter()
+        for number in range(count):
+            await self._send(number, time.perf_counter())
+        await self._close()
+        return self.tally.report(time.perf_counter() - start)
+
     async def _send(self, number: int, due: float) -> None:
+        body, content = number % len(self._requests), b""
+        sent = time.perf_counter()
         try:
-            left = due + PATIENCE - time.perf_counter()
-            status = await asyncio.wait_for(self._exchange(self._requests[number % len(self._requests)]), left)
+            left = due + PATIENCE - sent
+            status, content = await asyncio.wait_for(self._exchange(self._requests[body]), left)
         except TimeoutError:
             status = "no answer"
         except (OSError, EOFError, ValueError) as exc:
             status = type(exc).__name__
-        self.tally.add(status, time.perf_counter() - due)
+        ended = time.perf_counter()
+        self.tally.add(status, ended - due)
+        if self._watch:
+            self._watch(Exchange(body, due, sent, ended, status, content))
 
-    async def _exchange(self, request: bytes) -> str:
-        """Send a request and read its answer; returns the status. An idle connection that was closed is replaced."""
+    async def _exchange(self, request: bytes) -> tuple[str, bytes]:
+        """Send a request and return its answer's status and content. An idle connection that was closed is replaced."""
         while self._idle:
             connection = self._idle.pop()
             try:
@@ -133,7 +168,7 @@ class Client:
                 continue
         return await self._over(await asyncio.open_connection(self._host, self._port), request)
 
-    async def _over(self, connection: Connection, request: bytes) -> str:
+    async def _over(self, connection: Connection, request: bytes) -> tuple[str, bytes]:
         reader, writer = connection
         try:
             writer.write(request)
@@ -142,15 +177,15 @@ class Client:
             length = head.partition("content-length:")[2].partition("\r\n")[0].strip()
             if not length:
                 raise ValueError("expected an answer with a content-length")
-            await reader.readexactly(int(length))
+            content = await reader.readexactly(int(length))
         except BaseException:
             writer.close()
             raise
-        if "connection: close" in head:
+        if not self._keep or "connection: close" in head:
             writer.close()
         else:
             self._idle.append(connection)
-        return status
+        return status, content
 
     async def _close(self) -> None:
         for _, writer in self._idle:

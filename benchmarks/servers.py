@@ -80,11 +80,21 @@ class Running:
         return max(sizes, default=0) / 1e6
 
 
+def local_servers(model: Path, cache: Path) -> dict[str, Server]:
+    """Return our server of a model folder, and the one that does nothing, by name."""
+    env = {"AZUREML_MODEL_DIR": str(model), "BERT_SERVING_CACHE_DIR": str(cache / "ours")}
+    local = [str(interpreter("serving")), "-m", "registry.local_server", "serve", "--port", "{port}"]
+    return {
+        OURS: Server(OURS, local, "/score", env=env),
+        NO_OP: Server(NO_OP, [*local, "--entry-script", str(SERVED / "no_op/score.py")], "/score", env=env),
+    }
+
+
 def servers(model: Path, cache: Path, threads: int) -> dict[str, Server]:
     """Return the servers of a model folder by name."""
-    env = {"AZUREML_MODEL_DIR": str(model), "BENCHMARK_THREADS": str(threads), "MLFLOW_DISABLE_TELEMETRY": "true"}
-    env |= {"BERT_SERVING_CACHE_DIR": str(cache / "ours")}
-    local = [str(interpreter("serving")), "-m", "registry.local_server", "serve", "--port", "{port}"]
+    ours = local_servers(model, cache)
+    local = ours[OURS].command
+    env = {**ours[OURS].env, "BENCHMARK_THREADS": str(threads), "MLFLOW_DISABLE_TELEMETRY": "true"}
     bench = str(interpreter("bench"))
     # As shipped: without threads, gunicorn's workers are of the kind that take one request at a time.
     as_shipped = {**env, "GUNICORN_CMD_ARGS": "--threads 1 --worker-class sync"}
@@ -94,8 +104,7 @@ def servers(model: Path, cache: Path, threads: int) -> dict[str, Server]:
     # MLflow starts `uvicorn` by that name.
     mlflow_env = {**env, "PATH": f"{Path(bench).parent}:{os.environ.get('PATH', '')}"}
     found = [
-        Server(OURS, local, "/score", env=env),
-        Server(NO_OP, [*local, "--entry-script", str(SERVED / "no_op/score.py")], "/score", env=env),
+        *ours.values(),
         Server(AZUREML, [*local, *azureml], "/score", env=as_shipped),
         Server(MLFLOW, [bench, *mlflow], "/invocations", "inputs", env=mlflow_env),
         Server(LITSERVE, [bench, str(SERVED / "litserve_app.py"), "{port}"], "/predict", env=env),
