@@ -9,6 +9,7 @@ from flask import Response, after_this_request, has_request_context, request
 from serving.inference_server import join_its_log, stand_before_it
 from serving.request_log import ANSWER
 from serving.service import Service
+from serving.stalled_clients import let_go_of_stalled_clients
 
 _service: Service | None = None
 
@@ -19,6 +20,7 @@ def init() -> None:
     join_its_log()
     _service = Service.start(Path(__file__).parent)
     stand_before_it(_service)
+    let_go_of_stalled_clients(_service.settings.stall_ms)
 
 
 def run(raw_data: str) -> object:

@@ -8,6 +8,7 @@ request's ids (serving.request_log), but not what else the server adds, as CORS 
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -30,6 +31,10 @@ class EarlyRefusal:
         is_score = environ["PATH_INFO"] == "/score" and environ["REQUEST_METHOD"] == "POST"
         refusal = self._service.refusal() if is_score else None
         if refusal is None:
+            if is_score and environ.get("wsgi.input_terminated"):
+                # Read before the server does: a client that stalls or is gone is no error of the server's, which would
+                # make it a 500 with a traceback. Out of here it ends the connection, see serving.stalled_clients.
+                environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(-1))
             return self._app(environ, start_response)
         environ[ANSWER] = refusal
         body = json.dumps(refusal.body).encode()

@@ -38,6 +38,9 @@ METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE"}
 OTHER = "other"
 """What stands in the log for any other path or method, which the client made up."""
 
+GONE = 499
+"""What is logged of a client that stalled, or left, in the middle of its request, and so got no answer; nginx's number."""
+
 
 class RequestLog:
     """WSGI middleware, the outermost."""
@@ -66,6 +69,9 @@ class RequestLog:
 
         try:
             return self._app(environ, start)
+        except OSError:
+            status = GONE
+            raise
         finally:
             if (environ["PATH_INFO"], status) != ("/", 200):  # a healthy server's probes say nothing
                 self._write(environ, ids, status, time.perf_counter() - began)

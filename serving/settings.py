@@ -51,6 +51,7 @@ class Settings:
         server needs more request threads than these (serving.request_threads).
     deadline_ms: from the start of a request to its answer, as its client counts; a later one is 504. Below the 5000 ms
         after which a managed endpoint gives up by default.
+    stall_ms: that a client may stop for in the middle of its request or of taking its answer; then it is let go.
     """
 
     device: str = "auto"
@@ -72,6 +73,7 @@ class Settings:
     batch_rows: int = 64
     max_queue: int = 128
     deadline_ms: int = 4000
+    stall_ms: int = 10_000
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
