@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -93,3 +94,24 @@ def test_a_model_that_cannot_be_served_stops_the_container_with_the_reason(tmp_p
     text = log.read_text(encoding="utf-8")
     assert "expected config.json and model.safetensors" in text
     assert "HTTP server" not in text
+
+
+def test_a_stop_while_the_model_is_compiled_ends_both_and_leaves_nothing(
+    sharp_checkpoint: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(sharp_checkpoint, tmp_path / "model", ignore=shutil.ignore_patterns(".compiled"))
+    log = tmp_path / "log"
+    given = {"AZUREML_MODEL_DIR": str(model), "AZUREML_ENTRY_SCRIPT": "score.py", "BERT_SERVING_PRECISION": "fp32"}
+    with started(ROOT, log, **given) as (process, _):
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        deadline = time.monotonic() + 60
+        while "read" not in log.read_text(encoding="utf-8"):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.005)
+        [compiler] = children.read_text(encoding="utf-8").split()
+        process.send_signal(signal.SIGTERM)  # to the shell alone, as a container's engine does
+        assert process.wait(timeout=10) == 143
+        assert not Path(f"/proc/{compiler}").exists()
+    text = log.read_text(encoding="utf-8")
+    assert "HTTP server" not in text and "Traceback" not in text
+    assert [path.name for path in model.glob(".compiled/unfinished-*")] == []
