@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -13,6 +13,8 @@ import pytest
 import torch
 import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+
+from tests.small_disk import SmallDisk, mounted
 
 # A `make` in a test is a user's, not a part of the `make test` that runs it: that one would announce its folder.
 for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
@@ -111,3 +113,10 @@ def sharp_classifier(make_checkpoint: Callable[..., Path]) -> Path:
 def sharp_reader(make_checkpoint: Callable[..., Path]) -> Path:
     """An uncased tiny question answerer whose answers differ by question."""
     return make_checkpoint(task="question-answering", initializer_range=0.5)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    """A disk of 8 MB, to fill."""
+    with mounted(tmp_path / "disk", 8) as disk:
+        yield disk
