@@ -194,6 +194,8 @@ INTERRUPTED = """
 import sys
 from pathlib import Path
 from registry.batch_run import run_batch
+from registry.stop_signals import interrupt_on_signals
+interrupt_on_signals()  # as the process of a batch job does
 script, python, folder, out = map(Path, sys.argv[1:])
 try:
     run_batch(script=script, python=python, input=folder, output=out)
@@ -202,9 +204,10 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
 @pytest.mark.parametrize("in_init", [False, True])
 def test_an_interrupted_run_leaves_no_process(
-    settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path, in_init: bool
+    settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path, in_init: bool, number: signal.Signals
 ) -> None:
     arguments = map(str, [settings.script, PYTHON, inputs(["hang"]), tmp_path / "out"])
     marker = tmp_path / ("init" if in_init else "out/f0.json.tries")
@@ -214,7 +217,7 @@ def test_an_interrupted_run_leaves_no_process(
     while not marker.exists() or not marker.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     assert process.wait(timeout=30) == 130
     with pytest.raises(ProcessLookupError):
         os.kill(int(marker.read_text().split()[0]), 0)

@@ -218,6 +218,31 @@ def test_serve_prints_a_curl_line_that_works_and_stops_cleanly(folder: Path, num
         process.communicate()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_stops_cleanly_while_the_model_is_loaded(tmp_path: Path, number: signal.Signals) -> None:
+    script, loading = tmp_path / "score.py", tmp_path / "loading"
+    script.write_text(
+        f"import pathlib, time\ndef init():\n    pathlib.Path({str(loading)!r}).touch()\n    time.sleep(60)\n"
+        "def run(raw_data):\n    pass\n",
+        encoding="utf-8",
+    )
+    process = run_command("serve", "--port", "0", script=str(script))
+    try:
+        deadline = time.monotonic() + 60
+        while not loading.exists():
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        [child] = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text(encoding="utf-8").split()
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+        assert process.returncode == 130  # it never served
+        assert "Traceback" not in err
+        assert group_is_gone(int(child))
+    finally:
+        process.kill()
+        process.communicate()
+
+
 def test_serve_says_that_the_server_died(folder: Path) -> None:
     process = run_command("serve", "--port", "0", script=str(folder / "score.py"))
     assert process.stdout is not None

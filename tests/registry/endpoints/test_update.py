@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from registry.endpoints.errors import (
 )
 from registry.endpoints.link import LocalEndpoint
 from registry.endpoints.records import EndpointFolder, EndpointRecord
-from tests.registry.endpoints.conftest import Load, Online, Reply
+from tests.registry.endpoints.conftest import Load, Online, Reply, until
 
 
 @pytest.fixture
@@ -87,6 +88,57 @@ def test_stopping_answers_what_was_accepted(online: Online) -> None:
     with pytest.raises(NotRunningError, match="found it stopped; start it with `asset endpoints start"):
         online.endpoint.require_running()
     assert online.endpoint.describe()["deployments"]["blue"]["status"] == "stopped"
+
+
+def test_sigterm_answers_what_was_accepted_and_leaves_no_server(make_online: Callable[[str], Online]) -> None:
+    online = make_online("told-to-end")
+    online.deploy("blue")
+    online.traffic(blue=100)
+    daemon, server = online.folder.daemon(), online.status()["pid"]
+    assert daemon is not None
+    replies: list[Reply] = []
+    threads = [threading.Thread(target=lambda: replies.append(online.post({"sleep": 1.0}))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    until(lambda: online.status()["pending"] == 3)
+    os.kill(daemon.process.pid, signal.SIGTERM)
+    for thread in threads:
+        thread.join()
+    assert [reply.status for reply in replies] == [200] * 3
+    until(lambda: not daemon.process.runs)
+    assert online.endpoint.running() is None  # it ended in order: nothing is told of
+    with pytest.raises(ProcessLookupError):
+        os.kill(server, 0)
+    online.endpoint.start()
+    assert online.post().status == 200
+
+
+def test_sigterm_while_a_server_starts_leaves_none(make_online: Callable[[str], Online], own_app: Path) -> None:
+    online = Online(make_online("told-early").endpoint, own_app)
+    script = own_app / "score.py"
+    waits = f'open("{own_app}/loading", "w").write(str(os.getppid())); time.sleep(60)'
+    script.write_text(
+        script.read_text(encoding="utf-8").replace("def init():", f"def init():\n    {waits}"), encoding="utf-8"
+    )
+    daemon = online.folder.daemon()
+    assert daemon is not None
+    told: list[str] = []
+
+    def deploy() -> None:
+        with pytest.raises(EndpointError) as caught:
+            online.deploy("blue")
+        told.append(str(caught.value))
+
+    thread = threading.Thread(target=deploy)
+    thread.start()
+    until(lambda: (own_app / "loading").exists() and (own_app / "loading").read_text(encoding="utf-8"))
+    os.kill(daemon.process.pid, signal.SIGTERM)
+    until(lambda: not daemon.process.runs)
+    thread.join(60)
+    assert len(told) == 1
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((own_app / "loading").read_text(encoding="utf-8")), 0)
+    assert "Traceback" not in online.folder.daemon_log.read_text(encoding="utf-8")
 
 
 def test_a_deployment_with_traffic_is_not_deleted(online: Online) -> None:
