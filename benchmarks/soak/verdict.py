@@ -15,6 +15,9 @@ SPARE_FILES = 8
 """Open files that a server at rest may have more than before the load: what it opens at its first error, or log."""
 
 NOISE_MB = 8.0
+SHORTEST_MINUTES = 2.0
+"""In which memory is judged: before, buffers and the stacks of threads still come to their size."""
+
 NOISE_SHARE = 0.02
 SCATTERS = 4
 """Memory may seem to grow by so many standard deviations of the samples around their trend."""
@@ -97,7 +100,9 @@ def _memory(name: str, samples: Sequence[Mapping[str, float]]) -> Finding:
     noise = max(NOISE_MB, NOISE_SHARE * usual, SCATTERS * scatter)
     minutes = (steady[-1]["at"] - steady[0]["at"]) / 60
     found = f"{usual:,.0f} MB, {grown:+.1f} MB in the last {minutes:.1f} minutes, noise {noise:.0f} MB"
-    return Finding(f"{name}: memory grows by less than its noise", grown <= noise, found)
+    short = minutes < SHORTEST_MINUTES
+    found += ": too short a time to judge" if short else ""
+    return Finding(f"{name}: memory grows by less than its noise", short or grown <= noise, found)
 
 
 def _files(name: str, server: Mapping[str, Any]) -> Finding:

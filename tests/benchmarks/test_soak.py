@@ -33,10 +33,11 @@ def test_a_short_soak_of_all_tasks_loses_and_leaks_nothing(soaked: tuple[int, Pa
     [phase] = report["phases"]
     assert set(phase["servers"]) == set(report["capacity"]) == set(TASKS)
     found = {one["name"]: one for one in phase["findings"]}
-    # How fast answers come is for a quiet machine to say, and buffers still grow in the first seconds.
-    steady = [one for name, one in found.items() if "p99" not in name and "memory" not in name]
+    # How fast answers come is for a quiet machine to say.
+    steady = [one for name, one in found.items() if "p99" not in name]
     assert [one for one in steady if not one["kept"]] == []
-    assert len(steady) == 5 * len(TASKS)
+    assert len(steady) == 6 * len(TASKS)
+    assert all("too short a time to judge" in one["found"] for name, one in found.items() if "memory" in name)
     assert soaked[0] == (0 if all(one["kept"] for one in found.values()) else 1)
     for server in phase["servers"].values():
         assert set(server["statuses"]) <= {"200", "400", "413", "429", "504"}
@@ -55,7 +56,7 @@ def test_it_is_told_on_a_page_with_a_picture(soaked: tuple[int, Path]) -> None:
 def good() -> dict[str, Any]:
     """Return a phase in which all is well."""
     samples = [
-        {"at": float(at), "pid": 7, "resident_mb": 300.0 + at % 3, "files": 40 + at % 5, "threads": 200}
+        {"at": 10.0 * at, "pid": 7, "resident_mb": 300.0 + at % 3, "files": 40 + at % 5, "threads": 200}
         for at in range(90)
     ]
     rest = {"at": 0.0, "pid": 7, "resident_mb": 290.0, "files": 11, "threads": 30}
@@ -74,7 +75,7 @@ def good() -> dict[str, Any]:
 
 def leak(server: dict[str, Any]) -> None:
     for one in server["samples"]:
-        one["resident_mb"] += one["at"]
+        one["resident_mb"] += one["at"] / 20
 
 
 def restart(server: dict[str, Any]) -> None:
