@@ -75,8 +75,9 @@ def test_a_server_whose_cache_and_log_are_on_a_full_disk_serves(
         assert {(reply.status, reply.body) for reply in replies} == {(200, b'["capital"]')}
         assert server.post(b"{").status == 400
         small_disk.free()
+        written = server.log.stat().st_size
         assert server.post(PARIS).status == 200
-        assert '"POST /score HTTP/1.1" 200' in server.log.read_text(encoding="utf-8")
+        assert server.log.stat().st_size > written
 
 
 def test_predictions_that_find_no_room_are_told_and_none_looks_whole(

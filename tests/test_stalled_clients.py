@@ -21,6 +21,9 @@ PARIS = b'{"input_data": ["Paris is the [MASK] of France."]}'
 HEAD = b"POST /score HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
 MORE_THAN_THREADS = REQUEST_THREADS + 44
 STALL_SECONDS = 1.0
+FAILED = r'" 5\d\d |"status": ?5\d\d'
+"""A line of the log, of any kind, on a request that was answered with a fault of the server's."""
+
 WHOLE_ANSWER = 10 * 1000 * 1800
 
 
@@ -95,7 +98,7 @@ def test_a_client_that_does_not_take_its_answer_is_let_go(server: LocalServer) -
 
 
 def test_clients_that_vanish_are_no_error_of_the_servers(server: LocalServer) -> None:
-    errors = len(re.findall(r'" 5\d\d ', server.log.read_text(encoding="utf-8")))
+    errors = len(re.findall(FAILED, server.log.read_text(encoding="utf-8")))
     for sent in (HEAD[:30], HEAD, request(PARIS)[:-10], request(PARIS)):
         with clients(server, sent, 20) as gone:
             time.sleep(0.05)
@@ -103,7 +106,7 @@ def test_clients_that_vanish_are_no_error_of_the_servers(server: LocalServer) ->
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert server.post(PARIS).status == 200
     log = server.log.read_text(encoding="utf-8")
-    assert len(re.findall(r'" 5\d\d ', log)) == errors
+    assert len(re.findall(FAILED, log)) == errors
 
 
 def test_who_closes_late_stops_nobody(server: LocalServer) -> None:
