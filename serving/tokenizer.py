@@ -80,7 +80,8 @@ class MaskTokenizer:
         encoded = []
         for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False):
             masks = [index for index, token_id in enumerate(encoding.ids) if token_id == self.mask_id]
-            encoded.append(EncodedText(encoding.ids, masks, [encoding.offsets[index] for index in masks]))
+            offsets = encoding.offsets  # a new list each time it is asked for
+            encoded.append(EncodedText(encoding.ids, masks, [offsets[index] for index in masks]))
         return encoded
 
     def pieces(self, word: str) -> list[int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,3 +105,11 @@ def test_a_tokenizer_of_another_model_is_named(
     path.write_text(content or (checkpoint / "tokenizer.json").read_text())
     with pytest.raises(ModelFolderError, match=message):
         MaskTokenizer(path, vocab_size, 32)
+
+
+def test_a_text_of_nothing_but_masks_is_encoded_in_a_time_that_grows_with_its_length(tokenizer: MaskTokenizer) -> None:
+    # 4 MB of masks once took hours: each mask's place was looked up in a list made anew of all.
+    start = time.perf_counter()
+    [encoded] = tokenizer.encode(["[MASK]" * 100_000])
+    assert (len(encoded.masks), encoded.spans[-1]) == (100_000, (599_994, 600_000))
+    assert time.perf_counter() - start < 20
