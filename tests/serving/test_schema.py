@@ -15,9 +15,9 @@ from serving.fill_mask import Candidate, Filled
 from serving.schema import ALL, DIALECTS, Dialect, parse
 from serving.settings import Settings
 from serving.tasks import Task
+from tests.serving.json_requests import BODIES, JSON, A, B
 
 SETTINGS = Settings()
-A, B = "a [MASK]", "b [MASK] [MASK]"
 CANDIDATE = Candidate("word", 7, 0.5, "a [MASK]", (2, 8))
 OBJECT = {"token_str": "word", "token": 7, "score": 0.5, "sequence": "a word"}
 
@@ -175,21 +175,6 @@ def test_no_message_repeats_a_text_of_the_users() -> None:
         with pytest.raises(RequestError) as caught:
             parse(json.dumps(body), SETTINGS, "fill-mask")
         assert secret not in str(caught.value)
-
-
-COLUMNS = ["input_string", "text", "text_pair", "question", "context"]
-KEYS = st.sampled_from(
-    ["columns", "data", "index", "parameters", "params", "top_k", "targets", "doc_stride", "options"]
-    + COLUMNS
-    + [dialect.key for dialect in DIALECTS]
-)
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from([A, B]),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5) | KEYS, inner, max_size=4),
-    max_leaves=12,
-)
-ROWS = st.dictionaries(st.sampled_from(COLUMNS), JSON, max_size=3)
-BODIES = st.dictionaries(KEYS, JSON | ROWS | st.lists(ROWS, max_size=2), max_size=3)
 
 
 @given(body=JSON | BODIES, task=st.sampled_from(ALL))
