@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 import ml_dtypes  # noqa: F401 - comes with onnx; teaches numpy the name bfloat16, which safetensors needs
 import numpy as np
@@ -14,6 +16,8 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
 from serving.errors import ModelFolderError
+from serving.memory import check_fits
+from serving.regular_file import read_regular
 from serving.tasks import Labels, Task, find_task
 from serving.tensor_names import DECODER, WORD_EMBEDDINGS, canonical_name
 
@@ -50,6 +54,13 @@ MODELS: dict[Task, str] = {
 }
 """What a model of each task is called in a message."""
 
+LIMITS = {"num_layers": (1, 1024), "max_positions": (8, 2**24)}
+"""What a dimension may be at least and at most, where that is not 1 and 2**24: more layers are nobody's, and fewer positions
+have no room for a question, its context and what frames them."""
+
+CONFIG_BYTES = 64_000_000
+"""Of a config.json at most; one of a thousand labels has a tenth of one."""
+
 _ACTIVATION_KEYS = {"bert": "hidden_act", "distilbert": "activation"}
 
 
@@ -82,17 +93,20 @@ class BertConfig:
         if activation not in list(ACTIVATIONS):
             expected_ones = f"expected {_ACTIVATION_KEYS[kind]} in {sorted(ACTIVATIONS)}"
             raise ModelFolderError(f"config.json: {expected_ones}, found {activation!r}")
-        for key in KEYS[kind].values():
-            if type(config.get(key)) is not int or not 0 < config[key] < 2**24:
-                raise ModelFolderError(f"config.json: expected a positive number as {key}, found {config.get(key)!r}")
+        for field, key in KEYS[kind].items():
+            least, most = LIMITS.get(field, (1, 2**24))
+            if type(config.get(key)) is not int or not least <= config[key] <= most:
+                raise ModelFolderError(
+                    f"config.json: expected a whole number from {least} to {most} as {key}, found {config.get(key)!r}"
+                )
         dimensions: dict[str, int] = {field: config[key] for field, key in KEYS[kind].items()}
         hidden, heads = dimensions["hidden_size"], dimensions["num_heads"]
         if hidden % heads:
             names = KEYS[kind]["hidden_size"], KEYS[kind]["num_heads"]
             raise ModelFolderError(f"config.json: {names[0]} {hidden} is not a multiple of {names[1]} {heads}")
         epsilon = config.get("layer_norm_eps", 1e-12)
-        if type(epsilon) is not float:
-            raise ModelFolderError(f"config.json: expected a number as layer_norm_eps, found {epsilon!r}")
+        if type(epsilon) is not float or not 0 <= epsilon < 1:
+            raise ModelFolderError(f"config.json: expected a small number as layer_norm_eps, found {epsilon!r}")
         return cls(
             **{"type_vocab_size": 0, **dimensions},
             layer_norm_eps=epsilon,
@@ -120,20 +134,15 @@ class Checkpoint:
 
         Raises ModelFolderError where a file or tensor is missing, or a tensor's shape is not what config.json says.
         """
-        read = read_config(folder)
-        config = BertConfig.from_json(read)
-        weights = {canonical_name(name): array for name, array in _read_tensors(weights_file(folder)).items()}
-        task = find_task(folder, read, weights)
-        labels = Labels.from_json(read) if task == "text-classification" else None
-        decoder = weights.get(DECODER)
-        tied = decoder is None or np.array_equal(decoder, weights.get(WORD_EMBEDDINGS, decoder))
-        if tied and WORD_EMBEDDINGS in weights:
-            weights[DECODER] = weights[WORD_EMBEDDINGS]
-        shapes = expected_shapes(config, task, labels)
-        _check_shapes(folder, task, shapes, {name: array.shape for name, array in weights.items()})
-        fp32 = {name: weights[name].astype(np.float32, copy=False) for name in shapes}
-        if tied and task == "fill-mask":
-            fp32[DECODER] = fp32[WORD_EMBEDDINGS]
+        with _opened(weights_file(folder)) as tensors:
+            config, task, labels, shapes = _looked_at(folder, tensors)
+            check_fits(f"the weights of {folder} in fp32", 4 * sum(map(math.prod, shapes.values())))
+            names = {canonical_name(name): name for name in tensors.keys()}  # noqa: SIM118 - not a mapping
+            fp32 = {name: _fp32(folder, name, tensors.get_tensor(names[name])) for name in shapes if name in names}
+        if task == "fill-mask":
+            decoder = fp32.setdefault(DECODER, fp32[WORD_EMBEDDINGS])
+            if np.array_equal(decoder, fp32[WORD_EMBEDDINGS]):
+                fp32[DECODER] = fp32[WORD_EMBEDDINGS]
         return cls(config, fp32, task, labels)
 
 
@@ -142,20 +151,43 @@ def check(folder: Path) -> tuple[BertConfig, Task]:
 
     Raises ModelFolderError as that does: also for weights that end before their own header says, as of a cut download.
     """
+    with _opened(weights_file(folder)) as tensors:
+        config, task, _, _ = _looked_at(folder, tensors)
+    return config, task
+
+
+class _LookedAt(NamedTuple):
+    config: BertConfig
+    task: Task
+    labels: Labels | None
+    shapes: dict[str, tuple[int, ...]]
+
+
+def _looked_at(folder: Path, tensors: Any) -> _LookedAt:  # noqa: ANN401 - safetensors comes without types
+    """Compare what the weights' header says with what config.json does; raises ModelFolderError."""
     read = read_config(folder)
     config = BertConfig.from_json(read)
-    path = weights_file(folder)
-    try:
-        with safe_open(path, framework="numpy") as tensors:
-            found = {canonical_name(name): tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError) as exc:
-        raise ModelFolderError(f"{path}: cannot be read: {exc}") from exc
+    found = {canonical_name(name): tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118 - not a mapping
     task = find_task(folder, read, found)
     labels = Labels.from_json(read) if task == "text-classification" else None
     if WORD_EMBEDDINGS in found:
         found.setdefault(DECODER, found[WORD_EMBEDDINGS])
-    _check_shapes(folder, task, expected_shapes(config, task, labels), found)
-    return config, task
+    shapes = expected_shapes(config, task, labels)
+    _check_shapes(folder, task, shapes, found)
+    return _LookedAt(config, task, labels, shapes)
+
+
+def _fp32(folder: Path, name: str, array: npt.NDArray[Any]) -> Array:
+    """Return a tensor's numbers; raises ModelFolderError where they are none, or one is no finite number."""
+    if array.dtype.kind in "biuc":
+        raise ModelFolderError(f"{folder}: expected {name} in floating point, found {array.dtype}; save it in fp32")
+    with np.errstate(over="ignore"):
+        fp32: Array = array.astype(np.float32, copy=False)
+    if not (np.isfinite(fp32.min()) and np.isfinite(fp32.max())):  # NaN is the least and the most where there is one
+        raise ModelFolderError(
+            f"{folder}: expected finite numbers in {name}, found infinite or NaN; train or get it anew"
+        )
+    return fp32
 
 
 def _check_shapes(
@@ -172,19 +204,15 @@ def _check_shapes(
 
 def read_task(folder: Path) -> Task:
     """Return a checkpoint folder's task, without reading its weights; raises ModelFolderError."""
-    path = weights_file(folder)
-    try:
-        with safe_open(path, framework="numpy") as tensors:
-            names = [canonical_name(name) for name in tensors.keys()]  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError) as exc:
-        raise ModelFolderError(f"{path}: cannot be read: {exc}") from exc
+    with _opened(weights_file(folder)) as tensors:
+        names = [canonical_name(name) for name in tensors.keys()]  # noqa: SIM118 - not a mapping
     return find_task(folder, read_config(folder), names)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Return config.json as it is; raises ModelFolderError where it is missing or not a JSON object."""
     try:
-        config = json.loads((folder / "config.json").read_bytes())
+        config = json.loads(read_regular(folder / "config.json", CONFIG_BYTES))
     except (OSError, ValueError, RecursionError) as exc:
         raise ModelFolderError(f"{folder}: expected a config.json, found none that can be read ({exc})") from exc
     if not isinstance(config, dict):
@@ -239,9 +267,15 @@ def weights_file(folder: Path) -> Path:
     return path
 
 
-def _read_tensors(path: Path) -> dict[str, npt.NDArray[Any]]:
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open weights; what safetensors and numpy raise while they are open becomes a ModelFolderError."""
     try:
         with safe_open(path, framework="numpy") as tensors:
-            return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118 - not a mapping
-    except (OSError, SafetensorError, TypeError) as exc:
+            yield tensors
+    except (OSError, SafetensorError, TypeError, ValueError, AttributeError) as exc:
         raise ModelFolderError(f"{path}: cannot be read: {exc}") from exc
+    except MemoryError as exc:
+        raise ModelFolderError(
+            f"{path}: expected memory to read it into, found too little; use a larger machine"
+        ) from exc

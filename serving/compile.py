@@ -28,6 +28,7 @@ from serving.backend import Backend, Choice, Precision, choose
 from serving.cpu import has_int8_products
 from serving.errors import ModelFolderError
 from serving.heads import MaskLogits
+from serving.memory import check_fits
 from serving.model_folder import find_checkpoint
 from serving.native import weights
 from serving.ownership import is_our_folder, is_ours
@@ -60,13 +61,20 @@ def compiled(
 
     Raises ModelFolderError where the checkpoint cannot be read, or the result differs from the reference.
     """
+    weights_file = checkpoint.weights_file(folder)
+    check_fits(str(weights_file), weights_file.stat().st_size)  # it is read as a whole, if only for its hash
     weight_bits = 7 if precision == "int8" and not has_int8_products() else 8
     kind = "onnx" if backend == "onnxruntime" else "native.safetensors"
     entry = compile_cache.Entry(content_hash(folder, precision, weight_bits), kind)
     places = cache_places(folder, cache_dir)
     accepted = is_ours if signed_folder(folder) else Path.is_file
     kept = next(filter(None, (entry.found(place, accepted) for place in places)), None)
-    return kept or _compile(folder, precision, weight_bits, backend, entry, places)
+    try:
+        return kept or _compile(folder, precision, weight_bits, backend, entry, places)
+    except MemoryError as exc:
+        raise ModelFolderError(
+            f"{folder}: expected memory to compile it, found too little; use a larger machine"
+        ) from exc
 
 
 def cache_places(folder: Path, cache_dir: Path | None = None) -> list[Path]:

@@ -36,8 +36,16 @@ INTERNAL_ERROR = {"error": {"code": "internal_error", "message": "the model serv
 """The body of status 500: a fault of ours, which is no RequestError."""
 
 
+LONGEST_MESSAGE = 2000
+"""Characters of a ModelFolderError: what a folder has in a name's or number's place may be megabytes of it."""
+
+
 class ModelFolderError(Exception):
     """The model folder cannot be served; the message says what was expected, what was found and what to do."""
+
+    def __str__(self) -> str:
+        text, half = super().__str__(), LONGEST_MESSAGE // 2 - 2
+        return text if len(text) <= LONGEST_MESSAGE else f"{text[:half]} … {text[-half:]}"
 
 
 class RequestError(Exception):

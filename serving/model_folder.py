@@ -17,6 +17,10 @@ DEPTH = 3
 """How far down a checkpoint is looked for: Azure mounts <name>/<version>, MLflow adds `model/` or `data/model/`."""
 
 
+LONGEST_NAME = 200
+"""Characters of what a model calls itself; every answer has it in a header."""
+
+
 @dataclass(frozen=True)
 class ModelFolder:
     """Where a model's parts are, and what it calls itself."""
@@ -90,7 +94,7 @@ def _checkpoints(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
 def name_of(folder: Path, checkpoint: Path) -> str:
     """Return what config.json calls the model (`model_name`), else the folder, without Azure's version below the name."""
     name = read_config(checkpoint).get("model_name")
-    if isinstance(name, str) and name.isprintable() and name.isascii():
+    if isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and name.isprintable() and name.isascii():
         return name
     folder = folder.resolve()
     return folder.parent.name if folder.name.isdigit() else folder.name

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.call import tokenizing
-from serving.tokenizer import SPECIAL_TOKENS, Passage, open_tokenizer
+from serving.tokenizer import SPECIAL_TOKENS, Passage, encodings, open_tokenizer
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,13 @@ class PairTokenizer:
     @tokenizing()
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
         """Encode texts."""
-        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
-        return [Tokens(encoding.ids, encoding.offsets, encoding.word_ids) for encoding in encodings]
+        found = encodings(self._tokenizer, texts)
+        return [Tokens(encoding.ids, encoding.offsets, encoding.word_ids) for encoding in found]
+
+    @tokenizing()
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Encode texts where their tokens' places are not asked for: those take several times the memory of the ids."""
+        return [encoding.ids for encoding in encodings(self._tokenizer, texts)]
 
     def frame(self, first: Sequence[int], second: Sequence[int] | None = None) -> Passage:
         """Return [CLS] first [SEP], or [CLS] first [SEP] second [SEP] with the second's segment 1."""

@@ -10,13 +10,14 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 from serving import answers, schema
 from serving.call import Call, calling
 from serving.checkpoint import read_task
 from serving.errors import INTERNAL_ERROR, BadRequest, QueueFull, RequestError
 from serving.fill_mask import FillMask
-from serving.model_folder import chosen_folder, find_checkpoint
+from serving.model_folder import LONGEST_NAME, chosen_folder, find_checkpoint
 from serving.question_answering import Question, QuestionAnswering
 from serving.request_threads import warn_of_few_threads
 from serving.settings import Settings
@@ -28,6 +29,10 @@ logger = logging.getLogger("serving.service")
 MODEL_SHARE = 0.9
 """How much of the deadline the model has. Under load the way in and out, a thread and the socket, takes the rest, and the
 client counts that too."""
+
+
+PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+"""What stands in a header as it is; of other characters, their percent-encoded UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,8 @@ class Service:
         """Put them together; `start` finds them."""
         self.model = model
         self.settings = settings
+        # A header has ASCII alone; a folder may be called anything.
+        self._shown_name = quote(model.name, safe=PRINTABLE, errors="surrogateescape")[:LONGEST_NAME]
 
     @classmethod
     def start(cls, root: Path) -> Self:
@@ -83,7 +90,7 @@ class Service:
         """Answer a request, whatever it is; never raises."""
         with calling(MODEL_SHARE * self.settings.deadline_ms / 1000) as call:
             answer = self._answer_or_error(body, call)
-            answer.headers.update({"x-model-name": self.model.name, **call.headers()})
+            answer.headers.update({"x-model-name": self._shown_name, **call.headers()})
         return answer
 
     def refusal(self) -> Answer | None:
@@ -92,7 +99,7 @@ class Service:
             with self.model.engine.admitted():
                 return None
         except QueueFull as exc:
-            return Answer(exc.status, exc.body(), {"x-model-name": self.model.name, **Call().headers(), **exc.headers})
+            return Answer(exc.status, exc.body(), {"x-model-name": self._shown_name, **Call().headers(), **exc.headers})
 
     def _answer_or_error(self, body: str, call: Call) -> Answer:
         try:

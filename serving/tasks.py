@@ -36,6 +36,12 @@ ML_TASKS: dict[str, Task] = {
 }
 """An MLmodel's `task` (MLflow's flavor) or `task_type` (Azure ML's) -> the task."""
 
+MLMODEL_CHARACTERS = 1_000_000
+"""Of an MLmodel that are read; its task stands in the first thousands."""
+
+MOST_LABELS = 1 << 20
+"""Labels that a config.json may give by their number alone."""
+
 HEADS: dict[str, Task] = {
     "qa_outputs.weight": "question-answering",
     "classifier.weight": "text-classification",
@@ -50,11 +56,11 @@ def find_task(folder: Path, config: dict[str, Any], tensors: Iterable[str]) -> T
     `tensors` are canonical names (serving.tensor_names). Raises ModelFolderError for a task that is not served.
     """
     architectures = config.get("architectures") or []
-    named = [name for name in architectures if name not in HEADLESS] if isinstance(architectures, list) else []
+    named = [name for name in architectures if name not in list(HEADLESS)] if isinstance(architectures, list) else []
     if named:
         return _known(named[0], TASKS, f"{folder}/config.json: expected architectures to name one of")
     for place in (folder / "MLmodel", folder.parent / "MLmodel"):
-        text = place.read_text("utf-8", errors="replace") if place.is_file() else ""
+        text = _start_of(place) if place.is_file() else ""
         said = re.search(r"(?m)^\s+task(?:_type)?:\s*['\"]?([\w-]+)", text)
         if said:
             return _known(said[1], ML_TASKS, f"{place}: expected the task to be one of")
@@ -66,6 +72,12 @@ def find_task(folder: Path, config: dict[str, Any], tensors: Iterable[str]) -> T
             "nor a task in an MLmodel, nor the tensors of such a head"
         )
     return found
+
+
+def _start_of(path: Path) -> str:
+    """Return as much of an MLmodel as any has."""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.read(MLMODEL_CHARACTERS)
 
 
 def _known(name: object, tasks: dict[str, Task], expected: str) -> Task:
@@ -97,6 +109,8 @@ class Labels:
         given = config.get("id2label")
         if given is None:
             count = config.get("num_labels", 2)
+            if type(count) is int and not 0 < count <= MOST_LABELS:
+                raise ModelFolderError(f"config.json: expected num_labels from 1 to {MOST_LABELS}, found {count}")
             given = {str(index): f"LABEL_{index}" for index in range(count if type(count) is int else 2)}
         expected = [str(index) for index in range(len(given))] if isinstance(given, dict) else []
         if not expected or set(given) != set(expected):

@@ -82,10 +82,9 @@ class TextClassification:
         check_passages(len(rows), self.settings)
         names = sorted(map(len, self.labels.names), reverse=True)[:top_k]
         check_answer(len(rows) * (sum(names) + LABEL_BYTES * len(names)), self.settings)
-        encoded = iter(self.tokenizer.encode([text for row in rows for text in row if text is not None]))
+        encoded = iter(self.tokenizer.ids([text for row in rows for text in row if text is not None]))
         fitted = [
-            self.tokenizer.fitted(next(encoded).ids, None if row.text_pair is None else next(encoded).ids)
-            for row in rows
+            self.tokenizer.fitted(next(encoded), None if row.text_pair is None else next(encoded)) for row in rows
         ]
         logits = self.engine.run([passage for passage, _ in fitted])
         classified = Classified(self._labels(row, top_k, function or self.labels.function) for row in logits)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
-from serving.call import tokenizing
-from serving.errors import ModelFolderError
+from serving.call import current_call, tokenizing
+from serving.errors import DeadlineExceeded, ModelFolderError
+from serving.regular_file import read_regular
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,15 @@ class Passage:
     segments: Sequence[int] = ()
 
 
+TOKENIZER_BYTES = 256_000_000
+"""Of a tokenizer.json at most; that of 250,000 tokens has a tenth of it."""
+
+CHARACTERS_AT_ONCE = 1 << 17
+"""Of texts that are encoded together, but for a longer one, which is alone."""
+
+PROBE = "the [MASK] \U0001f389 \u4e2d 1x."
+"""Has what a vocabulary may not have: a tokenizer that cannot say so fails on it, and on some request otherwise."""
+
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
@@ -45,8 +56,14 @@ def open_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
     Raises ModelFolderError where it is not one, has not BERT's special tokens, or has ids beyond config.json's.
     """
     try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as exc:  # tokenizers raises plain Exception
+        content = read_regular(path, TOKENIZER_BYTES)
+        tokenizer = Tokenizer.from_buffer(content)
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        tokenizer.encode_batch([PROBE, ""], add_special_tokens=False)
+    except (KeyboardInterrupt, SystemExit, ModelFolderError):
+        raise
+    except BaseException as exc:  # tokenizers raises plain Exception, and its panics are none
         raise ModelFolderError(f"{path}: expected a tokenizer of the tokenizers library, found: {exc}") from exc
     vocabulary = tokenizer.get_vocab()
     largest = max(vocabulary.values(), default=0)
@@ -58,9 +75,25 @@ def open_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
     missing = [token for token in SPECIAL_TOKENS if token not in vocabulary]
     if missing:
         raise ModelFolderError(f"{path}: expected a BERT vocabulary, found no {', '.join(missing)} in it")
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
     return tokenizer
+
+
+def encodings(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[Encoding]:
+    """Yield the encoding of each text, unframed; those of a few at a time are in memory, and each token takes 500 bytes.
+
+    Raises DeadlineExceeded where the thread's call (serving.call) has a deadline and it passes meanwhile.
+    """
+    deadline = current_call().deadline
+    some: list[str] = []
+    characters = 0
+    for index, text in enumerate(texts, 1):
+        some.append(text)
+        characters += len(text)
+        if characters >= CHARACTERS_AT_ONCE or index == len(texts):
+            if time.monotonic() >= deadline:
+                raise DeadlineExceeded
+            yield from tokenizer.encode_batch(some, add_special_tokens=False)
+            some, characters = [], 0
 
 
 class MaskTokenizer:
@@ -78,7 +111,7 @@ class MaskTokenizer:
     def encode(self, texts: Sequence[str]) -> list[EncodedText]:
         """Encode texts, masks found wherever they stand."""
         encoded = []
-        for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False):
+        for encoding in encodings(self._tokenizer, texts):
             masks = [index for index, token_id in enumerate(encoding.ids) if token_id == self.mask_id]
             offsets = encoding.offsets  # a new list each time it is asked for
             encoded.append(EncodedText(encoding.ids, masks, [offsets[index] for index in masks]))

@@ -78,7 +78,7 @@ class NativeSession:
     def _check(self, tokens: npt.NDArray[np.int32], segments: npt.NDArray[np.int32], lengths: npt.NDArray[Any]) -> None:
         """Raise ValueError for what the kernels, which do not look, would read past their tables for."""
         config = self._packed.config
-        if not config.type_vocab_size:
+        if config.type_vocab_size < 2:  # there is one segment only, whatever is asked for, as in the ONNX graphs
             segments[:] = 0
         limits = {"token id": (tokens, config.vocab_size), "length": (lengths, config.max_positions + 1)}
         limits["token type"] = (segments, max(1, config.type_vocab_size))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +17,8 @@ from serving.checkpoint import Checkpoint, canonical_name, check
 from serving.errors import ModelFolderError
 from serving.fill_mask import FillMask
 from serving.model_folder import chosen_folder, find_checkpoint
+from serving.service import Service
+from serving.settings import Settings
 
 
 @pytest.fixture
@@ -36,11 +39,21 @@ def change_config(folder: Path, **values: object) -> None:
         ({"position_embedding_type": "relative_key"}, "expected position_embedding_type 'absolute'"),
         ({"hidden_act": "relu6"}, "expected hidden_act in .*, found 'relu6'"),
         ({"hidden_act": ["gelu"]}, "expected hidden_act in"),
-        ({"num_hidden_layers": 0}, "expected a positive number as num_hidden_layers, found 0"),
-        ({"vocab_size": 10**12}, "expected a positive number as vocab_size"),
-        ({"hidden_size": "32"}, "expected a positive number as hidden_size, found '32'"),
+        ({"num_hidden_layers": 0}, "expected a whole number from 1 to 1024 as num_hidden_layers, found 0"),
+        ({"num_hidden_layers": 10**7}, "expected a whole number from 1 to 1024 as num_hidden_layers, found 10000000"),
+        (
+            {"max_position_embeddings": 2},
+            "expected a whole number from 8 to 16777216 as max_position_embeddings, found 2",
+        ),
+        ({"vocab_size": 10**12}, "expected a whole number from 1 to 16777216 as vocab_size"),
+        ({"hidden_size": "32"}, "expected a whole number .* as hidden_size, found '32'"),
         ({"num_attention_heads": 5}, "hidden_size 32 is not a multiple of num_attention_heads 5"),
-        ({"layer_norm_eps": "small"}, "expected a number as layer_norm_eps, found 'small'"),
+        ({"layer_norm_eps": "small"}, "expected a small number as layer_norm_eps, found 'small'"),
+        ({"layer_norm_eps": float("nan")}, "expected a small number as layer_norm_eps, found nan"),
+        (
+            {"architectures": [["BertForMaskedLM"]]},
+            "expected architectures to name one of .*, found .'BertForMaskedLM'.",
+        ),
         ({"hidden_size": 64}, r"expected .* of shape \(.*64.*\), as config.json says, found \(.*32"),
         ({"num_hidden_layers": 3}, "no tensor encoder.layer.2"),
     ],
@@ -165,3 +178,66 @@ def test_weights_are_fp32_whatever_they_were(folder: Path) -> None:
     tensors = load_file(folder / "model.safetensors")
     save_file({name: t.to(torch.float16) for name, t in tensors.items()}, folder / "model.safetensors")
     assert {str(array.dtype) for array in Checkpoint.read(folder).weights.values()} == {"float32"}
+
+
+def test_what_a_folder_has_in_a_numbers_place_is_not_repeated_at_length(folder: Path) -> None:
+    change_config(folder, vocab_size="x" * 1_000_000)
+    with pytest.raises(ModelFolderError, match="expected a whole number .* as vocab_size") as caught:
+        Checkpoint.read(folder)
+    assert len(str(caught.value)) == 2000 - 1
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_one_number_that_is_none_is_refused_wherever_it_stands(folder: Path, value: float) -> None:
+    # A comparison on random rows sees an embedding that is asked for, and a request would have got NaN in its JSON.
+    weights = load_file(folder / "model.safetensors")
+    weights["bert.embeddings.word_embeddings.weight"][77, 3] = value
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(ModelFolderError, match="expected finite numbers in embeddings.word_embeddings.weight"):
+        Checkpoint.read(folder)
+
+
+def test_whole_numbers_are_no_weights(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: array.to(torch.int32) for name, array in weights.items()}, folder / "model.safetensors")
+    with pytest.raises(ModelFolderError, match="in floating point, found int32"):
+        Checkpoint.read(folder)
+
+
+def test_a_file_with_holes_of_terabytes_is_refused_before_it_is_read(folder: Path) -> None:
+    path, size = folder / "model.safetensors", 1 << 42
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header, data = json.loads(content[8:end]), content[end:]
+    header["unneeded"] = {"dtype": "U8", "shape": [size], "data_offsets": [len(data), len(data) + size]}
+    text = json.dumps(header).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data)
+    os.truncate(path, path.stat().st_size + size)
+    with pytest.raises(ModelFolderError, match="GB of memory that this process may have, found 4.4e"):
+        FillMask.load(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json"])
+def test_files_of_gigabytes_are_not_read(folder: Path, name: str) -> None:
+    os.truncate(folder / name, 1 << 36)
+    with pytest.raises(ModelFolderError, match="it has more than the [0-9,]+ bytes that such a file may have"):
+        FillMask.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("modèle", "mod%C3%A8le"),
+        ("a\nb", "a%0Ab"),
+        ("100%", "100%25"),
+        ("my model (2)", "my model (2)"),
+    ],
+)
+def test_a_folders_name_is_written_in_what_a_header_may_have(folder: Path, name: str, shown: str) -> None:
+    service = Service(FillMask.load(folder.rename(folder.with_name(name)), "fp32"), Settings())
+    assert service.answer("{}").headers["x-model-name"] == shown
+
+
+def test_a_name_of_thousands_of_letters_is_the_folders_instead(folder: Path) -> None:
+    change_config(folder, model_name="x" * 5000)
+    assert find_checkpoint(folder).name == "model"

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.errors import ModelFolderError
+import serving.tokenizer
+from serving.call import calling
+from serving.errors import DeadlineExceeded, ModelFolderError
 from serving.tokenizer import MaskTokenizer
 
 
@@ -113,3 +115,23 @@ def test_a_text_of_nothing_but_masks_is_encoded_in_a_time_that_grows_with_its_le
     [encoded] = tokenizer.encode(["[MASK]" * 100_000])
     assert (len(encoded.masks), encoded.spans[-1]) == (100_000, (599_994, 600_000))
     assert time.perf_counter() - start < 20
+
+
+def test_a_vocabulary_that_cannot_say_what_it_lacks_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    # It would have answered only requests of words that it has, and 500 to others.
+    content = json.loads((checkpoint / "tokenizer.json").read_bytes())
+    content["model"]["unk_token"] = "none"
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ModelFolderError, match=r"found: WordPiece error: Missing \[UNK\] token"):
+        MaskTokenizer(tmp_path / "tokenizer.json", vocab_size=100, max_positions=32)
+
+
+def test_texts_are_encoded_a_few_at_a_time_and_no_longer_than_the_deadline(
+    tokenizer: MaskTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = ["the cat", "sat", "", "on the [MASK]", "m" * 50] * 3
+    together = tokenizer.encode(texts)
+    monkeypatch.setattr(serving.tokenizer, "CHARACTERS_AT_ONCE", 9)
+    assert tokenizer.encode(texts) == together
+    with calling(-1.0), pytest.raises(DeadlineExceeded):
+        tokenizer.encode(texts)
