@@ -34,7 +34,7 @@ class Whole:
         """Return a whole number in the range."""
         most = self._limit(settings)
         if type(value) is not int or not self.least <= value <= most:
-            found = value if type(value) is int else kind_of(value)
+            found = value if type(value) is int and abs(value) < 2**63 else kind_of(value)
             raise BadRequest("invalid_parameter", f"expected {name} from {self.least} to {most}, found {found}")
         return value
 
@@ -78,6 +78,10 @@ class Choice:
         return {"type": "string", "enum": list(self.words)}
 
 
+LONGEST_WORD = 1000
+"""Letters of a target; a vocabulary has no word of more than a hundred or so."""
+
+
 class Targets:
     """Words: a list of them, or one alone."""
 
@@ -91,6 +95,9 @@ class Targets:
         for word in words:
             if not isinstance(word, str) or not word.strip() or not is_unicode(word):
                 raise BadRequest("invalid_parameter", f"expected each of {name} to be a word, found {kind_of(word)}")
+            if len(word) > LONGEST_WORD:
+                found = f"{len(word)} letters, expected at most {LONGEST_WORD}"
+                raise BadRequest("invalid_parameter", f"expected each of {name} to be a word, found one of {found}")
         return words
 
     def schema(self, settings: Settings) -> dict[str, Json]:

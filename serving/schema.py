@@ -176,7 +176,7 @@ def parse(body: str, settings: Settings, task: Task) -> Request:
             f"{dialect.key} has {len(rows)} rows, expected at most {settings.max_rows}; send them in several requests",
         )
     request = Request(dialect, rows, parameters)
-    _check_texts(request, FIELDS[task])
+    _check_texts(request, FIELDS[task], settings)
     return request
 
 
@@ -222,9 +222,16 @@ def _load(body: str, settings: Settings) -> dict[str, Json]:
     return fields
 
 
-def _check_texts(request: Request, fields: Fields) -> None:
+def _check_texts(request: Request, fields: Fields, settings: Settings) -> None:
     for index, row in enumerate(request.rows):
         check_row(row, fields, request.row_name(index), index)
+        longest = max(len(text or "") for text in row)
+        if longest > settings.max_text_characters:
+            raise TooLarge(
+                "too_much_work",
+                f"{request.row_name(index)} has {longest} characters, expected at most {settings.max_text_characters}; "
+                "send it in parts",
+            )
 
 
 def check_row(row: Row, fields: Fields, name: str, index: int | None = None) -> None:

@@ -39,6 +39,8 @@ class Settings:
     signature: auto, which checks a signature that is there; required, which stops the server where no key is named
         that it could be checked with; or off.
     max_body_bytes, max_rows: a larger request is answered 413.
+    max_text_characters: in one text; a longer one is answered 413. What the tokenizer takes for one text at a time grows
+        with it, to 200 MB for this many.
     max_masks: [MASK] tokens in one row; max_top_k: candidates a mask, labels a text, answers a question; max_targets:
         targets a request; max_answer_length: tokens of an answer to a question. Over them: 400.
     max_passages: model inputs that a request may grow to, as a long row is windowed and a target of several word
@@ -63,6 +65,7 @@ class Settings:
     signature_key: Path | None = None
     max_body_bytes: int = 4 * 1024 * 1024
     max_rows: int = 1024
+    max_text_characters: int = 256 * 1024
     max_masks: int = 64
     max_top_k: int = 1000
     max_targets: int = 100
@@ -94,7 +97,9 @@ class Settings:
 
     def unlimited(self) -> Self:
         """Return the settings for a file of rows: limits on a request guard a server, and a file is its owner's."""
-        return replace(self, max_masks=UNLIMITED, max_passages=UNLIMITED, max_answer_bytes=UNLIMITED)
+        return replace(
+            self, max_masks=UNLIMITED, max_text_characters=UNLIMITED, max_passages=UNLIMITED, max_answer_bytes=UNLIMITED
+        )
 
 
 def _parse(name: str, text: str) -> str | int | Path:

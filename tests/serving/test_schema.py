@@ -133,6 +133,12 @@ def test_candidates_a_mask_are_what_the_client_asks_or_expects(body: dict[str, A
         ({"input_data": [A], "parameters": {"targets": ["x"] * 101}}, "invalid_parameter", "found 101 of them"),
         ({"input_data": [A], "parameters": {"targets": [" "]}}, "invalid_parameter", "to be a word, found a text"),
         ({"input_data": [A], "parameters": {"targets": [1]}}, "invalid_parameter", "to be a word, found a number"),
+        ({"input_data": [A], "parameters": {"top_k": 10**4000}}, "invalid_parameter", "to 1000, found a number"),
+        (
+            {"input_data": [A], "parameters": {"targets": ["x" * 5000]}},
+            "invalid_parameter",
+            "found one of 5000 letters",
+        ),
         ({"input_data": [A], "parameters": {}, "params": {}}, "invalid_parameter", "found them in several"),
     ],
 )
@@ -149,6 +155,11 @@ def test_limits_are_answered_413() -> None:
     with pytest.raises(TooLarge, match="has 3 rows, expected at most 2") as caught:
         parse(json.dumps({"input_data": [A] * 3}), Settings(max_rows=2), "fill-mask")
     assert caught.value.status == 413
+    with pytest.raises(
+        TooLarge, match=r"input_data\[1\] has 12 characters, expected at most 8; send it in parts"
+    ) as caught:
+        parse(json.dumps({"input_data": [A, A + " and"]}), Settings(max_text_characters=8), "fill-mask")
+    assert (caught.value.status, caught.value.code) == (413, "too_much_work")
     with pytest.raises(TooLarge, match="the body has 14 bytes, expected at most 13"):
         parse('"ééééé"  ', Settings(max_body_bytes=13), "fill-mask")
 
