@@ -9,7 +9,7 @@ from serving.errors import BadRequest
 from serving.rows import FIELDS, find_columns
 from serving.rows import Row as Texts
 from serving.tables.files import Wanted, read_delimited, read_json_lines, read_lines, read_parquet
-from serving.tables.rows import Reject, Row, TableError
+from serving.tables.rows import Reject, Row, TableError, shown
 from serving.tasks import Task
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
@@ -69,7 +69,7 @@ class InputFile:
                 f"task is {self._fields.task}, found {', '.join(names)}; correct it"
             )
         if [name for name in names if name not in found]:
-            expected = f"{path}: expected columns {list(names)}, found {list(found)}"
+            expected = f"{path}: expected columns {list(names)}, found {shown(found)}"
             raise TableError(f"{expected}; set BATCH_SCORING_COLUMNS, or rename a column")
         return Wanted(names)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evaluation.metrics.rows import Part, Row, RowError, shown
+from serving.tables.rows import shown as shown_columns
 
 KNOWN = frozenset({"line", "file", "input_string", "top", "right", "text", "text_pair", "question", "context"})
 """Columns beside those that are compared."""
@@ -136,7 +137,7 @@ def _column(file: Path, line: _Line, name: str | None) -> str:
     others = found if len(found) == 1 else [column for column in found if column not in KNOWN]
     if len(others) != 1:
         raise DataError(
-            f"{file}, line {line.number}: expected one column, found {found}; "
+            f"{file}, line {line.number}: expected one column, found {shown_columns(found)}; "
             "name it with ground_truth_column_name or prediction_column_name"
         )
     return others[0]

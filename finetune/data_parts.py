@@ -22,6 +22,7 @@ from finetune.prepared import DataPart, FinetuneError, Part
 from finetune.settings import Task
 from finetune.split import SHARE, split_by_group, split_by_label
 from serving.tables.rows import ColumnsError, Reject, Row, TableError
+from serving.tables.rows import shown as shown_columns
 
 LISTED = 5
 """Rows that a message tells of, at most."""
@@ -76,7 +77,7 @@ def _opened(name: str, options: Options) -> Table:
         table = open_table(path)
         next(table.rows(read_columns(options.task, options.columns)), None)
     except ColumnsError as exc:
-        told = f"expected columns {exc.expected}, found {exc.found}; {_fix(exc, options)}"
+        told = f"expected columns {exc.expected}, found {shown_columns(exc.found)}; {_fix(exc, options)}"
         raise FinetuneError(f"{name}: {exc.path}: {told}") from exc
     except (TableError, OSError) as exc:
         raise FinetuneError(f"{name}: {exc}") from exc

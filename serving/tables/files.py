@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
+from serving.regular_file import open_regular
 from serving.rows import kind_of
 from serving.tables.rows import Reject, Row, TableError
 
@@ -24,6 +25,12 @@ SAMPLE = 100
 
 FIELD_CHARACTERS = 1 << 20
 """The longest field of a CSV file. A quote that nobody closes takes up what follows; this is where that ends."""
+
+LINE_BYTES = 1 << 22
+"""The longest line of a file. Where nothing ends a line, this is where reading it into memory does."""
+
+ARRAY_BYTES = 1 << 28
+"""The largest .json file that is one array: in memory it takes several times as much."""
 
 PARQUET_ROWS = 1024
 """Rows of a parquet file that are in memory at once, beside what its pages need."""
@@ -63,8 +70,27 @@ def read_json_lines(path: Path, choose: Choose) -> Iterator[Row | Reject]:
         yield from _of_columns(rows, wanted)
 
 
-def _objects(file: Iterable[bytes], name: str) -> Iterator[Row | Reject]:
-    for number, line in enumerate(file, 1):
+def _lines(file: BinaryIO) -> Iterator[bytes]:
+    """Yield lines, of one that is too long its start alone: one byte more than it may have."""
+    while line := file.readline(LINE_BYTES + 1):
+        yield line
+        while len(line) > LINE_BYTES and not line.endswith(b"\n"):
+            line = file.readline(LINE_BYTES + 1)
+
+
+def _too_long(line: bytes, name: str, number: int) -> Reject | None:
+    if len(line) <= LINE_BYTES:
+        return None
+    return Reject(
+        name, number, "line_too_long", f"expected at most {LINE_BYTES:,} bytes in a line, found more; split it"
+    )
+
+
+def _objects(file: BinaryIO, name: str) -> Iterator[Row | Reject]:
+    for number, line in enumerate(_lines(file), 1):
+        if long := _too_long(line, name, number):
+            yield long
+            continue
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
             found = json.loads(text) if text else None
@@ -84,7 +110,7 @@ def _objects(file: Iterable[bytes], name: str) -> Iterator[Row | Reject]:
 def _of_array(path: Path) -> Iterator[Row | Reject] | None:
     """Return the objects of a file that is one JSON text, or None for one that is JSON lines, or broken ones."""
     with _opened(path) as file:
-        first = next((line for line in file if line.strip(b"\xef\xbb\xbf \t\r\n")), b"")
+        first = next((line for line in _lines(file) if line.strip(b"\xef\xbb\xbf \t\r\n")), b"")
         try:
             found = json.loads(first.decode("utf-8-sig"))
             alone = isinstance(found, list) or (isinstance(found, dict) and list(found) == ["data"])
@@ -93,6 +119,11 @@ def _of_array(path: Path) -> Iterator[Row | Reject] | None:
         if not alone:
             return None
         file.seek(0)
+        if path.stat().st_size > ARRAY_BYTES:
+            found_bytes = (
+                f"expected JSON lines, or one array of at most {ARRAY_BYTES:,} bytes, found {path.stat().st_size:,}"
+            )
+            raise TableError(f"{path}: {found_bytes}; write an object a line")
         try:
             found = json.loads(file.read().decode("utf-8-sig"))
         except (ValueError, RecursionError):
@@ -126,7 +157,10 @@ def _of_columns(rows: Iterable[Row | Reject], wanted: Wanted | None) -> Iterator
 def read_lines(path: Path, column: str) -> Iterator[Row | Reject]:
     """Read a text a line, UTF-8, as rows of one column; an empty line is an empty text."""
     with _opened(path) as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(_lines(file), 1):
+            if long := _too_long(line, path.name, number):
+                yield long
+                continue
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").removesuffix("\n").removesuffix("\r")
             except UnicodeDecodeError as exc:
@@ -140,7 +174,7 @@ def read_delimited(path: Path, choose: Choose, delimiter: str) -> Iterator[Row |
     """Read a file with a header, UTF-8; a field in double quotes may have line breaks, and "" is one quote in it."""
     csv.field_size_limit(FIELD_CHARACTERS)
     with _opened(path) as file:
-        records = _records(_Lines(file), delimiter, path.name)
+        records = _records(_Lines(_lines(file)), delimiter, path.name)
         header = next(records, None)
         if header is None:
             return
@@ -230,22 +264,25 @@ def read_parquet(path: Path, choose: Choose) -> Iterator[Row | Reject]:
             for batch in file.iter_batches(PARQUET_ROWS, columns=columns):
                 for values in _parquet_values(batch):
                     row += 1
-                    if values is None:
+                    if isinstance(values, UnicodeDecodeError):
                         message = "expected UTF-8 in every text, found other bytes; convert the file"
                         yield Reject(path.name, row, "invalid_encoding", message)
+                    elif isinstance(values, Exception):
+                        message = f"expected values that Python has, found another: {values}; write it as a text"
+                        yield Reject(path.name, row, "invalid_value", message)
                     else:
                         yield Row(path.name, row, values)
     except (OSError, pyarrow.ArrowException) as exc:
         raise TableError(f"{path}: expected a parquet file, found after row {row}: {exc}") from exc
 
 
-def _parquet_values(batch: Any) -> Iterator[dict[str, Any] | None]:  # noqa: ANN401 - pyarrow comes without types
-    """Yield the rows of a RecordBatch; None for one with a text that is no UTF-8."""
+def _parquet_values(batch: Any) -> Iterator[dict[str, Any] | Exception]:  # noqa: ANN401 - pyarrow comes without types
+    """Yield the rows of a RecordBatch; what is wrong with one that has a text that is no UTF-8, or a date beyond all years."""
     try:
         yield from batch.to_pylist()
-    except UnicodeDecodeError:
+    except (ValueError, OverflowError) as exc:
         if batch.num_rows == 1:
-            yield None
+            yield exc
         else:
             for row in range(batch.num_rows):
                 yield from _parquet_values(batch.slice(row, 1))
@@ -263,6 +300,6 @@ def chosen(path: Path, choose: Choose, found: Sequence[str]) -> list[str]:
 
 def _opened(path: Path) -> BinaryIO:
     try:
-        return path.open("rb")
+        return open_regular(path)
     except OSError as exc:
         raise TableError(f"{path}: expected a file that can be read, found: {exc.strerror}") from exc

@@ -12,12 +12,22 @@ class TableError(Exception):
     """The data cannot be read at all; the message says what was expected, what was found and what to do."""
 
 
+def shown(columns: Sequence[str]) -> list[str]:
+    """Return the names of a file's columns for a message, and not at length: a file that is none has a whole line of them.
+
+    >>> shown(["a", "b" * 100])
+    ['a', 'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb…']
+    """
+    names = [name if len(name) <= 40 else f"{name[:40]}…" for name in columns[:30]]
+    return [*names, "…"] if len(columns) > 30 else names
+
+
 class ColumnsError(TableError):
     """A file has not got the columns that are asked for, whose names are settings of the caller's."""
 
     def __init__(self, path: Path, expected: Sequence[str], found: Sequence[str], fix: str) -> None:
         """Take the file, the columns that are asked for and those that there are, and how to name others."""
-        super().__init__(f"{path}: expected columns {list(expected)}, found {list(found)}; {fix}")
+        super().__init__(f"{path}: expected columns {list(expected)}, found {shown(found)}; {fix}")
         self.path = path
         self.expected = list(expected)
         self.found = list(found)

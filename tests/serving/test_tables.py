@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.tables.files import SAMPLE, Wanted, read_delimited, read_json_lines, read_lines
-from serving.tables.rows import Reject, Row
+from serving.tables import files
+from serving.tables.files import SAMPLE, Wanted, read_delimited, read_json_lines, read_lines, read_parquet
+from serving.tables.rows import ColumnsError, Reject, Row, TableError
 
 
 def pair(path: Path, found: Sequence[str]) -> Wanted:
@@ -72,3 +75,39 @@ def test_a_line_that_is_no_utf8_is_told_and_the_others_are_read(tmp_path: Path) 
         "",
         "last",
     ]
+
+
+def test_a_line_without_an_end_is_told_and_the_others_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LINE_BYTES", 100)
+    lines = ['{"text": "a"}', '{"text": "' + "b" * 350 + '"}', '{"text": "c"}']
+    for name, text in {"a.jsonl": "\n".join(lines), "a.txt": "\n".join(lines)}.items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    rows = list(read_json_lines(tmp_path / "a.jsonl", pair))
+    assert [(row.line, getattr(row, "code", "")) for row in rows] == [(1, ""), (2, "line_too_long"), (3, "")]
+    told = list(read_lines(tmp_path / "a.txt", "text"))
+    assert [(row.line, getattr(row, "code", "")) for row in told] == [(1, ""), (2, "line_too_long"), (3, "")]
+
+
+def test_a_large_file_is_not_read_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "ARRAY_BYTES", 100)
+    (tmp_path / "a.json").write_text("[" + '{"text": "a"}, ' * 50 + "{}]", encoding="utf-8")
+    with pytest.raises(TableError, match="or one array of at most 100 bytes, found 754; write an object a line"):
+        list(read_json_lines(tmp_path / "a.json", pair))
+
+
+def test_a_device_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").symlink_to("/dev/zero")
+    with pytest.raises(TableError, match="expected a file that can be read, found: a device or a pipe"):
+        list(read_json_lines(tmp_path / "a.jsonl", pair))
+
+
+def test_a_date_beyond_all_years_is_told_and_the_others_are_read(tmp_path: Path) -> None:
+    days = pyarrow.array([0, 2**30, 1], pyarrow.int32()).cast(pyarrow.date32())
+    pyarrow.parquet.write_table(pyarrow.table({"text": ["a", "b", "c"], "text_pair": days}), tmp_path / "a.parquet")
+    rows = list(read_parquet(tmp_path / "a.parquet", pair))
+    assert [(row.line, getattr(row, "code", "")) for row in rows] == [(1, ""), (2, "invalid_value"), (3, "")]
+
+
+def test_columns_are_not_named_at_length(tmp_path: Path) -> None:
+    error = ColumnsError(tmp_path, ["text"], ["x" * 100_000] * 1000, "name others")
+    assert len(str(error)) < 2500 + len(str(tmp_path))
