@@ -13,6 +13,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from serving.regular_file import read_text
+
 
 class ConfigError(ValueError):
     """The configuration cannot be used; the message says what was expected, what was found and what to do."""
@@ -80,7 +82,7 @@ def _read(file: Path | None) -> str | None:
     if file is None:
         return None
     try:
-        return file.read_text(encoding="utf-8-sig")
+        return read_text(file, "utf-8-sig")
     except OSError as exc:
         raise ConfigError(f"{file}: expected a file of JSON that can be read, found: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
@@ -92,7 +94,7 @@ def _parse(text: str | None, where: str) -> Mapping[str, Any]:
         return {}
     try:
         found = json.loads(text)
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise ConfigError(f"{where}: expected a JSON object, found: {exc}") from exc
     if not isinstance(found, dict):
         raise ConfigError(f'{where}: expected a JSON object, found {found!r}; write {{"seed": 17}}')

@@ -13,12 +13,14 @@ https://learn.microsoft.com/azure/machine-learning/reference-yaml-mltable
 from __future__ import annotations
 
 import glob
+import reprlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from serving.regular_file import read_text
 from serving.tables.rows import TableError
 
 FILE = "MLTable"
@@ -64,8 +66,8 @@ class Described:
 def read(path: Path) -> Described:
     """Read an MLTable file; raises MLTableError for what we do not know of it and for paths without a file."""
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, yaml.YAMLError) as exc:
+        found = yaml.safe_load(read_text(path, "utf-8-sig"))
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError, yaml.YAMLError) as exc:
         raise MLTableError(path, (), f"expected YAML that can be read, found: {exc}", "correct it") from exc
     if not isinstance(found, dict) or not isinstance(found.get("paths"), list) or not found["paths"]:
         message = "expected a list of paths and one of transformations, found no paths"
@@ -82,6 +84,11 @@ def read(path: Path) -> Described:
     return Described(files, name.removeprefix("read_"))
 
 
+def _shown(value: Any) -> str:  # noqa: ANN401 - YAML
+    """Show a value in a message: aliases in it may stand for millions of parts."""
+    return value[:200] if isinstance(value, str) else reprlib.repr(value)
+
+
 def _reader(path: Path, transformations: Any) -> tuple[str, dict[str, Any]]:  # noqa: ANN401 - YAML
     """Return the one transformation that we know, and its options."""
     keys, fix = ("transformations",), "prepare the data and leave other transformations out"
@@ -92,17 +99,17 @@ def _reader(path: Path, transformations: Any) -> tuple[str, dict[str, Any]]:  # 
     only = transformations[0]
     name, options = next(iter(only.items())) if isinstance(only, dict) and len(only) == 1 else (only, {})
     if not isinstance(name, str) or name not in READERS:
-        raise MLTableError(path, (*keys, 0), f"{expected}, found {name}", fix)
+        raise MLTableError(path, (*keys, 0), f"{expected}, found {_shown(name)}", fix)
     options = options if isinstance(options, dict) else {}
     for option, value in options.items():
         place = (*keys, 0, name, option)
         if option == "delimiter" and name == "read_delimited":
             if not isinstance(value, str) or len(value) != 1:
-                message = f"expected a delimiter of one character, found {value!r}"
+                message = f"expected a delimiter of one character, found {reprlib.repr(value)}"
                 raise MLTableError(path, place, message, "prepare the data with one")
         elif value not in READERS[name].get(option, ()):
             known = {**READERS[name], **({"delimiter": "a character"} if name == "read_delimited" else {})}
-            message = f"expected {name} with options of {known}, found {option}: {value!r}"
+            message = f"expected {name} with options of {known}, found {option}: {reprlib.repr(value)}"
             raise MLTableError(path, place, message, "leave it out")
     return name, options
 
@@ -113,11 +120,11 @@ def _files(path: Path, index: int, entry: Any) -> list[Path]:  # noqa: ANN401 - 
     The MLTable file is none of them, though it may lie among them.
     """
     if not isinstance(entry, dict) or len(entry) != 1 or next(iter(entry)) not in PATHS:
-        message = f"expected each of paths to be one of {', '.join(PATHS)}, found {entry!r}"
+        message = f"expected each of paths to be one of {', '.join(PATHS)}, found {reprlib.repr(entry)}"
         raise MLTableError(path, ("paths", index), message, "write `- file: NAME`")
     kind, place = next(iter(entry.items()))
     if not isinstance(place, str) or "://" in place or place.startswith("azureml:"):
-        message = f"expected paths beside the MLTable file, found {place}"
+        message = f"expected paths beside the MLTable file, found {_shown(place)}"
         raise MLTableError(path, ("paths", index), message, "download it there")
     if kind == "file":
         found = [path.parent / place]

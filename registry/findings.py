@@ -103,5 +103,5 @@ def shown(path: Path) -> str:
     """Return a path as it is shortest to write from the current folder, without climbing out of it."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
+    except (ValueError, RuntimeError):  # elsewhere, or links that lead in a circle
         return os.path.normpath(path)

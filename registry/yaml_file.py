@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from registry.findings import Finding, InvalidFileError, Place
+from serving.regular_file import MOST_BYTES, read_regular
 
 Keys = tuple[str, ...]
 
@@ -59,7 +60,7 @@ class YamlFile:
 
     def _read(self) -> str:
         try:
-            raw = self.path.read_bytes()
+            raw = read_regular(self.path, MOST_BYTES)
         except OSError as exc:
             raise self._invalid("yaml-file", f"expected a YAML file, found: {exc.strerror or exc}", "name one") from exc
         try:
@@ -85,7 +86,7 @@ class YamlFile:
             return loader.construct_document(node)
         except yaml.YAMLError as exc:
             raise self._syntax(exc) from exc
-        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
+        except (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError) as exc:
             # PyYAML's own errors for a value that does not suit its tag, as the date 2024-13-45.
             raise self._invalid(
                 "yaml-value", f"expected YAML, found a value that cannot be read: {exc}", "quote it"

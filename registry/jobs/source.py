@@ -154,6 +154,9 @@ def _open(path: Path, opened: Opened) -> YamlFile:
         return opened(path.resolve())
     except InvalidFileError as exc:
         raise InvalidJobError(exc.findings) from exc
+    except RuntimeError as exc:  # what pathlib makes of links that lead to themselves
+        message = "expected a YAML file, found links that lead in a circle"
+        raise InvalidJobError([Finding(Place.in_file(path, 1), message, "name a file", "yaml-file")]) from exc
 
 
 def _read_steps(job: JobSource) -> JobSource:

@@ -13,6 +13,7 @@ from registry.sku_lists import SkuListsError, read_sku_lists
 from registry.validate import microsoft_validator
 from registry.validate.asset_folder import AssetFolder
 from registry.yaml_file import Part, YamlFile
+from serving.regular_file import read_text
 
 ASSET_KEYS = (
     *("name", "version", "type", "spec", "extra_config", "description_file", "categories"),
@@ -82,7 +83,7 @@ def check_sku_lists(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
 def check_card(path: Path, asset: AssetFolder) -> Iterator[Finding]:
     """Check the model's card: its samples, its links, and the commit that it names."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, ValueError) as exc:
         message = f"expected the model's card, found: {getattr(exc, 'strerror', None) or exc}"
         yield Finding(Place.in_file(path, 1), message, "write it in UTF-8", "card")

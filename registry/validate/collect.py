@@ -18,6 +18,9 @@ THEIRS = (entities.RULE, microsoft_validator.RULE)
 
 FAULT = "fault"
 
+MOST = 200
+"""Findings of one file that are told; one of thousands has the same one thousands of times."""
+
 
 @dataclass
 class Report:
@@ -41,7 +44,7 @@ def validate(paths: Iterable[Path]) -> Report:
             report.others.append(path)
             continue
         report.files.append(path)
-        found += one
+        found += _not_too_many(path, one)
     found = [_elsewhere(one) if one.rule == ELSEWHERE else one for one in _once(found)]
     report.findings = _sorted(_ours_first([one for one in found if one.severity == ERROR]))
     report.notes = _sorted([one for one in found if one.severity != ERROR])
@@ -67,6 +70,13 @@ def _check(path: Path, asset: AssetFolder) -> list[Finding] | None:
         message = f"a fault of `asset validate` itself: {type(exc).__name__}: {exc}"
         findings.append(Finding(Place.in_file(path, 1), message, "report it, with this file", FAULT))
     return findings
+
+
+def _not_too_many(path: Path, found: list[Finding]) -> list[Finding]:
+    if len(found) <= MOST:
+        return found
+    message = f"{len(found) - MOST:,} more findings are left out"
+    return [*found[:MOST], Finding(Place.in_file(path, 1), message, "correct these, and check again", "too-many")]
 
 
 def _once(findings: list[Finding]) -> list[Finding]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from registry.findings import Finding, Place, Problem, one_of
 from registry.validate.asset_folder import AssetFolder
+from serving.regular_file import read_text
 
 INSTRUCTIONS = (
     *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER"),
@@ -33,7 +34,7 @@ class Instruction:
 def check(path: Path, asset: AssetFolder) -> Iterator[Finding]:
     """Check the instructions, and that what they copy is in the folder of the Dockerfile."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, ValueError) as exc:
         message = f"expected a Dockerfile, found: {getattr(exc, 'strerror', None) or exc}"
         yield Finding(Place.in_file(path, 1), message, "name a text file", "dockerfile")

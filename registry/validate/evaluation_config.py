@@ -11,6 +11,7 @@ from typing import Any
 from evaluation.config import IGNORED, KEYS, ConfigError, read_config
 from registry.findings import Finding, Place, one_of
 from registry.validate.asset_folder import AssetFolder
+from serving.regular_file import read_text
 
 RULE = "evaluation-config"
 
@@ -18,7 +19,7 @@ RULE = "evaluation-config"
 def check(path: Path, asset: AssetFolder) -> Iterator[Finding]:
     """Check each key by the rules of the evaluation itself."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path, "utf-8-sig")
         twice: list[str] = []
         found = json.loads(text, object_pairs_hook=lambda pairs: _unique(pairs, twice)) if text.strip() else {}
     except OSError as exc:

@@ -13,6 +13,7 @@ from registry.findings import Finding, Place
 from registry.jobs.source import is_file
 from registry.validate.asset_folder import AssetFolder
 from registry.validate.dockerfile import INDEX
+from serving.regular_file import read_text
 
 HASH = re.compile(r"\s--hash[= ](?P<hash>\S+)")
 SHA256 = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
@@ -21,7 +22,7 @@ SHA256 = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{12
 def check(path: Path, asset: AssetFolder) -> Iterator[Finding]:
     """Check each line."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except (OSError, ValueError) as exc:
         message = f"expected a requirements file, found: {getattr(exc, 'strerror', None) or exc}"
         yield Finding(Place.in_file(path, 1), message, "name a text file", "requirement")

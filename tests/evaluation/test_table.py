@@ -291,6 +291,7 @@ def test_rows_of_several_files_name_theirs_from_the_folder(tables: Path) -> None
     assert [row.place for row in read(tables / "x") if isinstance(row, Row)] == [{"line": 2}]
 
 
+BOMB = "[" + "".join(f"&a{n} [{', '.join([f'*a{n - 1}'] * 9 if n else ['x'])}], " for n in range(40)) + "*a39]"
 JSON_LINES = "transformations: [read_json_lines]"
 
 
@@ -311,6 +312,10 @@ JSON_LINES = "transformations: [read_json_lines]"
         (f"paths: [{{file: azureml://a/b}}]\n{JSON_LINES}", "paths beside the MLTable file, found azureml://a/b"),
         (f"paths: [data/a.jsonl]\n{JSON_LINES}", "each of paths to be one of file, folder, pattern"),
         (f"paths: [{{file: data/none}}]\n{JSON_LINES}", "expected file data/none to be there, found no file"),
+        ("&a [*a]", "found no paths"),
+        ("paths: &a [*a]\n" + JSON_LINES, "each of paths to be one of file, folder, pattern"),
+        (f"paths: {BOMB}\n{JSON_LINES}", "one of file, folder, pattern"),
+        ("paths: " + "[" * 5000, "expected YAML that can be read"),
         (f"paths: [{{pattern: 'x*'}}]\n{JSON_LINES}", r"expected pattern x\* to be there, found no file"),
     ],
 )

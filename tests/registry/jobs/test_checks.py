@@ -12,6 +12,7 @@ import pytest
 from registry.jobs.checks import checked_job
 from registry.jobs.errors import InvalidJobError
 from registry.jobs.local_data import OwnModel
+from registry.jobs.source import read_job
 
 if TYPE_CHECKING:
     from tests.registry.jobs.conftest import Asset
@@ -347,3 +348,10 @@ def test_the_command_line_shows_findings_and_runs_nothing(asset: Asset) -> None:
     assert result.exit_code == 2
     assert f"{JOB}:{asset.line(JOB, 'dat.txt')}: expected uri_file at dat.txt" in result.stderr
     assert not (asset.state / "runs").exists()
+
+
+def test_links_in_a_circle_are_no_job(tmp_path: Path) -> None:
+    path = tmp_path / "job.yml"
+    path.symlink_to(path)
+    with pytest.raises(InvalidJobError, match="found links that lead in a circle; name a file"):
+        read_job(path)

@@ -14,7 +14,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry.validate.collect import FAULT, validate
+from registry.validate.collect import FAULT, MOST, validate
 from tests.registry.validate.mistakes import (
     BATCH,
     BATCH_ENDPOINT,
@@ -168,3 +168,29 @@ def test_any_bytes_are_answered(folder: Path, name: str, content: bytes) -> None
 @pytest.mark.parametrize("name", [BLUE, JOB, "spec.yaml", TABLE])
 def test_what_parsers_stumble_over_is_answered(folder: Path, name: str, content: str) -> None:
     check(folder, name, content.encode("utf-8"))
+
+
+@pytest.mark.parametrize("name", ["a.yml", "Dockerfile", "requirements.txt", "MLTable", "evaluation-config.json"])
+@pytest.mark.parametrize("kind", ["pipe", "holes"])
+def test_what_is_no_file_of_that_kind_is_told_and_not_read(tmp_path: Path, name: str, kind: str) -> None:
+    path = tmp_path / name
+    if kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.touch()
+        os.truncate(path, 1 << 36)
+    [found] = validate([path]).findings
+    assert found.rule != FAULT
+    assert "which is no file" in found.message or "bytes that such a file may have" in found.message
+
+
+def test_a_value_that_its_tag_does_not_have_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text("x: !!bool maybe\n", encoding="utf-8")
+    assert [one.rule for one in validate([tmp_path / "a.yml"]).findings] == ["yaml-value"]
+
+
+def test_findings_of_a_file_have_an_end(tmp_path: Path) -> None:
+    (tmp_path / "asset.yaml").write_text("".join(f"k{n}: 1\n" for n in range(3000)), encoding="utf-8")
+    found = validate([tmp_path / "asset.yaml"]).findings
+    assert len(found) == MOST + 1
+    assert [one.message for one in found if one.rule == "too-many"] == [f"{3000 - MOST:,} more findings are left out"]
