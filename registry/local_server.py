@@ -173,6 +173,8 @@ def _environment(base: Mapping[str, str], model: Path | None, app_root: Path) ->
     # The control socket would be one file in the home folder for every server on this machine.
     options = f"--threads {REQUEST_THREADS} --no-control-socket"
     environment["GUNICORN_CMD_ARGS"] = f"{options} {base.get('GUNICORN_CMD_ARGS', '')}".strip()
+    # gunicorn would take SCRIPT_NAME from any client of loopback for a proxy's, and answer 500 where it is not the path's.
+    environment.setdefault("FORWARDED_ALLOW_IPS", "")
     environment["AML_APP_ROOT"] = str(app_root.resolve())
     if model is not None:
         if not model.is_dir():

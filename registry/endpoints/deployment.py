@@ -249,6 +249,7 @@ def _launch(record: DeploymentRecord, folder: DeploymentFolder) -> Launch:
     environment = Path(record.python).parents[1]
     variables["PATH"] = os.pathsep.join([str(environment / "bin"), os.environ.get("PATH", os.defpath)])
     variables |= {"VIRTUAL_ENV": str(environment), **record.variables, "AML_APP_ROOT": record.app_root}
+    variables.setdefault("FORWARDED_ALLOW_IPS", "")  # as registry.local_server has it
     if record.model is not None:
         variables["AZUREML_MODEL_DIR"] = record.model
     # The control socket would be one file in the home folder for every server on this machine.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shlex
@@ -91,6 +92,13 @@ def test_answers_with_the_model_folder_and_settings_it_was_given(server: LocalSe
 
 def test_an_error_status_is_an_answer(server: LocalServer) -> None:
     assert server.post(b"not json").status == 500
+
+
+def test_what_a_client_says_of_a_proxy_is_not_believed(server: LocalServer) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", port_of(server), timeout=60)
+    connection.request("GET", "/", headers={"SCRIPT_NAME": "/x"})
+    assert connection.getresponse().status == 200
+    connection.close()
 
 
 def test_requests_are_worked_on_at_the_same_time(server: LocalServer) -> None:
