@@ -11,7 +11,7 @@ PYTHON ?= python3.11 python3.12 python3
 # Given to `make score` and `make serve`: a model folder, and the port for `make serve`.
 MODEL ?=
 PORT ?=
-# Given to `make bench`, `make soak`, `make evaluate` and `make finetune`: options, as in ARGS="--quick --only http" or ARGS="--set inputs.precision=fp32".
+# Given to `make bench`, `make soak`, `make torture`, `make evaluate` and `make finetune`: options, as in ARGS="--quick --only http" or ARGS="--set inputs.precision=fp32".
 # Given to `make notebooks`: which, as in ARGS=sdk-example.
 ARGS ?=
 # GPU=1 serves from the environment for GPUs.
@@ -20,7 +20,7 @@ GPU ?=
 serving = serving$(if $(GPU),-gpu)
 server = .venv/$(serving)/bin/python -m registry.local_server
 
-.PHONY: help score serve evaluate finetune notebooks test lint bench soak lock sbom
+.PHONY: help score serve evaluate finetune notebooks test torture lint bench soak lock sbom
 
 help:  ## Say what there is to run
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
@@ -42,6 +42,9 @@ notebooks: .venv/dev/.installed .venv/serving/.installed .venv/evaluation/.insta
 
 test: .venv/serving/.installed .venv/batch/.installed .venv/evaluation/.installed .venv/finetune/.installed .venv/dev/.installed  ## Run every test
 	@.venv/dev/bin/python -m pytest --durations=10
+
+torture: .venv/serving/.installed .venv/dev/.installed  ## Attack every boundary with 100,000 hostile requests, 5,000 model folders and 2,000 files (ARGS="--seed 7")
+	@.venv/dev/bin/python -m tests.torture $(ARGS)
 
 lint: .venv/dev/.installed  ## Check style, formatting and types
 	@.venv/dev/bin/python -m ruff check .

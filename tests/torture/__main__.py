@@ -78,8 +78,9 @@ def reproduce(which: str, seed: int) -> int:
     attack = KINDS[name].start(folder, seed)
     said = run_case(attack, int(case))
     attack.close()
-    sys.stdout.write(f"{said.pop('failure', 'no failure')}\n{json.dumps(said)}\nits files are in {folder}\n")
-    return 0
+    failure = said.pop("failure", None)
+    sys.stdout.write(f"{failure or 'no failure'}\n{json.dumps(said)}\nits files are in {folder}\n")
+    return 1 if failure else 0
 
 
 if __name__ == "__main__":

@@ -78,7 +78,12 @@ KINDS: Mapping[str, Kind] = {
     "yaml": Kind("files", 0.5, "tests.torture.yaml_files", "YamlFiles", Bounds(30, 512 * MB)),
     "data": Kind("files", 0.5, "tests.torture.data_files", "DataFiles", Bounds(30, 512 * MB)),
 }
-"""Boundaries, and what attacks them; the bounds are promises of docs/torture.md."""
+"""Boundaries, and what attacks them; tests/torture/README.md says them in words."""
+
+FAULTY = Kind("none", 1, "tests.torture.faulty", "Faulty", Bounds(1, 100 * MB), leaks=Leaks(memory=32 * MB))
+"""What shows the watch all that it watches for."""
+
+EVERY: Mapping[str, Kind] = {**KINDS, "faulty": FAULTY}
 
 
 def drawing(kind: str, seed: int, case: int) -> random.Random:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.torture.attack import KINDS, Kind
+from tests.torture.attack import EVERY, Kind
 from tests.torture.worker import held
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,7 +64,7 @@ class Result:
 
     def as_json(self) -> dict[str, Any]:
         """Return it for the summary, with the bounds that it was held to."""
-        kind = KINDS[self.kind]
+        kind = EVERY[self.kind]
         return {
             "inputs": self.inputs,
             "seconds": round(self.seconds, 1),
@@ -81,7 +81,7 @@ class Campaign:
     """An attack of so many inputs, in several workers."""
 
     def __init__(self, name: str, inputs: int, seed: int, told: Failed = lambda failure: None) -> None:
-        self._kind: Kind = KINDS[name]
+        self._kind: Kind = EVERY[name]
         self._name, self._seed, self._told = name, seed, told
         self._cases = iter(range(-(-inputs // self._kind.inputs)))
         self._lock = threading.Lock()
@@ -179,7 +179,7 @@ class Worker:
     """A worker process and the watch over it."""
 
     def __init__(self, name: str, seed: int, folder: Path) -> None:
-        self._kind, self._folder = KINDS[name], folder
+        self._kind, self._folder = EVERY[name], folder
         command = [sys.executable, "-m", "tests.torture.worker", name, str(seed), str(folder)]
         self._process = subprocess.Popen(
             command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True

@@ -6,7 +6,6 @@ A damaged folder may still be a model: what it then answers is checked as every 
 from __future__ import annotations
 
 import gc
-import json
 import os
 import random
 import shutil
@@ -98,7 +97,7 @@ class ModelFolders:
 def _apply(damage: weights_bytes.Damage, model: Path, draw: random.Random) -> None:
     try:
         damage(model, draw)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, json.JSONDecodeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, MemoryError, RecursionError):
         # The first damage left nothing for the second.
         return
 

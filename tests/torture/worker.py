@@ -17,7 +17,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from tests.torture.attack import KINDS, Attack, BrokenPromise
+from tests.torture.attack import EVERY, Attack, BrokenPromise
 
 SETTLING = 25
 """Cases between two full garbage collections: what only the collector frees is no leak."""
@@ -62,7 +62,7 @@ def run_case(attack: Attack, number: int) -> dict[str, Any]:
 def main() -> None:
     """Run until standard input ends."""
     name, seed, folder = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
-    kind = KINDS[name]
+    kind = EVERY[name]
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(log, 1)
