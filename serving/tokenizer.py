@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 
@@ -44,6 +46,13 @@ TOKENIZER_BYTES = 256_000_000
 CHARACTERS_AT_ONCE = 1 << 17
 """Of texts that are encoded together, but for a longer one, which is alone."""
 
+LONGEST_WORD = 1000
+"""Letters of a word that is looked up in pieces; that takes the square of its length. BERT's own limit is 100."""
+
+MOST_ADDED = 0
+"""Letters by which a replacement in a normalizer may be longer than what it is for: a few of them in a row, each a
+thousand, make terabytes of a line."""
+
 PROBE = "the [MASK] \U0001f389 \u4e2d 1x."
 """Has what a vocabulary may not have: a tokenizer that cannot say so fails on it, and on some request otherwise."""
 
@@ -60,6 +69,7 @@ def open_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
         tokenizer = Tokenizer.from_buffer(content)
         tokenizer.no_truncation()
         tokenizer.no_padding()
+        _check_cost(path, tokenizer)
         tokenizer.encode_batch([PROBE, ""], add_special_tokens=False)
     except (KeyboardInterrupt, SystemExit, ModelFolderError):
         raise
@@ -76,6 +86,29 @@ def open_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
     if missing:
         raise ModelFolderError(f"{path}: expected a BERT vocabulary, found no {', '.join(missing)} in it")
     return tokenizer
+
+
+def _check_cost(path: Path, tokenizer: Tokenizer) -> None:
+    """Raise ModelFolderError for a tokenizer that makes much of little, or takes the square of a word's length."""
+    described = json.loads(tokenizer.normalizer.__getstate__()) if tokenizer.normalizer else {}
+    for part in _parts(described):
+        pattern = part.get("pattern", {})
+        room = len(pattern.get("String", "x"))  # a regular expression may match a single letter
+        added = len(part.get("content", "")) - room if part.get("type") == "Replace" else len(part.get("prepend", ""))
+        if added > MOST_ADDED:
+            raise ModelFolderError(
+                f"{path}: expected a normalizer that adds no text, found one that adds {added} letters"
+            )
+    longest = getattr(tokenizer.model, "max_input_chars_per_word", 0)
+    if longest > LONGEST_WORD:
+        found = f"expected max_input_chars_per_word of at most {LONGEST_WORD}, found {longest}"
+        raise ModelFolderError(f"{path}: {found}; BERT's own is 100")
+
+
+def _parts(described: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield described
+    for part in described.get("normalizers", []):
+        yield from _parts(part)
 
 
 def encodings(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[Encoding]:

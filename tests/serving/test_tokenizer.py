@@ -135,3 +135,45 @@ def test_texts_are_encoded_a_few_at_a_time_and_no_longer_than_the_deadline(
     assert tokenizer.encode(texts) == together
     with calling(-1.0), pytest.raises(DeadlineExceeded):
         tokenizer.encode(texts)
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("model", {"max_input_chars_per_word": 10**9}, "max_input_chars_per_word of at most 1000, found 1000000000"),
+        (
+            "normalizer",
+            {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"},
+            "a normalizer that adds no text, found one that adds 1 letters",
+        ),
+        (
+            "normalizer",
+            {"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"Regex": "."}, "content": "x" * 99}]},
+            "found one that adds 98 letters",
+        ),
+        ("normalizer", {"type": "Prepend", "prepend": "[MASK]"}, "found one that adds 6 letters"),
+    ],
+)
+def test_a_tokenizer_that_makes_much_of_little_is_refused(
+    checkpoint: Path, tmp_path: Path, part: str, change: dict[str, object], message: str
+) -> None:
+    content = json.loads((checkpoint / "tokenizer.json").read_bytes())
+    content[part] = (content[part] if part == "model" else {}) | change
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ModelFolderError, match=message):
+        MaskTokenizer(tmp_path / "tokenizer.json", vocab_size=100, max_positions=32)
+
+
+@pytest.mark.parametrize(
+    "normalizer",
+    [
+        None,
+        {"type": "Sequence", "normalizers": [{"type": "NFD"}, {"type": "Lowercase"}, {"type": "StripAccents"}]},
+        {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "},
+        {"type": "Replace", "pattern": {"String": "--"}, "content": "-"},
+    ],
+)
+def test_other_normalizers_are_taken(checkpoint: Path, tmp_path: Path, normalizer: object) -> None:
+    content = json.loads((checkpoint / "tokenizer.json").read_bytes()) | {"normalizer": normalizer}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    assert MaskTokenizer(tmp_path / "tokenizer.json", vocab_size=100, max_positions=32).encode(["the  cat"])

@@ -62,7 +62,8 @@ class ModelFolders:
         damages = [DAMAGES[number % len(DAMAGES)], *draw.choices(DAMAGES, k=draw.choice([0, 0, 0, 0, 1]))]
         try:
             for damage in damages:
-                _apply(damage, model, draw)
+                if _is_plain(model):
+                    _apply(damage, model, draw)
             outcome = self._started(model, place, draw)
             if (model / "canary").exists():
                 raise BrokenPromise("a pickle was opened")
@@ -92,6 +93,12 @@ class ModelFolders:
 
     def close(self) -> None:
         """Nothing is left running."""
+
+
+def _is_plain(model: Path) -> bool:
+    """Tell whether the files can be damaged again: an earlier damage may have made one a device, or terabytes."""
+    files = [path for path in model.iterdir() if path.name != ".compiled"]
+    return all(path.is_file() and path.stat().st_size < 1 << 26 for path in files)
 
 
 def _apply(damage: weights_bytes.Damage, model: Path, draw: random.Random) -> None:
