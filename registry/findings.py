@@ -17,6 +17,10 @@ ERROR, NOTE = "error", "note"
 """How bad a finding is. A note is something to know, as that weights are not pulled yet, and leaves a file good."""
 
 
+LONGEST = 1000
+"""Letters of a message: what stands in a file in a name's place may be a megabyte of it."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where something is written: a file and its line (from 1), or an option of the command line without a line."""
@@ -45,6 +49,11 @@ class Finding:
     fix: str = ""
     rule: str = "job"
     severity: str = ERROR
+
+    def __post_init__(self) -> None:
+        if len(self.message) > LONGEST:
+            half = LONGEST // 2
+            object.__setattr__(self, "message", f"{self.message[:half]} … {self.message[-half:]}")
 
     @property
     def text(self) -> str:

@@ -194,3 +194,10 @@ def test_findings_of_a_file_have_an_end(tmp_path: Path) -> None:
     found = validate([tmp_path / "asset.yaml"]).findings
     assert len(found) == MOST + 1
     assert any(one.rule == "too-many" and "2,80" in one.message for one in found)
+
+
+def test_what_a_file_has_in_a_names_place_is_not_repeated_at_length(tmp_path: Path) -> None:
+    (tmp_path / "a.yml").write_text(f"type: pipeline\njobs: {{a: {{type: {'x' * 50_000}}}}}\n", encoding="utf-8")
+    found = validate([tmp_path / "a.yml"]).findings
+    assert found
+    assert max(len(one.message) for one in found) < 1100
