@@ -22,13 +22,18 @@ def open_regular(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
-def read_regular(path: Path, most: int) -> bytes:
-    """Return a file's content; raises OSError, also where it has more than so many bytes."""
+def read_start(path: Path, most: int) -> bytes:
+    """Return a file's first bytes, at most so many; raises OSError as above."""
     # The files below /proc say that they are empty, and some wait for ever.
     if path.stat().st_size == 0 and path.is_file():
         return b""
     with open_regular(path) as file:
-        content = file.read(most + 1)
+        return file.read(most)
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """Return a file's content; raises OSError, also where it has more than so many bytes."""
+    content = read_start(path, most + 1)
     if len(content) > most:
         raise OSError(errno.EFBIG, f"it has more than the {most:,} bytes that such a file may have", str(path))
     return content

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from serving.errors import ModelFolderError
+from serving.regular_file import read_start
 
 Task = Literal["fill-mask", "text-classification", "question-answering"]
 Function = Literal["softmax", "sigmoid", "none"]
@@ -36,7 +37,7 @@ ML_TASKS: dict[str, Task] = {
 }
 """An MLmodel's `task` (MLflow's flavor) or `task_type` (Azure ML's) -> the task."""
 
-MLMODEL_CHARACTERS = 1_000_000
+MLMODEL_BYTES = 1_000_000
 """Of an MLmodel that are read; its task stands in the first thousands."""
 
 MOST_LABELS = 1 << 20
@@ -60,7 +61,7 @@ def find_task(folder: Path, config: dict[str, Any], tensors: Iterable[str]) -> T
     if named:
         return _known(named[0], TASKS, f"{folder}/config.json: expected architectures to name one of")
     for place in (folder / "MLmodel", folder.parent / "MLmodel"):
-        text = _start_of(place) if place.is_file() else ""
+        text = read_start(place, MLMODEL_BYTES).decode(errors="replace") if place.is_file() else ""
         said = re.search(r"(?m)^\s+task(?:_type)?:\s*['\"]?([\w-]+)", text)
         if said:
             return _known(said[1], ML_TASKS, f"{place}: expected the task to be one of")
@@ -72,12 +73,6 @@ def find_task(folder: Path, config: dict[str, Any], tensors: Iterable[str]) -> T
             "nor a task in an MLmodel, nor the tensors of such a head"
         )
     return found
-
-
-def _start_of(path: Path) -> str:
-    """Return as much of an MLmodel as any has."""
-    with path.open(encoding="utf-8", errors="replace") as file:
-        return file.read(MLMODEL_CHARACTERS)
 
 
 def _known(name: object, tasks: dict[str, Task], expected: str) -> Task:

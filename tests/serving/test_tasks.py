@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,12 @@ def test_config_comes_before_mlmodel_and_that_before_the_tensors(
     if mlmodel:
         (tmp_path / "MLmodel").write_text(f"flavors:\n  transformers:\n{mlmodel}\n")
     assert find_task(tmp_path / "model", config, tensors) == task
+
+
+@pytest.mark.skipif(not os.access("/proc/kmsg", os.R_OK), reason="only root can open the file that waits")
+def test_an_mlmodel_that_is_a_file_of_the_kernels_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "MLmodel").symlink_to("/proc/kmsg")
+    assert find_task(tmp_path, {}, ["classifier.weight"]) == "text-classification"
 
 
 @pytest.mark.parametrize(
