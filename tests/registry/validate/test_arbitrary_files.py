@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -201,3 +202,11 @@ def test_what_a_file_has_in_a_names_place_is_not_repeated_at_length(tmp_path: Pa
     found = validate([tmp_path / "a.yml"]).findings
     assert found
     assert max(len(one.message) for one in found) < 1100
+
+
+def test_a_job_of_thousands_of_keys_is_refused_in_seconds(tmp_path: Path) -> None:
+    keys = "\n".join(f"k{n}: {n}" for n in range(20_000))
+    (tmp_path / "job.yml").write_text(f"type: pipeline\njobs: {{a: {{type: command}}}}\n{keys}\n", encoding="utf-8")
+    start = time.perf_counter()
+    assert validate([tmp_path / "job.yml"]).findings
+    assert time.perf_counter() - start < 30
