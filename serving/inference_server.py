@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from serving.callers_trace import CallersTrace
 from serving.early_refusal import EarlyRefusal
@@ -61,9 +61,17 @@ def stand_before_it(service: Service) -> None:
         logging.getLogger("azmlinfsrv").addFilter(_is_of_no_request)
         logging.getLogger("gunicorn.access").addFilter(lambda record: False)
         logging.getLogger("gunicorn.error").addFilter(_without_the_request)
+        _blame_the_client()
 
     # init() runs while the server's blueprint is registered with the application, which is the moment to ask for it.
     routes.main_blueprint.record_once(lambda state: put(state.app))
+
+
+def _blame_the_client() -> None:
+    """Answer 400 to a transfer coding that gunicorn does not know, where it has 501: no client makes a fault of the server's."""
+    reading: Any = sys.modules.get("gunicorn.http.message")
+    if hasattr(reading, "UnsupportedTransferCoding") and hasattr(reading, "InvalidHeader"):
+        reading.UnsupportedTransferCoding = reading.InvalidHeader
 
 
 def _keep_answers_from_insights() -> None:

@@ -6,6 +6,7 @@ import http.client
 import json
 import re
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -159,6 +160,12 @@ def test_the_log_warns_of_the_embedded_model_and_shows_no_text_and_no_stack_trac
     assert re.search(r" I \[\d+\] serving\.service - serving embedded-\S+; ready after [\d.]+ s", log)
     assert SECRET not in log
     assert "Traceback" not in log
+
+
+def test_a_transfer_coding_that_nobody_knows_is_the_clients_mistake(server: LocalServer) -> None:
+    with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), 60) as connection:
+        connection.sendall(b"POST /score HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chnked\r\n\r\n0\r\n\r\n")
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 400 ")
 
 
 def test_run_is_called_directly_without_a_server() -> None:
