@@ -109,7 +109,11 @@ def _check_apart(options: Options) -> None:
     given = {**options.base, **options.data, **({"deepspeed": str(options.deepspeed)} if options.deepspeed else {})}
     given.pop("huggingface_id", None)
     for name, place in given.items():
-        if Path(place).resolve().is_relative_to(options.prepared.resolve()):
+        try:
+            inside = Path(place).resolve().is_relative_to(options.prepared.resolve())
+        except RuntimeError as exc:  # what pathlib makes of links that lead to themselves
+            raise FinetuneError(f"{name}: {place}: expected a file, found links that lead in a circle") from exc
+        if inside:
             raise FinetuneError(
                 f"prepared: expected a folder without the run's own inputs, found {name} in it; name another"
             )

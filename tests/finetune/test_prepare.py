@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -213,6 +213,13 @@ def test_a_place_that_cannot_be_written_is_told(refused: Callable[..., str], tmp
     )
 
 
+def test_a_file_that_is_a_link_to_itself_is_told(refused: Callable[..., str], tmp_path: Path) -> None:
+    (tmp_path / "train.jsonl").symlink_to("train.jsonl")
+    told = refused(LABELED, train_file_path=tmp_path / "train.jsonl", prepared=tmp_path / "out")
+    assert "train_file_path" in told
+    assert told.endswith("found links that lead in a circle")
+
+
 def test_a_file_elsewhere_that_cannot_be_read_is_not_told_as_one_to_write(tmp_path: Path) -> None:
     with pytest.raises(FinetuneError) as raised, _emptied(PreparedFolder(tmp_path / "out")):
         (tmp_path / "gone").read_bytes()
@@ -257,15 +264,24 @@ def test_a_refusal_takes_no_heavy_imports_and_little_time(
 
 
 def test_ctrl_c_is_said_in_one_line_and_leaves_nothing_that_looks_whole(tmp_path: Path, checkpoint: Path) -> None:
-    os.mkfifo(tmp_path / "a.jsonl")
-    values = {**LABELED, "prepared": tmp_path / "out", "pytorch_model_path": checkpoint}
-    command = [sys.executable, "-m", "finetune.prepare", *argv(values), "--train_file_path", str(tmp_path / "a.jsonl")]
+    train = write(tmp_path / "a.jsonl", labeled(300_000))  # seconds to read
+    values = {**LABELED, "prepared": tmp_path / "out", "pytorch_model_path": checkpoint, "train_file_path": train}
+    command = [sys.executable, "-m", "finetune.prepare", *argv(values)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    with (tmp_path / "a.jsonl").open("w"):  # waits until it is being read
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=30)[1] == "prepare: stopped; nothing that is whole was left\n"
+    while not is_open(train, process.pid):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30)[1] == "prepare: stopped; nothing that is whole was left\n"
     assert process.returncode == 130
     assert not (tmp_path / "out" / "settings.json").exists()
+
+
+def is_open(path: Path, process: int) -> bool:
+    found = []
+    for descriptor in Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            found.append(descriptor.readlink())
+    return path in found
 
 
 @pytest.mark.parametrize(
