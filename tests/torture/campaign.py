@@ -156,10 +156,11 @@ class Campaign:
                 self.result.outcomes.update(said["outcomes"])
 
     def _leaks(self, samples: Sequence[dict[str, Any]]) -> None:
-        """Compare a worker's last case with the one after a quarter, before which caches fill."""
-        if len(samples) < 40:
+        """Compare a worker's last settled case with the first after a quarter, before which caches fill."""
+        settled = [sample for sample in samples[len(samples) // 4 :] if sample["settled"]]
+        if len(settled) < 2:
             return
-        early, late = samples[len(samples) // 4], samples[-1]
+        early, late = settled[0], settled[-1]
         most = {"rss": self._kind.leaks.memory, **self._kind.leaks._asdict()}
         for what in ("rss", "descriptors", "threads"):
             grown = late[what] - early[what]

@@ -175,7 +175,7 @@ def _outcome(sent: Sent, came: bytes) -> str:
         if sent.framed:
             raise BrokenPromise(f"no answer to {shown(sent.data)}")
         return "closed"
-    head, _, content = came.partition(b"\r\n\r\n")
+    head, content = _first(came)
     found = re.match(rb"HTTP/1\.[01] (\d{3}) ", head)
     if found is None:
         raise BrokenPromise(f"expected HTTP, found {shown(came)} for {shown(sent.data)}")
@@ -190,6 +190,13 @@ def _outcome(sent: Sent, came: bytes) -> str:
     if status not in {100, 200, 204} | OTHERS | set(CODES):
         raise BrokenPromise(f"status {status}, {shown(came)}, for {shown(sent.data)}")
     return f"{status}" if ours else f"{status} of the server's own"
+
+
+def _first(came: bytes) -> tuple[bytes, bytes]:
+    """Return the head and the body of the first answer: what is sent behind a request's end is answered as one more."""
+    head, _, content = came.partition(b"\r\n\r\n")
+    length = re.search(rb"(?im)^content-length: (\d+)", head)
+    return head, content[: int(length[1])] if length else content
 
 
 def _no_number(name: str) -> float:
