@@ -1,9 +1,10 @@
-"""Refuse a request before the server's own work on it, where the queue is full.
+"""Refuse a request before the server's own work on it, where the queue is full or its body is too large.
 
 An answer by way of Microsoft's server takes 1.8 ms of the interpreter, a refusal too; by gunicorn alone it takes 0.9 ms
 (benchmarks/README.md). At twice the load that can be sustained, what is refused would take so much of the interpreter
-that neither answers nor refusals left in time. So the check is made first, as WSGI middleware. Such a refusal carries the
-request's ids (serving.request_log), but not what else the server adds, as CORS headers.
+that neither answers nor refusals left in time. So the check is made first, as WSGI middleware. And the server would hold the
+whole of a body in memory, whatever its size, before anybody could look at it. Such a refusal carries the request's ids
+(serving.request_log), but not what else the server adds, as CORS headers.
 """
 
 from __future__ import annotations
@@ -15,7 +16,11 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from serving.request_ids import CLIENT_IDS, LONGEST, REQUEST_ID
 from serving.request_log import ANSWER, header_key
-from serving.service import Service
+from serving.service import Answer, Service
+
+DRAINED = 16
+"""Times the bytes that a body may have, which are read of a larger one and dropped: a client reads no answer before it has
+sent all. One that sends still more has its connection closed."""
 
 
 class EarlyRefusal:
@@ -27,14 +32,10 @@ class EarlyRefusal:
         self._service = service
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer 429, or hand the request on."""
+        """Answer 429 or 413, or hand the request on."""
         is_score = environ["PATH_INFO"] == "/score" and environ["REQUEST_METHOD"] == "POST"
-        refusal = self._service.refusal() if is_score else None
+        refusal = self._service.refusal() or self._refusal_of_body(environ) if is_score else None
         if refusal is None:
-            if is_score and environ.get("wsgi.input_terminated"):
-                # Read before the server does: a client that stalls or is gone is no error of the server's, which would
-                # make it a 500 with a traceback. Out of here it ends the connection, see serving.stalled_clients.
-                environ["wsgi.input"] = io.BytesIO(environ["wsgi.input"].read(-1))
             return self._app(environ, start_response)
         environ[ANSWER] = refusal
         body = json.dumps(refusal.body).encode()
@@ -43,3 +44,22 @@ class EarlyRefusal:
         headers |= {**refusal.headers, "Content-Type": "application/json", "Content-Length": str(len(body))}
         start_response(f"{refusal.status.value} {refusal.status.phrase}", [*headers.items()])
         return [body]
+
+    def _refusal_of_body(self, environ: WSGIEnvironment) -> Answer | None:
+        """Read the body, and refuse one that is too large.
+
+        A client that stalls or is gone meanwhile is no error of the server's, which would make it a 500 with a traceback;
+        out of here it ends the connection, see serving.stalled_clients.
+        """
+        if not environ.get("wsgi.input_terminated"):  # not gunicorn's: its end is not to be found by reading
+            return None
+        stream, most = environ["wsgi.input"], self._service.settings.max_body_bytes
+        body = stream.read(most + 1)
+        if len(body) <= most:
+            environ["wsgi.input"] = io.BytesIO(body)
+            return None
+        size, more = len(body), body
+        while more and size < DRAINED * most:
+            more = stream.read(1 << 16)
+            size += len(more)
+        return self._service.refusal_of_body(size, whole=not more)

@@ -202,10 +202,16 @@ def _dialect(fields: dict[str, Json], task: Task) -> Dialect:
     raise BadRequest("invalid_rows", f"expected {key} to be {wanted}, found {kind_of(data)}")
 
 
-def _load(body: str, settings: Settings) -> dict[str, Json]:
-    size = len(body.encode("utf-8", "surrogatepass"))
+def check_body(size: int, settings: Settings, whole: bool = True) -> None:
+    """Raise TooLarge for a body of so many bytes, if they are too many; `whole` is False where it has more of them."""
     if size > settings.max_body_bytes:
-        raise TooLarge("body_too_large", f"the body has {size} bytes, expected at most {settings.max_body_bytes}")
+        found = f"{size} bytes" if whole else f"more than {size} bytes"
+        expected = f"expected at most {settings.max_body_bytes}; send several requests"
+        raise TooLarge("body_too_large", f"the body has {found}, {expected}")
+
+
+def _load(body: str, settings: Settings) -> dict[str, Json]:
+    check_body(len(body.encode("utf-8", "surrogatepass")), settings)
     if not body.strip():
         raise BadRequest(
             "invalid_json",

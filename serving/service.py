@@ -99,7 +99,19 @@ class Service:
             with self.model.engine.admitted():
                 return None
         except QueueFull as exc:
-            return Answer(exc.status, exc.body(), {"x-model-name": self._shown_name, **Call().headers(), **exc.headers})
+            return self._refused(exc)
+
+    def refusal_of_body(self, size: int, whole: bool) -> Answer | None:
+        """Return what a body of so many bytes, or more, is refused with; None where it may be as large."""
+        try:
+            schema.check_body(size, self.settings, whole)
+        except RequestError as exc:
+            return self._refused(exc)
+        return None
+
+    def _refused(self, error: RequestError) -> Answer:
+        headers = {"x-model-name": self._shown_name, **Call().headers(), **error.headers}
+        return Answer(error.status, error.body(), headers)
 
     def _answer_or_error(self, body: str, call: Call) -> Answer:
         try:

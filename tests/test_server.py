@@ -16,6 +16,7 @@ import pytest
 from huggingface_hub import InferenceClient
 
 from registry.local_server import LocalServer, LocalServerError, Reply, local_server
+from tests.torture.worker import forget, held
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVING_PYTHON = ROOT / ".venv/serving/bin/python"
@@ -166,6 +167,30 @@ def test_a_transfer_coding_that_nobody_knows_is_the_clients_mistake(server: Loca
     with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), 60) as connection:
         connection.sendall(b"POST /score HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chnked\r\n\r\n0\r\n\r\n")
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+@pytest.mark.parametrize("megabytes", [60, 300])
+def test_a_body_of_any_size_is_refused_and_not_kept(server: LocalServer, megabytes: int, chunked: bool) -> None:
+    master = server.process.pid
+    [worker] = map(int, Path(f"/proc/{master}/task/{master}/children").read_text(encoding="utf-8").split())
+    forget(worker)
+    before = held(worker)["rss"]
+    connection = http.client.HTTPConnection("127.0.0.1", int(server.url.rsplit(":", 1)[1]), timeout=60)
+    headers = {"Content-Type": "application/json"} | ({} if chunked else {"Content-Length": str(megabytes << 20)})
+    try:
+        connection.request(
+            "POST", "/score", (b" " * (1 << 20) for _ in range(megabytes)), headers, encode_chunked=chunked
+        )
+        answer = connection.getresponse()
+        told = json.loads(answer.read())["error"]
+        assert (answer.status, told["code"]) == (413, "body_too_large")
+        assert f"the body has {megabytes << 20} bytes, expected at most 4194304" in told["message"]
+    except ConnectionError:
+        assert megabytes == 300  # who sends on and on is not heard to the end
+    finally:
+        connection.close()
+    assert held(worker)["peak"] - before < 40 << 20
 
 
 def test_run_is_called_directly_without_a_server() -> None:
