@@ -69,6 +69,7 @@ class Lingering:
     def __init__(self) -> None:
         """Wait for nothing yet; the thread is made at the first connection, in the process that has it."""
         self._process = 0
+        self._starting = threading.Lock()
         self._new: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
 
     def __call__(self, sock: socket.socket) -> None:
@@ -79,10 +80,11 @@ class Lingering:
         except OSError:
             sock.close()
             return
-        if self._process != os.getpid():
-            self._process, self._new = os.getpid(), queue.SimpleQueue()
-            self._wake, woken = socket.socketpair()
-            threading.Thread(target=self._run, args=(self._new, woken), name="lingering", daemon=True).start()
+        with self._starting:
+            if self._process != os.getpid():
+                self._process, self._new = os.getpid(), queue.SimpleQueue()
+                self._wake, woken = socket.socketpair()
+                threading.Thread(target=self._run, args=(self._new, woken), name="lingering", daemon=True).start()
         self._new.put(sock)
         with contextlib.suppress(BlockingIOError):  # it is awake
             self._wake.send(b"\0", socket.MSG_DONTWAIT)
@@ -100,6 +102,8 @@ class Lingering:
                     woken.recv(4096)
                     while not new.empty():
                         sock = new.get()
+                        if sock in waiting or sock.fileno() < 0:  # gunicorn may close one twice
+                            continue
                         waiting[sock] = _Ending(time.monotonic() + LINGER_SECONDS)
                         selector.register(sock, selectors.EVENT_READ)
                 for sock, ending in list(waiting.items()):
