@@ -44,6 +44,11 @@ SERVING_PYTHON = ROOT / ".venv/serving/bin/python"
 # for slow senders and for the health probe.
 REQUEST_THREADS = 256
 
+# What a server has in its environment where nobody says otherwise, as environment/serving/start-server in an image.
+# gunicorn would take SCRIPT_NAME from any client of loopback for a proxy's, and answer 500 where it is not the path's. glibc
+# would keep memory that was freed in eight arenas a CPU, each of which grows to what its hungriest request took.
+DEFAULTS = {"FORWARDED_ALLOW_IPS": "", "MALLOC_ARENA_MAX": "2"}
+
 # The inference server's own port, and gunicorn's own backlog.
 SERVE_PORT = 5001
 BACKLOG = 2048
@@ -169,12 +174,10 @@ def server_command(python: Path, entry_script: Path) -> list[str]:
 
 
 def _environment(base: Mapping[str, str], model: Path | None, app_root: Path) -> dict[str, str]:
-    environment = dict(base)
+    environment = {**DEFAULTS, **base}
     # The control socket would be one file in the home folder for every server on this machine.
     options = f"--threads {REQUEST_THREADS} --no-control-socket"
     environment["GUNICORN_CMD_ARGS"] = f"{options} {base.get('GUNICORN_CMD_ARGS', '')}".strip()
-    # gunicorn would take SCRIPT_NAME from any client of loopback for a proxy's, and answer 500 where it is not the path's.
-    environment.setdefault("FORWARDED_ALLOW_IPS", "")
     environment["AML_APP_ROOT"] = str(app_root.resolve())
     if model is not None:
         if not model.is_dir():

@@ -19,7 +19,7 @@ from registry.endpoints.errors import StartError, UnavailableError
 from registry.endpoints.listener import Listener
 from registry.endpoints.records import DeploymentFolder, DeploymentRecord
 from registry.endpoints.server import MARK, SERVER_OPTIONS, Answer, Launch, LostError, Server
-from registry.local_server import LocalServerError
+from registry.local_server import DEFAULTS, LocalServerError
 
 logger = logging.getLogger("registry.endpoints")
 
@@ -245,11 +245,11 @@ class Deployment:
 
 
 def _launch(record: DeploymentRecord, folder: DeploymentFolder) -> Launch:
-    variables = {name: value for name, value in os.environ.items() if not name.startswith(NOT_THE_SERVERS)}
+    own = {name: value for name, value in os.environ.items() if not name.startswith(NOT_THE_SERVERS)}
+    variables = {**DEFAULTS, **own}
     environment = Path(record.python).parents[1]
     variables["PATH"] = os.pathsep.join([str(environment / "bin"), os.environ.get("PATH", os.defpath)])
     variables |= {"VIRTUAL_ENV": str(environment), **record.variables, "AML_APP_ROOT": record.app_root}
-    variables.setdefault("FORWARDED_ALLOW_IPS", "")  # as registry.local_server has it
     if record.model is not None:
         variables["AZUREML_MODEL_DIR"] = record.model
     # The control socket would be one file in the home folder for every server on this machine.
