@@ -115,7 +115,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.minutes * 60 < 5 or min(args.rate) <= 0:
         parser.error("expected --minutes of at least 0.1 and a --rate above 0")
     report = measure(args)
-    command = f'make soak ARGS="--minutes {args.minutes:g} --rate {" ".join(f"{rate:g}" for rate in args.rate)}"'
+    given = f"--minutes {args.minutes:g} --rate {' '.join(f'{rate:g}' for rate in args.rate)}"
+    given += "" if args.tasks == list(TASKS) else f" --tasks {' '.join(args.tasks)}"
+    command = f'make soak ARGS="{given}"'
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "soak.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     for folder in [args.output, *([ROOT / "docs"] if args.publish else [])]:
