@@ -41,7 +41,7 @@ notebooks: .venv/dev/.installed .venv/serving/.installed .venv/evaluation/.insta
 	@.venv/dev/bin/python -m registry.run_notebooks $(ARGS)
 
 test: .venv/serving/.installed .venv/batch/.installed .venv/evaluation/.installed .venv/finetune/.installed .venv/dev/.installed  ## Run every test
-	@.venv/dev/bin/python -m pytest --durations=10
+	@.venv/dev/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --durations=10
 
 torture: .venv/serving/.installed .venv/dev/.installed  ## Attack every boundary with 100,000 hostile requests, 5,000 model folders and 2,000 files (ARGS="--seed 7")
 	@.venv/dev/bin/python -m tests.torture $(ARGS)
