@@ -170,7 +170,11 @@ def test_what_is_an_id_is_short_and_no_text(text: str) -> None:
         assert not set(text) & set(" /\\\"'@<>\n\t")
 
 
-@pytest.mark.parametrize("text", [new_id(), "|4bf92f35.1_", "Root=1-67891233-abcdef012345678912345678", "a" * LONGEST])
+def test_an_id_of_our_own_is_one() -> None:
+    assert is_id(new_id())
+
+
+@pytest.mark.parametrize("text", ["|4bf92f35.1_", "Root=1-67891233-abcdef012345678912345678", "a" * LONGEST])
 def test_ids_as_they_are_in_use_are_ids(text: str) -> None:
     assert is_id(text)
 
