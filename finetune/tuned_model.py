@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from finetune.prepared import FinetuneError, Settings
 from serving.checkpoint import Checkpoint, read_config
-from serving.errors import ModelFolderError
+from serving.errors import ModelFolderError, NotFiniteError
 from serving.model_folder import find_checkpoint
 from serving.tokenizer import open_tokenizer
 
@@ -102,6 +101,8 @@ def check_checkpoint(folder: Path, settings: Settings) -> None:
             raise FinetuneError(f"{folder}: expected config.json and model.safetensors in it, found {parts.checkpoint}")
         read = Checkpoint.read(folder)
         open_tokenizer(parts.tokenizer, read.config.vocab_size)
+    except NotFiniteError as exc:
+        raise FinetuneError(f"{exc.found}; training diverged: lower learning_rate") from exc
     except ModelFolderError as exc:
         raise FinetuneError(f"the trained model cannot be served: {exc}; train again") from exc
     if read.task != settings.task:
@@ -113,12 +114,6 @@ def check_checkpoint(folder: Path, settings: Settings) -> None:
         raise FinetuneError(
             f"{folder}: expected a classifier that chooses one of the labels {settings.labels}, as the prepared data, "
             f"found {list(read.labels.names)} by {read.labels.function}; give the folders of one run"
-        )
-    broken = [name for name, weight in read.weights.items() if not np.isfinite(weight).all()]
-    if broken:
-        raise FinetuneError(
-            f"{folder}: expected weights that are numbers, found NaN or infinity in {broken[0]}"
-            f"{f' and {len(broken) - 1} others' if broken[1:] else ''}; training diverged: lower learning_rate"
         )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 
-from serving.errors import ModelFolderError
+from serving.errors import ModelFolderError, NotFiniteError
 from serving.memory import check_fits
 from serving.regular_file import read_regular
 from serving.tasks import Labels, Task, find_task
@@ -178,15 +178,13 @@ def _looked_at(folder: Path, tensors: Any) -> _LookedAt:  # noqa: ANN401 - safet
 
 
 def _fp32(folder: Path, name: str, array: npt.NDArray[Any]) -> Array:
-    """Return a tensor's numbers; raises ModelFolderError where they are none, or one is no finite number."""
+    """Return a tensor's numbers; raises ModelFolderError where they are none, or one is not finite."""
     if array.dtype.kind in "biuc":
         raise ModelFolderError(f"{folder}: expected {name} in floating point, found {array.dtype}; save it in fp32")
     with np.errstate(over="ignore"):
         fp32: Array = array.astype(np.float32, copy=False)
     if not (np.isfinite(fp32.min()) and np.isfinite(fp32.max())):  # NaN is the least and the most where there is one
-        raise ModelFolderError(
-            f"{folder}: expected finite numbers in {name}, found infinite or NaN; train or get it anew"
-        )
+        raise NotFiniteError(folder, name)
     return fp32
 
 

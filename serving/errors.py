@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 BadCode = Literal[
@@ -46,6 +47,14 @@ class ModelFolderError(Exception):
     def __str__(self) -> str:
         text, half = super().__str__(), LONGEST_MESSAGE // 2 - 2
         return text if len(text) <= LONGEST_MESSAGE else f"{text[:half]} … {text[-half:]}"
+
+
+class NotFiniteError(ModelFolderError):
+    """A weight is NaN or infinite; `found` says which, without what to do."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.found = f"{folder}: expected weights that are numbers, found NaN or infinity in {name}"
+        super().__init__(f"{self.found}; train the model, or get it, anew")
 
 
 class RequestError(Exception):

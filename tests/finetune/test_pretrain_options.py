@@ -60,7 +60,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a DistilBERT": (change("model_type", "distilbert"), "expected model_type 'bert', found 'distilbert'"),
     "no positions": (
         change("max_position_embeddings", None),
-        "expected a positive number as max_position_embeddings, found None",
+        "expected a whole number from 8 to 16777216 as max_position_embeddings, found None",
     ),
     "few positions": (
         change("max_position_embeddings", 16),
