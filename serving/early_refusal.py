@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -33,8 +34,9 @@ class EarlyRefusal:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer 429 or 413, or hand the request on."""
-        is_score = environ["PATH_INFO"] == "/score" and environ["REQUEST_METHOD"] == "POST"
-        refusal = self._service.refusal() or self._refusal_of_body(environ) if is_score else None
+        path = re.sub("/{2,}", "/", environ["PATH_INFO"])  # as the server takes it
+        is_score = path == "/score" and environ["REQUEST_METHOD"] == "POST"
+        refusal = (self._service.refusal() if is_score else None) or self._refusal_of_body(environ)
         if refusal is None:
             return self._app(environ, start_response)
         environ[ANSWER] = refusal

@@ -171,7 +171,10 @@ def test_a_transfer_coding_that_nobody_knows_is_the_clients_mistake(server: Loca
 
 @pytest.mark.parametrize("chunked", [True, False])
 @pytest.mark.parametrize("megabytes", [60, 300])
-def test_a_body_of_any_size_is_refused_and_not_kept(server: LocalServer, megabytes: int, chunked: bool) -> None:
+@pytest.mark.parametrize("path", ["/score", "//score", "/nowhere"])
+def test_a_body_of_any_size_is_refused_and_not_kept(
+    server: LocalServer, path: str, megabytes: int, chunked: bool
+) -> None:
     master = server.process.pid
     [worker] = map(int, Path(f"/proc/{master}/task/{master}/children").read_text(encoding="utf-8").split())
     forget(worker)
@@ -179,9 +182,7 @@ def test_a_body_of_any_size_is_refused_and_not_kept(server: LocalServer, megabyt
     connection = http.client.HTTPConnection("127.0.0.1", int(server.url.rsplit(":", 1)[1]), timeout=60)
     headers = {"Content-Type": "application/json"} | ({} if chunked else {"Content-Length": str(megabytes << 20)})
     try:
-        connection.request(
-            "POST", "/score", (b" " * (1 << 20) for _ in range(megabytes)), headers, encode_chunked=chunked
-        )
+        connection.request("POST", path, (b" " * (1 << 20) for _ in range(megabytes)), headers, encode_chunked=chunked)
         answer = connection.getresponse()
         told = json.loads(answer.read())["error"]
         assert (answer.status, told["code"]) == (413, "body_too_large")
@@ -191,6 +192,17 @@ def test_a_body_of_any_size_is_refused_and_not_kept(server: LocalServer, megabyt
     finally:
         connection.close()
     assert held(worker)["peak"] - before < 40 << 20
+
+
+def test_a_chunk_that_is_none_ends_the_connection_whatever_the_path(server: LocalServer) -> None:
+    said = server.log.stat().st_size
+    for path in (b"/score", b"//score"):
+        with socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), 60) as connection:
+            connection.sendall(
+                b"POST " + path + b" HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n12345678\r\n"
+            )
+            assert b" 50" not in connection.recv(1 << 16)[:20]
+    assert "Traceback" not in server.log.read_text(encoding="utf-8")[said:]
 
 
 def test_run_is_called_directly_without_a_server() -> None:

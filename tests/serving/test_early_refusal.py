@@ -11,6 +11,7 @@ from wsgiref.validate import validator
 
 import pytest
 from flask import Flask
+from werkzeug.test import EnvironBuilder
 
 from serving.early_refusal import EarlyRefusal
 from serving.fill_mask import FillMask
@@ -56,6 +57,14 @@ def test_a_score_without_a_place_is_refused_as_the_service_would(full: Service) 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("GET", "/swagger.json"), ("OPTIONS", "/score")])
 def test_what_is_no_score_goes_through(full: Service, method: str, path: str) -> None:
     assert asked(full, method, path)[:2] == (200, None)
+
+
+def test_a_score_by_another_name_is_a_score(full: Service) -> None:
+    # As gunicorn has it for the path //score, which the server takes for /score.
+    environ = EnvironBuilder("/score", method="POST", data=b"{}").get_environ() | {"PATH_INFO": "//score"}
+    told: list[str] = []
+    EarlyRefusal(lambda *_: [b"through"], full)(environ, lambda status, *_: told.append(status))  # type: ignore[arg-type,return-value]
+    assert told == ["429 Too Many Requests"]
 
 
 def test_a_score_with_a_place_goes_through_and_keeps_none(service: Service) -> None:
