@@ -10,6 +10,9 @@ from decimal import Decimal
 INTEGER = re.compile(r"-?\d{1,600}", re.ASCII)
 """Python reads no number of thousands of digits; a label of so many is ordered as a text."""
 
+LONGEST = 500
+"""Letters of a label; a column of texts may have megabytes, and each label is shown, and is in every answer."""
+
 MANY = 20
 """More labels than this are held to have at least two rows each on average; a column of names or figures has not."""
 
@@ -37,6 +40,9 @@ def label_of(value: object) -> str:
             raise LabelError("missing_label", "expected a label, found an empty text")
         if not _is_utf8(label):
             raise LabelError("invalid_encoding", "expected a label of whole characters, found half of a surrogate pair")
+        if len(label) > LONGEST:
+            found = f"expected a label of at most {LONGEST} letters, found {len(label):,}"
+            raise LabelError("invalid_label", f"{found}; is another column meant?")
         return label
     if isinstance(value, bool):
         return "true" if value else "false"

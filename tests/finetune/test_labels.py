@@ -42,6 +42,7 @@ def test_other_floats_are_refused(value: float) -> None:
         ([], "invalid_label"),
         ({"a": 1}, "invalid_label"),
         (b"a", "invalid_label"),
+        ("x" * 501, "invalid_label"),
         (Decimal("0.5"), "invalid_label"),
         ("\ud800", "invalid_encoding"),
     ],
