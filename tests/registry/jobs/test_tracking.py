@@ -70,7 +70,8 @@ def test_metrics_of_a_step_that_cannot_open_the_store_are_logged_for_it(
     asset: Asset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(VirtualEnvironment, "has", lambda self, package: package != "sqlalchemy")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://elsewhere.example")
+    for name in ("TRACKING_URI", "REGISTRY_URI", "EXPERIMENT_NAME"):
+        monkeypatch.setenv(f"MLFLOW_{name}", "https://elsewhere.example")
     figures = [{"name": "accuracy@1", "value": 0.25}, {"name": "none", "value": None}]
     metrics = {"task": "fill-mask", "metrics": figures}
     asset.flag.write_text(

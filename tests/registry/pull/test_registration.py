@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
-import mlflow
 import pytest
 from mlflow import MlflowClient
 
@@ -13,6 +15,8 @@ from registry.jobs.tracking import tracking_uri
 from registry.pull.errors import RegistryError, RequestError
 from registry.pull.package import package
 from registry.pull.registration import PLACEHOLDER, Registered, register
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -60,22 +64,17 @@ def test_what_a_registration_that_was_killed_left_is_cleared(state: Path, client
     assert versions(client) == [3]
 
 
-def test_a_registered_model_is_loaded_by_its_name(
-    state: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_registered_model_is_loaded_by_its_name(state: Path, checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     shutil.copytree(checkpoint, folder)
     package(folder)
     registered = register(state, folder, "tiny", 2, {})
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", tracking_uri(state))
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    mlflow.set_registry_uri(tracking_uri(state))
-    try:
-        loaded = mlflow.pyfunc.load_model(registered.uri)
-    finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
-    assert len(loaded.predict([{"input_string": "the [MASK] sat"}])) == 1
+    rows = [{"input_string": "the [MASK] sat"}]
+    code = f"import mlflow; print(len(mlflow.pyfunc.load_model({registered.uri!r}).predict({rows!r})))"
+    # In a process of its own: MLflow keeps the store that it is given for all that the process does after it.
+    environ = os.environ | {"MLFLOW_TRACKING_URI": tracking_uri(state)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environ, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "a:b", " ", "ä", "-a"])
