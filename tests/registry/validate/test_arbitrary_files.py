@@ -204,9 +204,8 @@ def test_what_a_file_has_in_a_names_place_is_not_repeated_at_length(tmp_path: Pa
     assert max(len(one.message) for one in found) < 1100
 
 
-def test_a_job_of_thousands_of_keys_is_refused_in_seconds(tmp_path: Path) -> None:
-    keys = "\n".join(f"k{n}: {n}" for n in range(20_000))
-    (tmp_path / "job.yml").write_text(f"type: pipeline\njobs: {{a: {{type: command}}}}\n{keys}\n", encoding="utf-8")
+def test_a_job_of_a_thousand_unknown_keys_is_refused_in_seconds(folder: Path) -> None:
+    keys = "\n".join(f"k{n}: {n}" for n in range(1_000))
     start = time.perf_counter()
-    assert validate([tmp_path / "job.yml"]).findings
+    check(folder, JOB, (folder / JOB).read_bytes() + f"\n{keys}\n".encode())
     assert time.perf_counter() - start < 30
