@@ -41,7 +41,8 @@ notebooks: .venv/dev/.installed .venv/serving/.installed .venv/evaluation/.insta
 	@.venv/dev/bin/python -m registry.run_notebooks $(ARGS)
 
 test: .venv/serving/.installed .venv/batch/.installed .venv/evaluation/.installed .venv/finetune/.installed .venv/dev/.installed  ## Run every test
-	@.venv/dev/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --durations=10
+	@# Torch's threads of one process, spinning while they wait, would take the cores of the other.
+	@OMP_WAIT_POLICY=PASSIVE .venv/dev/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --durations=10
 
 torture: .venv/serving/.installed .venv/dev/.installed  ## Attack every boundary with 100,000 hostile requests, 5,000 model folders and 2,000 files (ARGS="--seed 7")
 	@.venv/dev/bin/python -m tests.torture $(ARGS)
