@@ -38,6 +38,14 @@ ARCHITECTURES = {
     ("distilbert", "question-answering"): transformers.DistilBertForQuestionAnswering,
 }
 
+# By pytest, transformers' pipelines, MLflow and Azure's SDK, for themselves.
+SET_BY_LIBRARIES = {
+    "PYTEST_CURRENT_TEST",
+    "TOKENIZERS_PARALLELISM",
+    "_MLFLOW_TELEMETRY_SESSION_ID",
+    "AZUREML_CURRENT_CLOUD",
+}
+
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
@@ -53,6 +61,17 @@ def save_tokenizer(folder: Path, lines: list[str], lowercase: bool) -> int:
     described = {"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase, "model_max_length": 32}
     (folder / "tokenizer_config.json").write_text(json.dumps(described), encoding="utf-8")
     return tokenizer.get_vocab_size()
+
+
+@pytest.fixture(autouse=True)
+def environment_left_as_it_was() -> Iterator[None]:
+    """Fail a test that leaves an environment variable set or changed for those after it in the process."""
+    before = dict(os.environ)
+    yield
+    after = dict(os.environ)
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    changed -= SET_BY_LIBRARIES
+    assert not changed, f"expected the environment as it was, found {sorted(changed)} changed"
 
 
 @pytest.fixture(scope="session")
