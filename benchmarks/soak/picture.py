@@ -94,10 +94,10 @@ def page(report: Mapping[str, Any], command: str) -> str:
     lines = [
         "# Under load for a long time",
         "",
-        f"`{command}` loads a server for {', for '.join(report['tasks'])}, open loop, for {minutes:g} minutes at",
-        "each rate. The requests are short and long, of one row and of several, with mistakes among them; and",
-        "beside them come clients that send or read slowly, that stay after half a request, and that are gone before their",
-        "answer. Capacity is what the servers answer together when each is asked as fast as it can answer.",
+        f"`{command}` loads, open loop, for {minutes:g} minutes at each rate, a server each for",
+        f"{', '.join(report['tasks'])}. The requests are short and long, of one row and of several, with mistakes among",
+        "them; and beside them come clients that send or read slowly, that stay after half a request, and that are gone",
+        "before their answer. Capacity is what the servers that are up answer when each is asked as fast as it can answer.",
         "",
         f"Measured on {machine['cpu']}, {machine['threads']} threads, {machine['date']}, commit {machine['commit']}, with",
         ENCODERS[report["model"]],
@@ -112,7 +112,7 @@ def page(report: Mapping[str, Any], command: str) -> str:
             share = {status: count / sum(server["statuses"].values()) for status, count in server["statuses"].items()}
             rate = server["statuses"].get("200", 0) / phase["seconds"]
             cells = [f"{phase['load']:g} x", name, f"{server['offered_per_second']:,.0f}", f"{rate:,.0f}"]
-            cells += [f"{share.get(status, 0):.0%}" for status in ("429", "504")]
+            cells += [f"{share.get(status, 0):.1%}" for status in ("429", "504")]
             cells += ["" if server["ms"][key] is None else f"{server['ms'][key]:,.0f}" for key in ("p50", "p99")]
             lines.append(f"| {' | '.join(cells)} |")
     lines += [
