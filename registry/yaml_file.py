@@ -20,6 +20,22 @@ DEEPEST = 16
 MOST_PARTS = 200_000
 """Parts, with aliases written out, that a file may have; a few lines of aliases to aliases stand for millions."""
 
+MOST_DIGITS = 1000
+"""Of a whole number. Python writes none of more than 4,300 digits, and 0xff… of fewer stands for as many."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Builds plain data, and no number that cannot be written down again."""
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        if len(node.value) > MOST_DIGITS:
+            problem = f"a number of {len(node.value):,} characters, more than {MOST_DIGITS:,}"
+            raise yaml.constructor.ConstructorError(problem=problem, problem_mark=node.start_mark)
+        return super().construct_yaml_int(node)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
+
 
 class YamlFile:
     r"""A file whose top is a mapping.
@@ -37,7 +53,7 @@ class YamlFile:
         self.path = path
         self.text = self._read()
         try:
-            loader = yaml.SafeLoader(self.text)
+            loader = _Loader(self.text)
         except yaml.YAMLError as exc:
             # A character that YAML does not have.
             raise self._syntax(exc) from exc
@@ -71,7 +87,7 @@ class YamlFile:
                 "yaml-encoding", f"expected UTF-8, found the byte 0x{raw[exc.start]:02x}", "save it as UTF-8", line
             ) from exc
 
-    def _composed(self, loader: yaml.SafeLoader) -> yaml.Node | None:
+    def _composed(self, loader: _Loader) -> yaml.Node | None:
         try:
             return loader.get_single_node()
         except yaml.YAMLError as exc:
@@ -81,7 +97,7 @@ class YamlFile:
                 "yaml-depth", "expected YAML, found more levels than can be read", "write fewer"
             ) from exc
 
-    def _constructed(self, loader: yaml.SafeLoader, node: yaml.Node | None) -> dict[str, Any]:
+    def _constructed(self, loader: _Loader, node: yaml.Node | None) -> dict[str, Any]:
         try:
             return loader.construct_document(node)
         except yaml.YAMLError as exc:

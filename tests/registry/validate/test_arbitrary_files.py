@@ -185,6 +185,19 @@ def test_what_is_no_file_of_that_kind_is_told_and_not_read(tmp_path: Path, name:
     assert "which is no file" in found.message or "bytes that such a file may have" in found.message
 
 
+@pytest.mark.parametrize("number", ["0x" + "f" * 4000, "9" * 5000, "1" + ":30" * 3000], ids=["16", "10", "60"])
+def test_a_number_of_thousands_of_digits_is_told(folder: Path, number: str) -> None:
+    path = folder / "spec.yaml"
+    before = path.read_text(encoding="utf-8")
+    try:
+        path.write_text(before.replace("version: 17", f"version: {number}"), encoding="utf-8")
+        [found] = validate([path]).findings
+    finally:
+        path.write_text(before, encoding="utf-8")
+    assert "a number of " in found.message and "more than 1,000" in found.message
+    assert found.rule == "yaml-syntax" and (found.place.line or 0) > 1
+
+
 def test_a_value_that_its_tag_does_not_have_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.yml").write_text("x: !!bool maybe\n", encoding="utf-8")
     assert [one.rule for one in validate([tmp_path / "a.yml"]).findings] == ["yaml-value"]
