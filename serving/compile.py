@@ -172,7 +172,10 @@ def _check(
 ) -> None:
     """Compare with the reference; raises ModelFolderError. On the CPU also what is for a GPU: images are made without."""
     with _stage("check"):
-        error = relative_error(source, open_session(content, threads=0))
+        try:
+            error = relative_error(source, open_session(content, threads=0))
+        except OverflowError as exc:
+            raise ModelFolderError(f"{folder}: {exc}; train the model, or get it, anew") from exc
     if not error <= TOLERANCE[precision]:  # a NaN is not below it either
         raise ModelFolderError(
             f"{folder}: the {precision} model for {backend} is off the reference by {error:.3g}, "
@@ -187,6 +190,8 @@ def relative_error(source: checkpoint.Checkpoint, session: Session) -> float:
 
     A row's second half is masked, or its second segment. The size is the norm of the reference's logits; where they
     happen to be near 0 they are taken for half as large as such features and weights give at random.
+
+    Raises OverflowError where the reference's logits are too large: beside a norm that is infinite every error would be none.
     """
     random = np.random.default_rng(0)
     found, expected, features = [], [], []
@@ -197,8 +202,13 @@ def relative_error(source: checkpoint.Checkpoint, session: Session) -> float:
         expected.append(reference.head(source, hidden))
         features.append(reference.features(source, hidden))
     weight = source.weights[reference.SCORING_LAYER[source.task][0]]
-    usual = np.linalg.norm(features) * np.linalg.norm(weight) / np.sqrt(weight.shape[1])
-    scale = max(np.linalg.norm(expected), usual / 2, np.finfo(np.float32).tiny)
+    with np.errstate(over="ignore"):
+        usual = np.linalg.norm(features) * np.linalg.norm(weight) / np.sqrt(weight.shape[1])
+        scale = max(np.linalg.norm(expected), usual / 2, np.finfo(np.float32).tiny)
+    if not np.isfinite(scale):
+        raise OverflowError(
+            "expected logits of an ordinary size, found infinite ones, as of weights that are far too large"
+        )
     return float(np.linalg.norm(np.array(found) - np.array(expected)) / scale)
 
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 import serving.backend
 import serving.compile
 from serving import reference
-from serving.backend import resolve_precision
+from serving.backend import Precision, resolve_precision
 from serving.checkpoint import Checkpoint
 from serving.compile import compiled, content_hash, main
 from serving.errors import ModelFolderError
@@ -83,6 +83,17 @@ def test_weights_that_are_not_numbers_are_refused(folder: Path) -> None:
     with pytest.raises(ModelFolderError, match="expected weights that are numbers, found NaN or infinity in "):
         compiled(folder, "fp32")
     assert not (folder / ".compiled").exists()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_weights_that_are_far_too_large_are_refused(folder: Path, precision: Precision) -> None:
+    # A request would have got NaN in its JSON.
+    tensors = load_file(folder / "model.safetensors")
+    tensors["cls.predictions.bias"][5] = -3e38
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(ModelFolderError, match="expected logits of an ordinary size, found infinite ones"):
+        compiled(folder, precision)
+    assert not list((folder / ".compiled").glob("*"))
 
 
 def test_a_graph_that_differs_from_the_reference_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
