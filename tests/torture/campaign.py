@@ -207,11 +207,12 @@ class Worker:
 
     def case(self, number: int) -> dict[str, Any]:
         """Have a case done and return what is said of it; a failure without "rss" where the process is gone."""
+        before = self._resident()  # now: a case may take the process with it
         with contextlib.suppress(OSError):
             self._process.stdin.write(f"{number}\n")  # type: ignore[union-attr]
             self._process.stdin.flush()  # type: ignore[union-attr]
         # The worker's own clock judges; this one is for what never comes back.
-        return self._wait(2 * self._kind.bounds.seconds, held(self._watched)["rss"])
+        return self._wait(2 * self._kind.bounds.seconds, before)
 
     def end(self) -> str | None:
         """Let it stop what it has started, and return what was wrong."""
