@@ -25,7 +25,7 @@ ASSET = re.compile(
     r"azureml:(?://registries/[^/]+/models/)?(?P<name>[\w.-]+)(?:(?::|/versions/)(?P<version>[\w.-]+)|(?:@|/labels/)(?P<label>\w+))?"
 )
 
-FOLDERS = {"uri_folder", "mltable", "mlflow_model"}
+FOLDERS = ("uri_folder", "mltable", "mlflow_model")  # what a file has for a type may have no hash
 """The types of data that Azure refuses a file for."""
 
 

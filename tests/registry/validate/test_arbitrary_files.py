@@ -198,6 +198,12 @@ def test_a_number_of_thousands_of_digits_is_told(folder: Path, number: str) -> N
     assert found.rule == "yaml-syntax" and (found.place.line or 0) > 1
 
 
+@pytest.mark.parametrize("kind", ["{}", "[]", "1"])
+def test_an_inputs_type_may_be_anything(folder: Path, kind: str) -> None:
+    text = f"inputs:\n  odd:\n    type: {kind}\n    path: {(folder / JOB).name}\n"
+    check(folder, JOB, (folder / JOB).read_bytes().replace(b"inputs:\n", text.encode(), 1))
+
+
 def test_a_value_that_its_tag_does_not_have_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.yml").write_text("x: !!bool maybe\n", encoding="utf-8")
     assert [one.rule for one in validate([tmp_path / "a.yml"]).findings] == ["yaml-value"]
