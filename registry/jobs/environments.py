@@ -53,8 +53,9 @@ class VirtualEnvironment:
     def variables(self, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         """Return environment variables in which this environment is the active one, as `activate` leaves them."""
         # A store of the user's own is not where a step of ours logs, and a notebook's way to draw is not in its environment.
-        stores = ("TRACKING_URI", "REGISTRY_URI", "RUN_ID", "EXPERIMENT_ID", "EXPERIMENT_NAME")
-        left_out = ("PYTHONHOME", "PYTHONPATH", "MPLBACKEND", *(f"MLFLOW_{name}" for name in stores))
+        stores = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
+        runs = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
+        left_out = ("PYTHONHOME", "PYTHONPATH", "MPLBACKEND", *stores, *runs)
         variables = {name: value for name, value in environ.items() if name not in left_out}
         path = [str(self.folder / "bin"), *filter(None, [environ.get("PATH", os.defpath)])]
         return variables | {"PATH": os.pathsep.join(path), "VIRTUAL_ENV": str(self.folder)}
