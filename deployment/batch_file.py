@@ -16,7 +16,7 @@ from deployment.batch_model import BatchModel
 from deployment.batch_options import Options
 from deployment.batch_output import FileOutput, Part, Summary, name_of
 from serving.errors import BadRequest
-from serving.tables.rows import Reject, Row, TableError, chunks
+from tables.rows import Reject, Row, TableError, chunks
 
 logger = logging.getLogger("deployment.batch_file")
 

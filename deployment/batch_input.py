@@ -8,9 +8,9 @@ from pathlib import Path
 from serving.errors import BadRequest
 from serving.rows import FIELDS, find_columns
 from serving.rows import Row as Texts
-from serving.tables.files import Wanted, read_delimited, read_json_lines, read_lines, read_parquet
-from serving.tables.rows import Reject, Row, TableError, shown
 from serving.tasks import Task
+from tables.files import Wanted, read_delimited, read_json_lines, read_lines, read_parquet
+from tables.rows import Reject, Row, TableError, shown
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
 

@@ -26,7 +26,7 @@ from evaluation.metrics_file import MetricsFileError
 from evaluation.number_format import interval, quantity
 from evaluation.result_rows import DataError, ResultFiles, find_file, read_lines
 from evaluation.tracking import TrackingError, track
-from evaluation.whole_file import write_whole
+from tables.whole_file import write_whole
 
 TASKS: dict[str, type[FillMask | TextClassification | QuestionAnswering]] = {
     "fill-mask": FillMask,

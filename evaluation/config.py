@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from serving.regular_file import read_text
+from tables.regular_file import read_text
 
 
 class ConfigError(ValueError):

@@ -25,14 +25,14 @@ from typing import Any
 from tqdm import tqdm
 
 from evaluation.config import ConfigError, read_config
-from evaluation.outputs import Outputs
 from evaluation.prediction import OptionError, Predicted, Predictor, columns_of
 from evaluation.prediction_model import DEVICES, Loaded, load, settings_for
-from evaluation.table import open_table
 from serving.errors import ModelFolderError, RequestError
 from serving.settings import PRECISIONS, SettingsError
-from serving.tables.rows import Reject, Row, TableError, chunks
 from serving.tasks import Task
+from tables.rows import Reject, Row, TableError, chunks
+from tables.table import open_table
+from tables.whole_file import Outputs
 
 CHUNK_ROWS = 4096
 CHUNK_CHARACTERS = 1 << 19

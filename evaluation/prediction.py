@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from serving.rows import kind_of
-from serving.tables.rows import Reject, Row
 from serving.tasks import Task
+from tables.rows import Reject, Row
 
 
 class OptionError(Exception):

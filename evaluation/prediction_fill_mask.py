@@ -10,15 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from evaluation.cells import PRINTED_MESSAGE, is_printed, is_texts, read_cell
 from evaluation.mask_scores import LabelHead, MaskScore
 from evaluation.prediction import Columns, Predicted, is_unicode, short, unusable_text
 from evaluation.pseudo_perplexity import Pll, likelihoods_of_scorable
 from serving.engine import Engine
 from serving.loading import OpenFolder, open_engine
 from serving.settings import Settings
-from serving.tables.rows import Reject, Row
 from serving.tokenizer import EncodedText, MaskTokenizer, Passage
+from tables.rows import PRINTED_MESSAGE, Reject, Row, is_printed, is_texts, read_cell
 
 WORDS_KEPT = 1 << 16
 """Words whose word pieces and normalized form are kept: the same ones come again and again."""

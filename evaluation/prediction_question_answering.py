@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from evaluation.cells import PRINTED_MESSAGE, is_printed, is_texts, read_cell
 from evaluation.prediction import Columns, Predicted, is_unicode, short, unusable_text
 from serving.errors import BadRequest
 from serving.question_answering import Answers, Options, Question, QuestionAnswering, Span
 from serving.settings import Settings
-from serving.tables.rows import Reject, Row
+from tables.rows import PRINTED_MESSAGE, Reject, Row, is_printed, is_texts, read_cell
 
 TOP = 5
 """Answers that are listed for each question."""

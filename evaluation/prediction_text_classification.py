@@ -9,8 +9,8 @@ from typing import Any, Self
 from evaluation.prediction import Columns, OptionError, Predicted, short, unusable_text
 from serving.rows import kind_of
 from serving.settings import Settings
-from serving.tables.rows import Reject, Row
 from serving.text_classification import Label, Pair, TextClassification
+from tables.rows import Reject, Row
 
 SHOWN = 10
 """Labels of the model's that a message lists."""

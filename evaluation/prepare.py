@@ -20,10 +20,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from evaluation.cells import is_printed, is_texts, read_cell
-from evaluation.outputs import Outputs
-from evaluation.table import KINDS, open_table
-from serving.tables.rows import Reject, Row, TableError
+from tables.rows import Reject, Row, TableError, is_printed, is_texts, read_cell
+from tables.table import KINDS, open_table
+from tables.whole_file import Outputs
 
 MASK = "[MASK]"
 THEIR_MASK = "<mask>"

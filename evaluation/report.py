@@ -23,7 +23,7 @@ from evaluation import plots, svg
 from evaluation.metrics_file import Metric, MetricsFile, MetricsFileError, Reliability, Slice, parse, read
 from evaluation.number_format import SPACE, count, digits, duration, interval, quantity, sign
 from evaluation.report_examples import answer, excerpt, inputs, is_right, pieces
-from evaluation.whole_file import write_whole
+from tables.whole_file import write_whole
 
 RUN = {
     "model_type": "Architecture",

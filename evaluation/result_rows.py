@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from evaluation.metrics.rows import Part, Row, RowError, shown
-from serving.tables.rows import shown as shown_columns
+from tables.rows import shown as shown_columns
 
 KNOWN = frozenset({"line", "file", "input_string", "top", "right", "text", "text_pair", "question", "context"})
 """Columns beside those that are compared."""

@@ -19,8 +19,8 @@ from torch import distributed, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
-from evaluation.whole_file import write_whole
 from finetune.prepared import FinetuneError
+from tables.whole_file import write_whole
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
 

@@ -22,10 +22,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from evaluation.outputs import Outputs
 from finetune.masked_text import read_lines
 from finetune.prepared import FinetuneError
 from finetune.progress import progress_bar
+from tables.whole_file import Outputs
 
 MIN_CONTEXT, MAX_CONTEXT = 45, 170
 """Words of a context: long enough that its words alone do not give the answer away, short enough for one window."""

@@ -13,16 +13,16 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from evaluation.outputs import Outputs
-from evaluation.table import Table, open_table
 from finetune.examples import Example, example_of, read_columns
 from finetune.labels import in_order, problem_of, shown
 from finetune.prepare_options import PARTS, Options
 from finetune.prepared import DataPart, FinetuneError, Part
 from finetune.settings import Task
 from finetune.split import SHARE, split_by_group, split_by_label
-from serving.tables.rows import ColumnsError, Reject, Row, TableError
-from serving.tables.rows import shown as shown_columns
+from tables.rows import ColumnsError, Reject, Row, TableError
+from tables.rows import shown as shown_columns
+from tables.table import Table, open_table
+from tables.whole_file import Outputs
 
 LISTED = 5
 """Rows that a message tells of, at most."""

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from evaluation.cells import PRINTED_MESSAGE, is_printed, read_cell
 from finetune.labels import LabelError, label_of
 from finetune.settings import Task
 from serving.rows import kind_of
-from serving.tables.rows import Reject, Row
+from tables.rows import PRINTED_MESSAGE, Reject, Row, is_printed, read_cell
 
 NO_ANSWER = "no_answer"
 """The code of a question that has no answer in its context, as SQuAD 2 has them."""

@@ -20,13 +20,13 @@ from typing import Any
 
 from tqdm import tqdm
 
-from evaluation.outputs import Outputs
-from evaluation.table import open_table
 from finetune import hub
 from finetune.prepared import FinetuneError
 from finetune.settings import TrainingSettings
 from finetune.split import split_by_label
-from serving.tables.rows import Reject, TableError
+from tables.rows import Reject, TableError
+from tables.table import open_table
+from tables.whole_file import Outputs
 
 LABEL = "label"
 

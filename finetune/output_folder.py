@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluation.whole_file import write_whole
 from finetune.checkpoints import checkpoints_in, is_whole, last_whole_checkpoint, remove_half_written, state_of, step_of
 from finetune.prepared import FinetuneError, Settings
+from tables.whole_file import write_whole
 
 FREE_TO_CHANGE = frozenset(
     f"settings.training.{name}"

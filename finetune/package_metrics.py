@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.metrics_file import Metric
-from evaluation.whole_file import write_whole
 from finetune.compiled_check import CompiledCheck
 from finetune.mlflow_folder import model_name
 from finetune.prepared import Settings
 from finetune.settings import METRICS
 from finetune.tuned_model import Training
+from tables.whole_file import write_whole
 
 UNITS = {
     "loss": "nats",

@@ -18,12 +18,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evaluation.whole_file import write_whole
 from finetune.data_parts import LISTED, DataWriter, ReadPart, open_data, told
 from finetune.labels import in_order
 from finetune.prepare_options import PARTS, Options, read_options
 from finetune.prepared import Base, FinetuneError, Part, PreparedFolder, Settings
 from finetune.setting_checks import SPECIAL_TOKENS, check_doc_stride, check_settings, check_steps, rows_a_step
+from tables.whole_file import write_whole
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

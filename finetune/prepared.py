@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from evaluation.whole_file import write_whole
 from finetune.settings import FeatureSettings, Frozen, Task, TrainingSettings
+from tables.whole_file import write_whole
 
 Part = Literal["train", "validation", "test"]
 

@@ -19,12 +19,12 @@ import transformers
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
-from evaluation.whole_file import write_whole
 from finetune.checkpoints import TOKENIZER_FILES, writing
 from finetune.output_folder import OutputFolder
 from finetune.precision import Precision
 from finetune.prepared import FinetuneError, PreparedFolder, Settings
 from finetune.task_model import load, quiet, read_config, with_lora
+from tables.whole_file import write_whole
 
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "deepspeed", "tokenizers", "safetensors")
 

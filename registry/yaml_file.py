@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from registry.findings import Finding, InvalidFileError, Place
-from serving.regular_file import MOST_BYTES, read_regular
+from tables.regular_file import MOST_BYTES, read_regular
 
 Keys = tuple[str, ...]
 

@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 
 from serving.errors import ModelFolderError, NotFiniteError
 from serving.memory import check_fits
-from serving.regular_file import read_regular
 from serving.tasks import Labels, Task, find_task
 from serving.tensor_names import DECODER, WORD_EMBEDDINGS, canonical_name
+from tables.regular_file import read_regular
 
 Array = npt.NDArray[np.float32]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from serving.errors import ModelFolderError
-from serving.regular_file import read_start
+from tables.regular_file import read_start
 
 Task = Literal["fill-mask", "text-classification", "question-answering"]
 Function = Literal["softmax", "sigmoid", "none"]

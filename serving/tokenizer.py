@@ -13,7 +13,7 @@ from tokenizers import Encoding, Tokenizer
 
 from serving.call import current_call, tokenizing
 from serving.errors import DeadlineExceeded, ModelFolderError
-from serving.regular_file import read_regular
+from tables.regular_file import read_regular
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from registry.endpoints.json_file import write_json
 from registry.endpoints.process_id import ProcessId
 from registry.jobs.environments import ROOT
+from tables.whole_file import write_json
 
 CANCEL_SECONDS = 30.0
 

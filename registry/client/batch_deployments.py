@@ -20,8 +20,8 @@ from registry.client.errors import UnsupportedError, invalid, translated
 from registry.client.operations import Operations, logger
 from registry.client.poller import begin
 from registry.client.resources import Resource, batch_deployment
-from registry.endpoints.json_file import write_json
 from registry.endpoints.records import checked_name
+from tables.whole_file import write_json
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import BatchJob

@@ -17,8 +17,8 @@ from registry.client.errors import invalid
 from registry.client.operations import Operations
 from registry.client.poller import begin
 from registry.client.resources import batch_endpoint, batch_endpoint_resource
-from registry.endpoints.json_file import write_json
 from registry.jobs.source import REMOTE
+from tables.whole_file import write_json
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import BatchJob

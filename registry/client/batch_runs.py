@@ -24,8 +24,8 @@ from registry.client.background import Background
 from registry.client.errors import invalid
 from registry.client.runs import CANCELED, FAILED, RUNNING
 from registry.client.yaml_assets import NAME
-from registry.endpoints.json_file import write_json
 from registry.jobs.run_folder import now
+from tables.whole_file import write_json
 
 OUTPUT = "score"
 """What Azure calls the output of a batch job."""

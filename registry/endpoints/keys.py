@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Self
 
-from registry.endpoints.json_file import write_json
+from tables.whole_file import write_json
 
 MISSING, WRONG = "key_auth_bad_header_forbidden", "key_auth_access_denied"
 """What Azure answers, as plain text with status 401, where the header is not as it should be, and where the key is wrong."""

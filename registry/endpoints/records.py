@@ -25,8 +25,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from registry.endpoints.errors import InvalidEndpointError, NotFoundError
-from registry.endpoints.json_file import write_json
 from registry.endpoints.process_id import ProcessId
+from tables.whole_file import write_json
 
 NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]{1,30}[a-zA-Z0-9]")
 """What Azure takes as the name of an endpoint or a deployment."""

@@ -13,7 +13,7 @@ from registry.sku_lists import SkuListsError, read_sku_lists
 from registry.validate import microsoft_validator
 from registry.validate.asset_folder import AssetFolder
 from registry.yaml_file import Part, YamlFile
-from serving.regular_file import read_text
+from tables.regular_file import read_text
 
 ASSET_KEYS = (
     *("name", "version", "type", "spec", "extra_config", "description_file", "categories"),

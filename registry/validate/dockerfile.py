@@ -11,7 +11,7 @@ from pathlib import Path
 
 from registry.findings import Finding, Place, Problem, one_of
 from registry.validate.asset_folder import AssetFolder
-from serving.regular_file import read_text
+from tables.regular_file import read_text
 
 INSTRUCTIONS = (
     *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER"),

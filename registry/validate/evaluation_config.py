@@ -11,7 +11,7 @@ from typing import Any
 from evaluation.config import IGNORED, KEYS, ConfigError, read_config
 from registry.findings import Finding, Place, one_of
 from registry.validate.asset_folder import AssetFolder
-from serving.regular_file import read_text
+from tables.regular_file import read_text
 
 RULE = "evaluation-config"
 

@@ -13,7 +13,7 @@ from registry.findings import Finding, Place
 from registry.jobs.source import is_file
 from registry.validate.asset_folder import AssetFolder
 from registry.validate.dockerfile import INDEX
-from serving.regular_file import read_text
+from tables.regular_file import read_text
 
 HASH = re.compile(r"\s--hash[= ](?P<hash>\S+)")
 SHA256 = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")

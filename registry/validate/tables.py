@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from evaluation.mltable import MLTableError, read
 from registry.findings import Finding
 from registry.validate.asset_folder import AssetFolder
 from registry.yaml_file import YamlFile
+from tables.mltable import MLTableError, read
 
 
 def check(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:

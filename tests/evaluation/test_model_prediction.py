@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 from evaluation import model_prediction
 from evaluation.model_prediction import OUTPUTS, chunks, main
-from evaluation.outputs import Outputs
 from evaluation.prediction import OptionError, columns_of
 from serving.engine import Engine
-from serving.tables.rows import Reject, Row
 from serving.tokenizer import Passage
+from tables.rows import Reject, Row
+from tables.whole_file import Outputs
 
 ROOT = Path(__file__).parents[2]
 ROW = {"input_string": "the [MASK] sat", "title": "cat"}

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.table import open_table
-from serving.tables.files import FIELD_CHARACTERS, SAMPLE
-from serving.tables.rows import Reject, Row, TableError
+from tables.files import FIELD_CHARACTERS, SAMPLE
+from tables.rows import Reject, Row, TableError
+from tables.table import open_table
 
 COLUMNS = ["input_string", "title"]
 texts = st.text(st.characters(exclude_categories=["Cs"]))

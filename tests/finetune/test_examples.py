@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finetune.examples import Example, digest_of, example_of
-from serving.tables.rows import Reject, Row
+from tables.rows import Reject, Row
 
 LABELED = {"sentence1_key": "a", "sentence2_key": "b", "label_key": "l"}
 QUESTIONS = {

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from evaluation.table import open_table
 from registry.jobs.checks import checked_job
 from registry.jobs.local_data import OwnModel
 from registry.jobs.plan import plan_job
+from tables.table import open_table
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "finetune/sample_data"

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.tables import files
-from serving.tables.files import SAMPLE, Wanted, read_delimited, read_json_lines, read_lines, read_parquet
-from serving.tables.rows import ColumnsError, Reject, Row, TableError
+from tables import files
+from tables.files import SAMPLE, Wanted, read_delimited, read_json_lines, read_lines, read_parquet
+from tables.rows import ColumnsError, Reject, Row, TableError
 
 
 def pair(path: Path, found: Sequence[str]) -> Wanted:

@@ -20,8 +20,8 @@ from typing import Any
 
 import yaml
 
-from serving.regular_file import read_text
-from serving.tables.rows import TableError
+from tables.regular_file import read_text
+from tables.rows import TableError
 
 FILE = "MLTable"
 
@@ -56,7 +56,7 @@ class MLTableError(TableError):
 
 @dataclass(frozen=True)
 class Described:
-    """What an MLTable says: files in their order, their kind (evaluation.table.KINDS) and the delimiter of fields."""
+    """What an MLTable says: files in their order, their kind (tables.table.KINDS) and the delimiter of fields."""
 
     files: tuple[Path, ...]
     kind: str

@@ -17,9 +17,9 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from evaluation import mltable
-from serving.tables.files import Wanted, read_delimited, read_json_lines, read_parquet
-from serving.tables.rows import ColumnsError, Reject, Row, TableError
+from tables import mltable
+from tables.files import Wanted, read_delimited, read_json_lines, read_parquet
+from tables.rows import ColumnsError, Reject, Row, TableError
 
 KINDS = {".jsonl": "json_lines", ".json": "json_lines", ".csv": "csv", ".tsv": "tsv", ".parquet": "parquet"}
 """A file's suffix -> its kind."""

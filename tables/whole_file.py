@@ -1,13 +1,33 @@
-"""Write output files of JSON lines that are there whole or not at all."""
+"""Write a text file that is there whole or not at all.
+
+Write output files of JSON lines that are there whole or not at all.
+
+A JSON file that is replaced as a whole: whoever reads sees the old content or the new, also after a crash.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Write a text in UTF-8 beside its place, and put it there once it is on the disk; raises OSError.
+
+    Where it fails, what was in the place before is still there, and nothing is left beside it.
+    """
+    with tempfile.TemporaryDirectory(dir=file.parent) as unfinished:
+        part = Path(unfinished) / file.name
+        with part.open("wb") as opened:
+            opened.write(text.encode("utf-8"))
+            opened.flush()
+            os.fsync(opened.fileno())
+        part.replace(file)
 
 
 class Outputs:
@@ -74,3 +94,18 @@ class Outputs:
 
 def _partial(place: Path) -> Path:
     return place.with_name(f".{place.name}.partial")
+
+
+OWNER_ONLY = 0o600
+
+
+def write_json(path: Path, content: object) -> None:
+    """Replace the file's content; its owner alone may read it."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, OWNER_ONLY)
+    with open(descriptor, "w", encoding="utf-8") as file:
+        json.dump(content, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)

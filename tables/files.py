@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
-from serving.regular_file import open_regular
 from serving.rows import kind_of
-from serving.tables.rows import Reject, Row, TableError
+from tables.regular_file import open_regular
+from tables.rows import Reject, Row, TableError
 
 SAMPLE = 100
 """JSON objects that are looked at for columns before one that is in none of them is called missing."""
