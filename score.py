@@ -6,10 +6,10 @@ from pathlib import Path
 from azureml_inference_server_http.api.aml_response import AMLResponse
 from flask import Response, after_this_request, has_request_context, request
 
-from serving.inference_server import join_its_log, stand_before_it
-from serving.request_log import ANSWER
-from serving.service import Service
-from serving.stalled_clients import let_go_of_stalled_clients
+from serving.answering.service import Service
+from serving.http.inference_server import join_its_log, stand_before_it
+from serving.http.request_log import ANSWER
+from serving.http.stalled_clients import let_go_of_stalled_clients
 
 _service: Service | None = None
 

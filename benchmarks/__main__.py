@@ -24,7 +24,7 @@ from benchmarks.inputs import GRID
 from benchmarks.machine import describe
 from benchmarks.peers import SYSTEMS
 from benchmarks.servers import AZUREML, LITSERVE, MLFLOW, NO_OP, OURS
-from serving.cpu import usable_cpus
+from serving.engine.machine import usable_cpus
 
 PARTS = ("in-process", "http", "overload", "accuracy", "startup")
 MODELS = ("base", "embedded")

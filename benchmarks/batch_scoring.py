@@ -25,7 +25,7 @@ from typing import Any
 
 from benchmarks.crew import ROOT, environment_of, interpreter
 from benchmarks.prediction import pipeline_rows_per_second, repeated, resident_mb
-from serving.cpu import usable_cpus
+from serving.engine.machine import usable_cpus
 
 PROGRAM = """
 import json, sys, time

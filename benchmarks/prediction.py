@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.crew import ROOT, environment_of, interpreter
-from serving.cpu import usable_cpus
+from serving.engine.machine import usable_cpus
 
 BATCH_SIZES = (1, 4, 16, 64)
 CONFIG = ROOT / "evaluation/evaluation-config.json"

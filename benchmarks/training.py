@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.crew import ROOT
-from serving.cpu import usable_cpus
+from serving.engine.machine import usable_cpus
 
 VALIDATION_ROWS = 16
 """As few as a run can have: evaluation is not what is timed."""

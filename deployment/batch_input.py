@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from serving.errors import BadRequest
-from serving.rows import FIELDS, find_columns
-from serving.rows import Row as Texts
-from serving.tasks import Task
+from serving.model.tasks import Task
+from serving.requests.rows import FIELDS, find_columns
+from serving.requests.rows import Row as Texts
 from tables.files import Wanted, read_delimited, read_json_lines, read_lines, read_parquet
 from tables.rows import Reject, Row, TableError, shown
 

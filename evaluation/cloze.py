@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from serving.answering.fill_mask import FillMask
 from serving.errors import ModelFolderError, RequestError
-from serving.fill_mask import FillMask
 
 MASK = "[MASK]"
 TOP_K = 5

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from serving.heads import Logits, MaskInputs
-from serving.tokenizer import Passage
+from serving.engine.heads import Logits, MaskInputs
+from serving.model.tokenizer import Passage
 
 BLOCK = 8
 """Masks that are worked on at once: what numpy makes on the way, some 1 MB for 30,000 words, stays in the CPU's cache."""
@@ -29,7 +29,7 @@ class MaskScore(NamedTuple):
 
 
 class LabelHead(MaskInputs):
-    """A head (serving.heads) for passages whose `targets` are one token id a mask: a MaskScore for each mask."""
+    """A head (serving.engine.heads) for passages whose `targets` are one token id a mask: a MaskScore for each mask."""
 
     outputs = ("logits",)
 

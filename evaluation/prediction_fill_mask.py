@@ -13,10 +13,9 @@ from typing import Any, Self
 from evaluation.mask_scores import LabelHead, MaskScore
 from evaluation.prediction import Columns, Predicted, is_unicode, short, unusable_text
 from evaluation.pseudo_perplexity import Pll, likelihoods_of_scorable
-from serving.engine import Engine
-from serving.loading import OpenFolder, open_engine
+from serving.engine.engine import Engine, OpenFolder, open_engine
+from serving.model.tokenizer import EncodedText, MaskTokenizer, Passage
 from serving.settings import Settings
-from serving.tokenizer import EncodedText, MaskTokenizer, Passage
 from tables.rows import PRINTED_MESSAGE, Reject, Row, is_printed, is_texts, read_cell
 
 WORDS_KEPT = 1 << 16
@@ -37,7 +36,7 @@ class _Asked:
 class FillMaskPredictor:
     """A masked-language model that says of each row's masks what stands in them.
 
-    Texts longer than the model are read in windows around their masks, as serving reads them (serving.tokenizer).
+    Texts longer than the model are read in windows around their masks, as serving reads them (serving.model.tokenizer).
     """
 
     long_name = "windowed_rows"

@@ -11,14 +11,14 @@ from evaluation.prediction import Columns, Predictor
 from evaluation.prediction_fill_mask import FillMaskPredictor
 from evaluation.prediction_question_answering import QuestionAnsweringPredictor
 from evaluation.prediction_text_classification import TextClassificationPredictor
-from serving.backend import Choice, choose
-from serving.checkpoint import read_task
+from serving.engine.backend import Choice, choose
+from serving.engine.engine import OpenFolder, open_folder
 from serving.errors import ModelFolderError
-from serving.loading import OpenFolder, open_folder
-from serving.model_folder import find_checkpoint
+from serving.model.checkpoint import read_task
+from serving.model.model_folder import find_checkpoint
+from serving.model.tasks import Task
+from serving.model.trust import check_folder
 from serving.settings import Settings
-from serving.tasks import Task
-from serving.trust import check_folder
 
 DEVICES = {"auto": "auto", "cpu": "cpu", "gpu": "cuda"}
 """The component's device -> that of serving's settings."""

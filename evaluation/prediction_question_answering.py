@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from evaluation.prediction import Columns, Predicted, is_unicode, short, unusable_text
+from serving.answering.question_answering import Answers, Options, Question, QuestionAnswering, Span
 from serving.errors import BadRequest
-from serving.question_answering import Answers, Options, Question, QuestionAnswering, Span
 from serving.settings import Settings
 from tables.rows import PRINTED_MESSAGE, Reject, Row, is_printed, is_texts, read_cell
 

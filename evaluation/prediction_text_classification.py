@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, Self
 
 from evaluation.prediction import Columns, OptionError, Predicted, short, unusable_text
-from serving.rows import kind_of
+from serving.answering.text_classification import Label, Pair, TextClassification
+from serving.requests.rows import kind_of
 from serving.settings import Settings
-from serving.text_classification import Label, Pair, TextClassification
 from tables.rows import Reject, Row
 
 SHOWN = 10

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from evaluation.mask_scores import MaskScore
-from serving.engine import Engine
-from serving.tokenizer import MaskTokenizer, Passage
+from serving.engine.engine import Engine
+from serving.model.tokenizer import MaskTokenizer, Passage
 
 CHUNK = 1024
 """Passages handed to the engine at once: enough to fill its batches, and few enough to hold in memory."""

@@ -17,11 +17,10 @@ from tokenizers import Tokenizer
 from finetune import hub
 from finetune.prepared import Base, FinetuneError
 from finetune.weights_file import INDEX, TensorFile, no_weights, tensor_files, write_weights
-from serving.checkpoint import BertConfig, expected_shapes, read_config
 from serving.errors import ModelFolderError
-from serving.model_folder import find_weights, name_of
-from serving.tensor_names import canonical_name
-from serving.tokenizer import SPECIAL_TOKENS, open_tokenizer
+from serving.model.checkpoint import BertConfig, canonical_name, expected_shapes, read_config
+from serving.model.model_folder import find_weights, name_of
+from serving.model.tokenizer import SPECIAL_TOKENS, open_tokenizer
 
 FAMILIES = ("bert", "distilbert")
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")

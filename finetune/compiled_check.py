@@ -27,7 +27,7 @@ from finetune.validation_models import (
     TransformersClassifier,
     TransformersReader,
 )
-from serving.cpu import has_int8_products, usable_cpus
+from serving.engine.machine import has_int8_products, usable_cpus
 from serving.errors import ModelFolderError
 
 POINTS = {"fp32": 0.001, "int8": 0.02}

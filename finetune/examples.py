@@ -11,7 +11,7 @@ from typing import Any
 
 from finetune.labels import LabelError, label_of
 from finetune.settings import Task
-from serving.rows import kind_of
+from serving.requests.rows import kind_of
 from tables.rows import PRINTED_MESSAGE, Reject, Row, is_printed, read_cell
 
 NO_ANSWER = "no_answer"

@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig
 from finetune.prepared import FinetuneError, Settings
 from finetune.token_rows import TokenRows
 from serving.errors import ModelFolderError
-from serving.pair_tokenizer import PairTokenizer
+from serving.model.tokenizer import PairTokenizer
 
 LONGEST_FOR_QUESTIONS = 384
 """Tokens of a window with its question where the settings do not say: what SQuAD's models are trained and served with."""

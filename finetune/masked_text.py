@@ -25,7 +25,7 @@ from tokenizers import Tokenizer
 from tqdm import tqdm
 
 from finetune.prepared import FinetuneError
-from serving.tokenizer import SPECIAL_TOKENS
+from serving.model.tokenizer import SPECIAL_TOKENS
 
 IGNORED = -100
 """Label of a position that is not predicted: torch.nn.functional.cross_entropy's default ignore_index."""

@@ -21,7 +21,7 @@ import yaml
 
 from finetune.prepared import FinetuneError
 from finetune.tuned_model import TOKENIZER_FILES
-from serving.tasks import Task
+from serving.model.tasks import Task
 
 LOADER = Path(__file__).with_name("question_answering_pyfunc.py")
 """What loads a question answerer: it stands in the folder, as neither transformers 5 nor MLflow has such a loader."""

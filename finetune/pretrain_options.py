@@ -11,9 +11,9 @@ from tokenizers import Tokenizer
 
 from finetune.prepared import FinetuneError
 from finetune.training_log import LOG_RECEIVERS
-from serving.checkpoint import BertConfig, read_config
 from serving.errors import ModelFolderError
-from serving.tokenizer import open_tokenizer
+from serving.model.checkpoint import BertConfig, read_config
+from serving.model.tokenizer import open_tokenizer
 
 CHECKPOINT_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 

@@ -12,7 +12,7 @@ import torch
 from torch import distributed
 
 from finetune.prepared import FinetuneError
-from serving.cpu import usable_cpus
+from serving.engine.machine import usable_cpus
 
 NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 """What each process of several must be told."""

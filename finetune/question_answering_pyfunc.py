@@ -45,7 +45,7 @@ class Reader:
         max_seq_len: int | None = None,
         doc_stride: int | None = None,
     ) -> dict[str, Any]:
-        """Return the best answer; lengths are in tokens, those of windows as serving.question_answering has them.
+        """Return the best answer; lengths are in tokens, those of windows as serving.answering.question_answering has them.
 
         Raises ValueError for a question that leaves no room for the context, and for texts without a word.
         """

@@ -18,8 +18,8 @@ from finetune.features import batches
 from finetune.metrics import cross_entropy
 from finetune.settings import FeatureSettings
 from finetune.token_rows import TokenRows
-from serving.pair_tokenizer import PairTokenizer, Tokens
-from serving.spans import best_spans, probabilities
+from serving.answering.spans import best_spans, probabilities
+from serving.model.tokenizer import PairTokenizer, Tokens
 
 Logits = npt.NDArray[np.float32]
 NAMED = 3

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from serving.tokenizer import Passage
+from serving.model.tokenizer import Passage
 
 PAD_TO_MULTIPLE = 8
 """A batch's length where tensor cores compute in 16 bits."""

@@ -15,10 +15,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from finetune.prepared import FinetuneError, Settings
-from serving.checkpoint import Checkpoint, read_config
 from serving.errors import ModelFolderError, NotFiniteError
-from serving.model_folder import find_checkpoint
-from serving.tokenizer import open_tokenizer
+from serving.model.checkpoint import Checkpoint, read_config
+from serving.model.model_folder import find_checkpoint
+from serving.model.tokenizer import open_tokenizer
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
 TOKENIZER_FILES = (

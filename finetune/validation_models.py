@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from evaluation.prediction_model import settings_for
 from finetune.prepared import Settings
+from serving.answering.question_answering import MAX_SEQ_LEN, Options, QuestionAnswering
+from serving.answering.text_classification import Pair, TextClassification
 from serving.errors import BadRequest
-from serving.question_answering import MAX_SEQ_LEN, Options, QuestionAnswering
-from serving.text_classification import Pair, TextClassification
 
 BATCH = 16
 """Rows of like length that transformers gets at once."""

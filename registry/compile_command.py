@@ -11,7 +11,7 @@ from typing import Any
 from registry.client_command import FAILED, run
 from registry.jobs.environments import ROOT
 from registry.local_server import SERVING_PYTHON
-from serving.model_folder import chosen_folder
+from serving.model.model_folder import chosen_folder
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def _compile(options: CompileOptions) -> dict[str, Any]:
     model = options.model or chosen_folder(ROOT)
     if not model.is_dir():
         raise ValueError(f"expected a model folder, found none at {model}; name one, as in model/embedded")
-    command = [str(SERVING_PYTHON), "-m", "serving.compile", str(model.resolve())]
+    command = [str(SERVING_PYTHON), "-m", "serving.engine.compile", str(model.resolve())]
     command += ["--precision", options.precision, "--engine", options.engine]
     command += ["--cache-dir", str(options.cache_dir.resolve())] if options.cache_dir else []
     # Its progress is for people who wait; for --json the last line says why it failed.

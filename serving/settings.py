@@ -50,7 +50,7 @@ class Settings:
         row) where the engine pads; batch_rows: rows. They bound how long others wait, not requests; and 1024 tokens
         that stay in the CPU's cache are up to a third faster than 4096.
     max_queue: requests that wait or are worked on at the same time, in each process; one more is answered 429. The
-        server needs more request threads than these (serving.request_threads).
+        server needs more request threads than these (serving.answering.service).
     deadline_ms: from the start of a request to its answer, as its client counts; a later one is 504. Below the 5000 ms
         after which a managed endpoint gives up by default.
     stall_ms: that a client may stop for in the middle of its request or of taking its answer; then it is let go.

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
-from serving.rows import kind_of
+from serving.requests.rows import kind_of
 from tables.regular_file import open_regular
 from tables.rows import Reject, Row, TableError
 

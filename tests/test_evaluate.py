@@ -17,7 +17,7 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from serving.question_answering import Options, Question, QuestionAnswering
+from serving.answering.question_answering import Options, Question, QuestionAnswering
 
 ROOT = Path(__file__).resolve().parents[1]
 EMBEDDED = ROOT / "model/embedded"

@@ -19,8 +19,8 @@ from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 from registry.batch_run import run_batch
 from registry.batch_settings import BatchSettings
 from registry.local_server import local_server
-from serving.compile import compiled
-from serving.compile import main as compile_main
+from serving.engine.compile import compiled
+from serving.engine.compile import main as compile_main
 from tests.small_disk import SmallDisk
 
 ROOT = Path(__file__).resolve().parents[1]

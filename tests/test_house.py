@@ -219,7 +219,13 @@ def test_amlignore_repeats_gitignore() -> None:
 
 def test_azure_sends_the_code_and_leaves_the_rest() -> None:
     ignore = get_ignore_file(ROOT)
-    sent = ("score.py", "serving/engine.py", "finetune/pretrain.py", "evaluation/metrics.py", "environment/a/b.yaml")
+    sent = (
+        "score.py",
+        "serving/engine/engine.py",
+        "finetune/pretrain.py",
+        "evaluation/metrics.py",
+        "environment/a/b.yaml",
+    )
     left = (
         ".git/HEAD",
         ".venv/dev/bin/python",

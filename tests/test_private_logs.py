@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from registry.local_server import LocalServer, local_server
-from serving.tasks import Task
+from serving.model.tasks import Task
 from tests import private_requests
 from tests.private_requests import CODES, SCRIPT, Client
 

@@ -27,7 +27,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_a_model_of_base_size_compiles_within_15_seconds(base: Path, precision: str) -> None:
     start = time.perf_counter()
-    command = [sys.executable, "-m", "serving.compile", str(base), "--precision", precision]
+    command = [sys.executable, "-m", "serving.engine.compile", str(base), "--precision", precision]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     assert time.perf_counter() - start < 15
 

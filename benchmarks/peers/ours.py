@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from benchmarks.inputs import Batch
 from benchmarks.peers import Answers, Job
-from serving.fill_mask import FillMask
+from serving.answering.fill_mask import FillMask
+from serving.model.tokenizer import Passage
 from serving.settings import Settings
-from serving.tokenizer import Passage
 
 
 class Ours:

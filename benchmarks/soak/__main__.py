@@ -28,7 +28,7 @@ from benchmarks.soak import phase, picture
 from benchmarks.soak.models import EMBEDDED, TASKS, model_for
 from benchmarks.soak.traffic import traffic
 from benchmarks.soak.verdict import judge
-from serving.cpu import usable_cpus
+from serving.engine.machine import usable_cpus
 from serving.settings import Settings
 
 FIRST = {

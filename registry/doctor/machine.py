@@ -10,7 +10,7 @@ from pathlib import Path
 
 from registry.jobs.environments import ROOT
 from registry.local_server import SERVE_PORT
-from serving.cpu import cpu_flags
+from serving.engine.machine import cpu_flags
 from serving.settings import Settings, SettingsError
 
 

@@ -16,20 +16,20 @@ from registry.doctor.machine import Machine
 from registry.doctor.processor import served_by
 from registry.findings import shown
 from registry.pull.record import Record
-from serving.checkpoint import BertConfig, check, expected_shapes
-from serving.compile import cache_places, user_cache_dir
+from serving.engine.compile import cache_places, user_cache_dir
 from serving.errors import ModelFolderError
-from serving.model_folder import chosen_folder, find_checkpoint
-from serving.signature import SignatureError
-from serving.tasks import Task
-from serving.tokenizer import open_tokenizer
-from serving.trust import check_folder
+from serving.model.checkpoint import BertConfig, check, expected_shapes
+from serving.model.model_folder import chosen_folder, find_checkpoint
+from serving.model.signature import SignatureError
+from serving.model.tasks import Task
+from serving.model.tokenizer import open_tokenizer
+from serving.model.trust import check_folder
 
 MB = 1_000_000
 
 BASE_MB = 160
 TIMES_THE_WEIGHTS = {"int8": 1.8, "fp32": 2.7}
-"""Peak resident memory of `python -m serving.compile`, which is a first start's: this much, and so many times the weights
+"""Peak resident memory of `python -m serving.engine.compile`, which is a first start's: this much, and so many times the weights
 in fp32. Measured with ONNX Runtime 1.31 on BERT-base (438 MB: 0.93 GB in int8, 1.27 GB in fp32) and on the embedded model
 (91 MB: 0.31 and 0.36 GB). A later start takes a third of it."""
 
@@ -70,7 +70,7 @@ class Size:
 
 def folder_of(machine: Machine) -> Path:
     """Return the model folder that score.py takes here, without its warning."""
-    with _quiet("serving.model_folder"):
+    with _quiet("serving.model.model_folder"):
         return chosen_folder(machine.root, machine.environ)
 
 
@@ -124,7 +124,7 @@ def model(machine: Machine) -> Check:
     name, expected = "model", "a folder that serving can open: config.json, model.safetensors and tokenizer.json"
     folder = folder_of(machine)
     try:
-        with _quiet("serving.trust"):
+        with _quiet("serving.model.trust"):
             check_folder(folder, machine.settings)
         config, task, _ = opened(folder)
     except SignatureError as exc:
@@ -165,7 +165,7 @@ def cache(machine: Machine) -> Check:
 def _places(machine: Machine) -> list[Path]:
     given = machine.settings.cache_dir
     try:
-        with _quiet("serving.compile"):
+        with _quiet("serving.engine.compile"):
             return cache_places(find_checkpoint(folder_of(machine)).checkpoint, given)
     except ModelFolderError:
         return [given] if given else user_cache_dir()

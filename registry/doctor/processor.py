@@ -10,7 +10,7 @@ from packaging.specifiers import SpecifierSet
 
 from registry.doctor.check import Check, note, ok, wrong
 from registry.doctor.machine import Machine
-from serving.cpu import has_int8_products, usable_cpus
+from serving.engine.machine import has_int8_products, usable_cpus
 from serving.native import library
 
 TOLD = ("avx2", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
@@ -52,7 +52,7 @@ def instructions(machine: Machine) -> Check:
 
 
 def served_by(machine: Machine) -> tuple[str, str]:
-    """Return the precision and the engine that serving.backend takes here, for a model that the kernels can run."""
+    """Return the precision and the engine that serving.engine.backend takes here, for a model that the kernels can run."""
     settings = machine.settings
     fast = has_int8_products(machine.proc / "cpuinfo")
     precision = "int8" if settings.precision == "int8" or (settings.precision == "auto" and fast) else "fp32"

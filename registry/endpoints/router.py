@@ -10,7 +10,7 @@
     502   the server ended while it worked on the request
     503   the deployment's server ends again and again
 
-Every answer has the request's id in x-request-id: the client's where it is one (serving.request_ids), else one that is made
+Every answer has the request's id in x-request-id: the client's where it is one (serving.http.request_log), else one that is made
 here. The server gets the same id, and writes it in its log.
 
 All but the last two are Azure's, in its words as far as they are known; a 429 of the model's own is a 424 there too.
@@ -29,7 +29,7 @@ from registry.endpoints.errors import UnavailableError
 from registry.endpoints.keys import Keys
 from registry.endpoints.server import Answer, LostError
 from registry.endpoints.traffic import Traffic
-from serving.request_ids import CLIENT_IDS, REQUEST_ID, is_id, new_id
+from serving.http.request_log import CLIENT_IDS, REQUEST_ID, is_id, new_id
 
 DEPLOYMENT = "azureml-model-deployment"
 REASON, MODEL_STATUS = "ms-azureml-model-error-reason", "ms-azureml-model-error-statuscode"

@@ -19,7 +19,7 @@ from registry.jobs.bindings import bound
 from registry.jobs.environments import ROOT
 from registry.jobs.errors import ELSEWHERE
 from registry.jobs.source import REMOTE, JobSource
-from serving.model_folder import has_weights
+from serving.model.model_folder import has_weights
 
 ASSET = re.compile(
     r"azureml:(?://registries/[^/]+/models/)?(?P<name>[\w.-]+)(?:(?::|/versions/)(?P<version>[\w.-]+)|(?:@|/labels/)(?P<label>\w+))?"

@@ -24,7 +24,7 @@ from registry.pull.pull import Pulled, pull
 from registry.pull.record import Record
 from registry.pull.registration import Registered, check_name, name_for, register
 from registry.stop_signals import interrupt_on_signals
-from serving.model_folder import has_weights
+from serving.model.model_folder import has_weights
 
 INVALID, INTERRUPTED = 2, 130
 

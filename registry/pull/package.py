@@ -22,11 +22,11 @@ from finetune.weights_file import WHOLE, TensorFile
 from registry.findings import shown
 from registry.pull.errors import NotServable, NotWritable
 from registry.pull.record import Record, file_sha256
-from serving.checkpoint import Checkpoint, read_config
 from serving.errors import ModelFolderError
-from serving.model_folder import find_checkpoint, name_of
-from serving.tasks import Task
-from serving.tokenizer import open_tokenizer
+from serving.model.checkpoint import Checkpoint, read_config
+from serving.model.model_folder import find_checkpoint, name_of
+from serving.model.tasks import Task
+from serving.model.tokenizer import open_tokenizer
 
 MLMODEL = "MLmodel"
 UNFINISHED = ".package-"

@@ -23,9 +23,9 @@ from registry.pull.record import Record, file_sha256
 from registry.pull.selection import CARD, choose, find_listing, known_names
 from registry.pull.staging import Staging, place
 from registry.pull.transfer import transfer
-from serving.checkpoint import BertConfig, read_config
 from serving.errors import ModelFolderError
-from serving.tokenizer import open_tokenizer
+from serving.model.checkpoint import BertConfig, read_config
+from serving.model.tokenizer import open_tokenizer
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -17,8 +17,8 @@ from model_signing import hashing, signing, verifying
 from registry.findings import shown
 from registry.signing.errors import CannotSign, NotVerified, NotWritten
 from serving.errors import ModelFolderError
-from serving.model_folder import find_checkpoint
-from serving.signature import CACHE, LEFT_OUT, NAME, SignatureError, differences, entries, signed_files
+from serving.model.model_folder import find_checkpoint
+from serving.model.signature import CACHE, LEFT_OUT, NAME, SignatureError, differences, entries, signed_files
 
 UNFINISHED = f".{NAME}.partial"
 

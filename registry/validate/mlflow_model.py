@@ -9,7 +9,7 @@ from pathlib import Path
 from registry.findings import Finding, Place, one_of
 from registry.validate.asset_folder import AssetFolder
 from registry.yaml_file import Part, YamlFile
-from serving.model_folder import has_weights
+from serving.model.model_folder import has_weights
 
 TYPES = (
     "boolean",

@@ -15,7 +15,7 @@ from registry.sku_lists import COMMAND, SkuListsError, different_values, render
 from registry.validate.asset_folder import AssetFolder
 from registry.validate.entities import refused
 from registry.yaml_file import Keys, Part, YamlFile
-from serving.model_folder import has_weights
+from serving.model.model_folder import has_weights
 
 SURVIVORS: tuple[tuple[Keys, str, str], ...] = (
     (("license",), "tags", "license"),

@@ -24,8 +24,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from serving.cpu import cpu_flags
-from serving.ownership import is_ours
+from serving.engine.machine import cpu_flags
+from serving.model.trust import is_ours
 
 logger = logging.getLogger("serving.native")
 

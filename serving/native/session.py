@@ -1,4 +1,4 @@
-"""Run batches through the kernels, with the inputs and outputs of the ONNX graphs (serving.graph)."""
+"""Run batches through the kernels, with the inputs and outputs of the ONNX graphs (serving.engine.graph)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving import reference
-from serving.cpu import usable_cpus
+from serving.engine import reference
+from serving.engine.machine import usable_cpus
 from serving.errors import ModelFolderError
 from serving.native import library
 from serving.native.weights import PANEL, Packed

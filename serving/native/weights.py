@@ -23,11 +23,10 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from serving.checkpoint import ACTIVATIONS, Array, BertConfig, Checkpoint
+from serving.engine.quantize import quantize_columns
 from serving.errors import ModelFolderError
-from serving.quantize import quantize_columns
-from serving.tasks import Task
-from serving.tensor_names import DECODER, WORD_EMBEDDINGS
+from serving.model.checkpoint import ACTIVATIONS, DECODER, WORD_EMBEDDINGS, Array, BertConfig, Checkpoint
+from serving.model.tasks import Task
 
 PANEL, TILE_BYTES = 32, 64
 
@@ -171,7 +170,7 @@ class Packed:
             raise ModelFolderError(f"the packed model cannot be read: {exc!r}{fix}") from exc
 
     def head(self) -> Checkpoint:
-        """Return the head that is computed in numpy (serving.reference), as a checkpoint of nothing else."""
+        """Return the head that is computed in numpy (serving.engine.reference), as a checkpoint of nothing else."""
         weights = {name: array for name, array in self.arrays.items() if name.rpartition(".")[0] in _SMALL_HEADS}
         return Checkpoint(self.config, weights, self.task)
 

@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 
 from deployment import batch_file
-from serving.service import Service, load_model
+from serving.answering.service import Service, load_model
 from serving.settings import Settings
 from tests.deployment.scoring import Scored
 

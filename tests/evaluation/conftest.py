@@ -12,10 +12,9 @@ import pytest
 
 from evaluation.mask_scores import LabelHead, MaskScore
 from evaluation.model_prediction import OUTPUTS, main
-from serving.engine import Engine
-from serving.loading import open_engine, open_folder
+from serving.engine.engine import Engine, open_engine, open_folder
+from serving.model.tokenizer import MaskTokenizer
 from serving.settings import Settings
-from serving.tokenizer import MaskTokenizer
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from evaluation import model_prediction
 from evaluation.model_prediction import OUTPUTS, chunks, main
 from evaluation.prediction import OptionError, columns_of
-from serving.engine import Engine
-from serving.tokenizer import Passage
+from serving.engine.engine import Engine
+from serving.model.tokenizer import Passage
 from tables.rows import Reject, Row
 from tables.whole_file import Outputs
 

@@ -19,7 +19,7 @@ from evaluation import cloze
 from evaluation.mask_scores import score
 from evaluation.prediction_fill_mask import filled
 from evaluation.pseudo_perplexity import pseudo_log_likelihoods
-from serving import engine
+from serving.engine import engine
 
 ROOT = Path(__file__).parents[2]
 EMBEDDED = ROOT / "model/embedded"

@@ -12,8 +12,8 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer
 from evaluation import pseudo_perplexity
 from evaluation.mask_scores import MaskScore
 from evaluation.pseudo_perplexity import Pll, UnscorableText, pseudo_log_likelihoods, why_unscorable
-from serving.engine import Engine
-from serving.tokenizer import MaskTokenizer
+from serving.engine.engine import Engine
+from serving.model.tokenizer import MaskTokenizer
 
 Scorer = tuple[MaskTokenizer, Engine[list[MaskScore]]]
 

@@ -17,7 +17,7 @@ from finetune.compiled_check import ROUNDS, Checked, CompiledCheck, check, faile
 from finetune.prepared import FinetuneError, PreparedFolder
 from finetune.validation_figures import figures
 from finetune.validation_models import NO_ANSWER, CompiledClassifier, TransformersClassifier
-from serving.cpu import has_int8_products
+from serving.engine.machine import has_int8_products
 
 CLASSIFIER, READER = "text-classification", "question-answering"
 needs_int8 = pytest.mark.skipif(

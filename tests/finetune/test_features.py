@@ -15,7 +15,7 @@ from finetune.features import classification_rows
 from finetune.length_groups import LengthGroups
 from finetune.prepared import FinetuneError
 from finetune.token_rows import Padding, TokenRows
-from serving.pair_tokenizer import PairTokenizer
+from serving.model.tokenizer import PairTokenizer
 
 PAIRS = [
     {"text": "The cat sat.", "text_pair": "The dog sat on the warm mat and looked at the moon.", "label": "a"},
@@ -73,7 +73,7 @@ def test_a_label_that_is_none_is_refused(checkpoint: Path) -> None:
 
 def test_rows_take_little_memory_and_keep_their_order() -> None:
     rows = TokenRows(["labels"])
-    from serving.tokenizer import Passage
+    from serving.model.tokenizer import Passage
 
     for length in (3, 9, 5):
         rows.add(Passage([2, *range(10, 8 + length), 3]), length)

@@ -30,7 +30,7 @@ from finetune.masked_text import (
     without_seen,
 )
 from finetune.pretrain_options import check_model
-from serving.tokenizer import SPECIAL_TOKENS, open_tokenizer
+from serving.model.tokenizer import SPECIAL_TOKENS, open_tokenizer
 
 PAD, CLS, SEP = 0, 2, 3
 WRITERS: dict[str, Callable[..., Any]] = {".txt": open, ".gz": gzip.open, ".xz": lzma.open}

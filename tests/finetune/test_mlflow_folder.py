@@ -18,9 +18,9 @@ from mlflow.models import Model
 from evaluation.model_prediction import OUTPUTS, main
 from finetune.mlflow_folder import LAST, publish
 from finetune.prepared import FinetuneError
+from serving.answering.service import Service
 from serving.errors import ModelFolderError
-from serving.model_folder import find_checkpoint
-from serving.service import Service
+from serving.model.model_folder import find_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASSIFIER, READER = "text-classification", "question-answering"

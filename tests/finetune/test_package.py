@@ -25,8 +25,8 @@ from evaluation import compute_metrics, model_prediction
 from finetune.prepared import PreparedFolder
 from finetune.validation_models import CompiledClassifier, CompiledReader
 from registry.jobs.metrics_file import read_metrics
-from serving.question_answering import QuestionAnswering
-from serving.text_classification import TextClassification
+from serving.answering.question_answering import QuestionAnswering
+from serving.answering.text_classification import TextClassification
 from tests.finetune.multilingual import LANGUAGES, save_multilingual_tokenizer
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from finetune.question_windows import answer_tokens, question_windows, window_starts
 from finetune.settings import FeatureSettings
-from serving.pair_tokenizer import PairTokenizer
+from serving.model.tokenizer import PairTokenizer
 
 CONTEXT = "The cat sat on the warm mat.  A dog looked at the moon, and the bird sat on the cold roof."
 

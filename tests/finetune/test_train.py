@@ -26,7 +26,7 @@ from finetune.checkpoints import checkpoints_in
 from finetune.prepared import PreparedFolder
 from finetune.settings import METRICS
 from finetune.task_model import load, read_config, with_lora
-from serving.question_answering import QuestionAnswering
+from serving.answering.question_answering import QuestionAnswering
 from tests.finetune.train_runs import changed, trained, weights
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ import pytest
 from evaluation import compute_metrics, model_prediction
 from finetune import package, prepare, train
 from registry.jobs.metrics_file import read_metrics
-from serving.text_classification import TextClassification
+from serving.answering.text_classification import TextClassification
 from tests.finetune.multilingual import LANGUAGES, save_multilingual_tokenizer
 from tests.finetune.prepare_samples import argv, write
 

@@ -4,7 +4,7 @@
 
 flips every byte of the signature, every byte of the header of the weights, and 1,000 others of the folder's files, in
 their upper and their lower bits. The suite flips some of a tiny model's. What is asked is what a server asks of a folder
-when it starts (serving.trust.check_folder).
+when it starts (serving.model.trust.check_folder).
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from pathlib import Path
 
 from registry.signing.folder import Signer, sign
 from serving.errors import ModelFolderError
+from serving.model.trust import check_folder
 from serving.settings import Settings
-from serving.trust import check_folder
 from tests.registry.signing.authority import new_key
 
 SAMPLED = 1000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from serving.schema import DIALECTS
+from serving.requests.schema import DIALECTS
 
 A, B = "a [MASK]", "b [MASK] [MASK]"
 COLUMNS = ["input_string", "text", "text_pair", "question", "context"]

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.batcher import BATCH_COST, Batcher, Bounds, Outcome, Weight
+from serving.engine.batcher import BATCH_COST, Batcher, Bounds, Outcome, Weight
 from serving.errors import DeadlineExceeded, QueueFull
 
 BOUNDS = Bounds(tokens=1024, rows=32, work=100)

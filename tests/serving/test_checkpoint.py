@@ -13,11 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from serving.checkpoint import Checkpoint, canonical_name, check
+from serving.answering.fill_mask import FillMask
+from serving.answering.service import Service
 from serving.errors import ModelFolderError
-from serving.fill_mask import FillMask
-from serving.model_folder import chosen_folder, find_checkpoint
-from serving.service import Service
+from serving.model.checkpoint import Checkpoint, canonical_name, check
+from serving.model.model_folder import chosen_folder, find_checkpoint
 from serving.settings import Settings
 
 

@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.torch import load_file, save_file
 
-import serving.backend
-import serving.compile
-from serving import reference
-from serving.backend import Precision, resolve_precision
-from serving.checkpoint import Checkpoint
-from serving.compile import compiled, content_hash, main
+import serving.engine.backend
+import serving.engine.compile
+from serving.answering.fill_mask import FillMask
+from serving.engine import reference
+from serving.engine.backend import Precision, resolve_precision
+from serving.engine.compile import compiled, content_hash, main
+from serving.engine.quantize import quantize_columns
 from serving.errors import ModelFolderError
-from serving.fill_mask import FillMask
-from serving.quantize import quantize_columns
+from serving.model.checkpoint import Checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -97,8 +97,8 @@ def test_weights_that_are_far_too_large_are_refused(folder: Path, precision: Pre
 
 
 def test_a_graph_that_differs_from_the_reference_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    right = serving.compile.reference.head
-    monkeypatch.setattr(serving.compile.reference, "head", lambda source, hidden: -right(source, hidden))
+    right = serving.engine.compile.reference.head
+    monkeypatch.setattr(serving.engine.compile.reference, "head", lambda source, hidden: -right(source, hidden))
     with pytest.raises(
         ModelFolderError, match="the int8 model for onnxruntime is off the reference by 2, .*; serve it in fp32"
     ):
@@ -132,7 +132,7 @@ def test_a_write_that_fails_leaves_nothing_behind(folder: Path, monkeypatch: pyt
 
 
 def test_the_command_prints_where_the_graph_is_and_shows_its_progress(folder: Path) -> None:
-    command = [sys.executable, "-m", "serving.compile", str(folder), "--precision", "int8"]
+    command = [sys.executable, "-m", "serving.engine.compile", str(folder), "--precision", "int8"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()).parent == folder / ".compiled"
     for stage in ("to int8 for", "read", "build", "check", "write", "relative error"):
@@ -146,7 +146,7 @@ def test_the_command_says_what_is_wrong_and_exits_1(tmp_path: Path, capsys: pyte
 
 def test_auto_takes_int8_where_the_cpu_has_its_instructions(monkeypatch: pytest.MonkeyPatch) -> None:
     for has_them, expected in ((True, "int8"), (False, "fp32")):
-        monkeypatch.setattr(serving.backend, "has_int8_products", lambda has_them=has_them: has_them)
+        monkeypatch.setattr(serving.engine.backend, "has_int8_products", lambda has_them=has_them: has_them)
         assert resolve_precision("auto") == expected
     assert resolve_precision("fp32") == "fp32"
 

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import serving.compile
-from serving.compile import compiled
-from serving.compile_cache import UNFINISHED, Entry
+import serving.engine.compile
+from serving.answering.text_classification import Pair, TextClassification
+from serving.engine.compile import compiled
+from serving.engine.compile_cache import UNFINISHED, Entry
 from serving.settings import Settings
-from serving.text_classification import Pair, TextClassification
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -99,17 +99,17 @@ def test_what_killed_processes_left_goes_and_what_others_still_write_stays(tmp_p
     assert [path.name.partition(".")[0] for path in tmp_path.iterdir()] == ["int8-12"]
 
 
-COMPILE = [sys.executable, "-m", "serving.compile", "--precision", "fp32"]
+COMPILE = [sys.executable, "-m", "serving.engine.compile", "--precision", "fp32"]
 
 SLOW = """
 import runpy, sys, time
-import serving.compile_cache as cache
+import serving.engine.compile_cache as cache
 written = sys.argv.pop()
 def slow(*arguments):
     open(written, "w").close()
     time.sleep(60)
 cache.Entry._named = slow
-runpy.run_module("serving.compile", run_name="__main__")
+runpy.run_module("serving.engine.compile", run_name="__main__")
 """
 
 
@@ -145,5 +145,5 @@ def test_a_compilation_that_is_stopped_leaves_nothing_or_the_next_one_removes_it
         assert (process.returncode, left) == (130, [])
         assert errors.splitlines()[-1] == "compile: interrupted; nothing of it is left"
         assert "Traceback" not in errors
-    kept = serving.compile.compiled(folder, "fp32")
+    kept = serving.engine.compile.compiled(folder, "fp32")
     assert list((folder / ".compiled").iterdir()) == [kept]

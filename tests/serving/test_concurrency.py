@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.call import calling
+from serving.answering.fill_mask import Candidate, FillMask
 from serving.errors import DeadlineExceeded
-from serving.fill_mask import Candidate, FillMask
-from serving.tokenizer import Passage
+from serving.model.tokenizer import Passage
+from serving.requests.call import calling
 
 WORDS = ("the", "cat", "dog", "bird", "sat", "on", "roof", "garden", "moon", "number", "1234")
 

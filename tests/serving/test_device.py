@@ -18,17 +18,17 @@ import onnx
 import pytest
 from safetensors.torch import load_file, save_file
 
-import serving.compile
+import serving.engine.compile
 from registry.local_server import local_server
-from serving import cuda, cuda_trial, graph
-from serving.backend import Choice, Precision, choose
-from serving.checkpoint import Checkpoint
-from serving.compile import compiled, content_hash
-from serving.engine import Engine
+from serving.answering.fill_mask import FillMask
+from serving.engine import cuda, cuda_trial, graph
+from serving.engine.backend import Choice, Precision, choose
+from serving.engine.compile import compiled, content_hash
+from serving.engine.engine import Engine
+from serving.engine.heads import MaskHead
+from serving.engine.session import open_session, providers
 from serving.errors import ModelFolderError
-from serving.fill_mask import FillMask
-from serving.heads import MaskHead
-from serving.session import open_session, providers
+from serving.model.checkpoint import Checkpoint
 from serving.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -248,7 +248,7 @@ def test_weights_too_large_for_fp16_are_refused_with_what_to_do(sharp_checkpoint
 
 
 def test_a_graph_for_a_gpu_is_compiled_where_there_is_none(sharp_checkpoint: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "serving.compile", str(sharp_checkpoint), "--precision", "fp16"]
+    command = [sys.executable, "-m", "serving.engine.compile", str(sharp_checkpoint), "--precision", "fp16"]
     done = subprocess.run(
         [*command, "--cache-dir", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -267,7 +267,7 @@ def test_the_package_for_gpus_finds_what_the_one_for_cpus_compiled(
             raise PackageNotFoundError(name)
         return version(name.removesuffix("-gpu"))
 
-    monkeypatch.setattr(serving.compile, "version", only_the_one_for_gpus)
+    monkeypatch.setattr(serving.engine.compile, "version", only_the_one_for_gpus)
     assert content_hash(sharp_checkpoint, "fp16", 8) == before
 
 

@@ -13,9 +13,9 @@ import pytest
 from flask import Flask
 from werkzeug.test import EnvironBuilder
 
-from serving.early_refusal import EarlyRefusal
-from serving.fill_mask import FillMask
-from serving.service import Service
+from serving.answering.fill_mask import FillMask
+from serving.answering.service import Service
+from serving.http.early_refusal import EarlyRefusal
 from serving.settings import Settings
 
 LONG_ID = "x" * 101

@@ -11,8 +11,8 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BertForMaskedLM
 
+from serving.answering.fill_mask import FillMask
 from serving.errors import BadRequest, TooLarge
-from serving.fill_mask import FillMask
 from serving.settings import Settings
 
 TEXT = "The [MASK] sat on the warm mat and looked at moon number 1234."

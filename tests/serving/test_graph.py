@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from transformers import BertForMaskedLM
 
-from serving import reference
-from serving.checkpoint import Checkpoint, read_config
-from serving.compile import compiled
-from serving.engine import Engine
-from serving.fill_mask import FillMask
-from serving.heads import Head, MaskHead, MaskLogits
+from serving.answering.fill_mask import FillMask
+from serving.engine import reference
+from serving.engine.compile import compiled
+from serving.engine.engine import Engine
+from serving.engine.heads import Head, MaskHead, MaskLogits
+from serving.model.checkpoint import Checkpoint, read_config
+from serving.model.tokenizer import Passage
 from serving.settings import Settings
-from serving.tokenizer import Passage
 
 ROOT = Path(__file__).resolve().parents[2]
 EMBEDDED = ROOT / "model" / "embedded"

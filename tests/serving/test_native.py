@@ -14,21 +14,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serving import reference
-from serving.backend import Choice, choose
-from serving.checkpoint import BertConfig, Checkpoint, read_config
-from serving.compile import compiled
-from serving.cpu import cpu_flags
-from serving.engine import Engine
+from serving.answering.fill_mask import FillMask
+from serving.engine import reference
+from serving.engine.backend import Choice, choose
+from serving.engine.compile import compiled
+from serving.engine.engine import Engine
+from serving.engine.heads import ClassificationHead, MaskHead, MaskLogits, SpanHead
+from serving.engine.machine import cpu_flags
+from serving.engine.quantize import quantize_columns
+from serving.engine.session import open_session
 from serving.errors import ModelFolderError
-from serving.fill_mask import FillMask
-from serving.heads import ClassificationHead, MaskHead, MaskLogits, SpanHead
+from serving.model.checkpoint import BertConfig, Checkpoint, read_config
+from serving.model.tokenizer import Passage
 from serving.native import library, weights
 from serving.native.session import NativeSession
-from serving.quantize import quantize_columns
-from serving.session import open_session
 from serving.settings import Settings
-from serving.tokenizer import Passage
 
 VOCABULARY = 90
 
@@ -137,7 +137,7 @@ def test_rows_of_any_length_are_computed(target: library.Target, length: int) ->
 
 
 def random_checkpoint(of: BertConfig) -> Checkpoint:
-    from serving.checkpoint import expected_shapes
+    from serving.model.checkpoint import expected_shapes
 
     draw = np.random.default_rng(1).normal
     return Checkpoint(of, {name: draw(0, 0.2, size).astype(np.float32) for name, size in expected_shapes(of).items()})

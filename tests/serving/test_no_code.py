@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from serving.answering.service import load_model
 from serving.errors import ModelFolderError
-from serving.service import load_model
 from serving.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

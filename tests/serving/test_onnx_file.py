@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, helper, numpy_helper
 
-from serving.onnx_file import onnx_file
+from serving.engine.graph_nodes import onnx_file
 
 ARRAYS = hnp.arrays(
     st.sampled_from(["float32", "float16", "int8", "uint8", "int64"]),

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from serving.answering.service import Service, load_model
 from serving.errors import (
     INTERNAL_ERROR,
     BadRequest,
@@ -22,14 +23,12 @@ from serving.errors import (
     RequestError,
     TooLarge,
 )
-from serving.openapi.__main__ import asset_version, documents, text
-from serving.openapi.answers import answer_example, answer_name, error_example
-from serving.openapi.documents import openapi30, openapi31
-from serving.openapi.requests import request_name
-from serving.schema import ALL, DIALECTS, Dialect
-from serving.service import Service, load_model
+from serving.http.openapi.answers import answer_example, answer_name, error_example
+from serving.http.openapi.documents import asset_version, documents, openapi30, openapi31, text
+from serving.http.openapi.requests import request_name
+from serving.model.tasks import Task
+from serving.requests.schema import ALL, DIALECTS, Dialect
 from serving.settings import Settings
-from serving.tasks import Task
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = Settings(precision="fp32")

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
+from serving.answering.question_answering import Options, QuestionAnswering
+from serving.answering.spans import best_spans
 from serving.errors import BadRequest, TooLarge
-from serving.question_answering import Options, QuestionAnswering
 from serving.settings import Settings
-from serving.spans import best_spans
 
 WHO = "Who sat?"
 CONTEXT = "The cat sat on the warm mat and looked at moon number 1234."

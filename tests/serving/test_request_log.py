@@ -17,12 +17,11 @@ from flask import Flask, request
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.callers_trace import CallersTrace
-from serving.early_refusal import EarlyRefusal
-from serving.fill_mask import FillMask
-from serving.request_ids import LONGEST, is_id, new_id, trace_id
-from serving.request_log import ANSWER, RequestLog
-from serving.service import Service
+from serving.answering.fill_mask import FillMask
+from serving.answering.service import Service
+from serving.http.early_refusal import EarlyRefusal
+from serving.http.inference_server import CallersTrace
+from serving.http.request_log import ANSWER, LONGEST, RequestLog, is_id, new_id, trace_id
 from serving.settings import Settings
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serving.request_threads import warn_of_few_threads
+from serving.answering.service import warn_of_few_threads
 
 GUNICORN = {"SERVER_SOFTWARE": "gunicorn/27.0.1"}
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.fill_mask import FillMask
-from serving.service import Service
+from serving.answering.fill_mask import FillMask
+from serving.answering.service import Service
 from serving.settings import Settings
 
 

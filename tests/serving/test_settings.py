@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.cpu import has_int8_products, usable_cpus
+from serving.engine.machine import has_int8_products, usable_cpus
 from serving.settings import Settings, SettingsError
 
 

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 
-from serving.stalled_clients import Lingering
+from serving.http.stalled_clients import Lingering
 
 
 def is_closed(sock: socket.socket, seconds: float = 5.0) -> bool:

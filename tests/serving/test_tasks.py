@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from serving.checkpoint import Checkpoint, read_task
+from serving.answering.service import load_model
 from serving.errors import ModelFolderError
-from serving.service import load_model
+from serving.model.checkpoint import Checkpoint, canonical_name, read_task
+from serving.model.tasks import Labels, find_task
 from serving.settings import Settings
-from serving.tasks import Labels, find_task
-from serving.tensor_names import canonical_name
 
 TASKS = ("fill-mask", "text-classification", "question-answering")
 NONE: dict[str, Any] = {}

@@ -11,13 +11,13 @@ import torch
 import transformers
 from numpy.typing import NDArray
 
-from serving import reference
-from serving.checkpoint import Checkpoint
-from serving.compile import compiled
-from serving.engine import Engine
-from serving.heads import ClassificationHead, MaskLogits, SpanHead
+from serving.engine import reference
+from serving.engine.compile import compiled
+from serving.engine.engine import Engine
+from serving.engine.heads import ClassificationHead, MaskLogits, SpanHead
+from serving.model.checkpoint import Checkpoint
+from serving.model.tokenizer import Passage
 from serving.settings import Settings
-from serving.tokenizer import Passage
 
 TASKS = ("fill-mask", "text-classification", "question-answering")
 ARCHITECTURES = ("bert", "distilbert")

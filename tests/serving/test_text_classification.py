@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast, pipeline
 
+from serving.answering.fill_mask import FillMask
+from serving.answering.text_classification import Label, Pair, TextClassification, score
 from serving.errors import ModelFolderError, TooLarge
-from serving.fill_mask import FillMask
 from serving.settings import Settings
-from serving.text_classification import Label, Pair, TextClassification, score
 
 TEXTS = [
     "The cat sat on the warm mat.",

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import serving.tokenizer
-from serving.call import calling
+import serving.model.tokenizer
 from serving.errors import DeadlineExceeded, ModelFolderError
-from serving.tokenizer import MaskTokenizer
+from serving.model.tokenizer import MaskTokenizer
+from serving.requests.call import calling
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_texts_are_encoded_a_few_at_a_time_and_no_longer_than_the_deadline(
 ) -> None:
     texts = ["the cat", "sat", "", "on the [MASK]", "m" * 50] * 3
     together = tokenizer.encode(texts)
-    monkeypatch.setattr(serving.tokenizer, "CHARACTERS_AT_ONCE", 9)
+    monkeypatch.setattr(serving.model.tokenizer, "CHARACTERS_AT_ONCE", 9)
     assert tokenizer.encode(texts) == together
     with calling(-1.0), pytest.raises(DeadlineExceeded):
         tokenizer.encode(texts)

@@ -15,12 +15,12 @@ import pytest
 from evaluation.prediction_model import load as load_for_evaluation
 from registry.local_server import LocalServerError, local_server
 from registry.signing.folder import Signer, sign
-from serving.compile import compiled, main
+from serving.answering.service import Service, load_model
+from serving.engine.compile import compiled, main
 from serving.errors import ModelFolderError
-from serving.service import Service, load_model
+from serving.model.signature import SignatureError
+from serving.model.trust import check_folder
 from serving.settings import Settings, SettingsError
-from serving.signature import SignatureError
-from serving.trust import check_folder
 from tests.registry.signing.authority import new_key
 from tests.serving.flipped_bytes import accepted, every_place
 

@@ -14,7 +14,7 @@ from registry.doctor.machine import Machine
 from registry.doctor.model import BERT_BASE, Size
 from registry.pull.record import Record
 from registry.signing.folder import Signer, sign
-from serving.checkpoint import Checkpoint
+from serving.model.checkpoint import Checkpoint
 from tests.registry.signing.authority import new_key
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -11,8 +11,8 @@ import pytest
 
 from registry.doctor import processor
 from registry.doctor.machine import Machine
-from serving.backend import choose
-from serving.checkpoint import BertConfig, read_config
+from serving.engine.backend import choose
+from serving.model.checkpoint import BertConfig, read_config
 from serving.native import library
 
 ROOT = Path(__file__).resolve().parents[3]

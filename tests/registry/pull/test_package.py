@@ -20,7 +20,7 @@ from transformers import pipeline
 from registry.pull.errors import NotServable, NotWritable
 from registry.pull.package import Packaged, package, packaged
 from registry.pull.record import Record, file_sha256
-from serving.service import Service
+from serving.answering.service import Service
 
 ROOT = Path(__file__).resolve().parents[3]
 TASK = "fill-mask"

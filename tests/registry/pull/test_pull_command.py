@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 from registry.cli import app
 from registry.jobs.tracking import tracking_uri
 from registry.pull.pinned import LATER, Asset
-from serving.service import Service
+from serving.answering.service import Service
 from tests.loopback_hub import LoopbackHub, Repository
 from tests.registry.pull.conftest import REPOSITORY, Puller, names, require_same
 

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 from benchmarks.checkpoint import BASE
-from serving.checkpoint import BertConfig, expected_shapes
+from serving.model.checkpoint import BertConfig, expected_shapes
 from tests.loopback_hub import Repository
 from tests.registry.pull.conftest import REPOSITORY, Puller
 

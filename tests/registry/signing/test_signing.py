@@ -14,7 +14,7 @@ import pytest
 
 from registry.signing.errors import CannotSign, NotVerified
 from registry.signing.folder import Signer, Trusted, sign, verify
-from serving.signature import signed_files
+from serving.model.signature import signed_files
 from tests.registry.signing.authority import Authority, new_key
 
 ROOT = Path(__file__).resolve().parents[3]

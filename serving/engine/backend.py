@@ -1,0 +1,78 @@
+"""Which engine runs a model on this machine, on which device and in which precision."""
+
+from __future__ import annotations
+
+import logging
+from typing import Literal, NamedTuple
+
+from serving.engine import cuda
+from serving.engine.machine import has_int8_products
+from serving.errors import ModelFolderError
+from serving.model.checkpoint import BertConfig
+from serving.native import library
+from serving.native.weights import unsuitable
+
+logger = logging.getLogger("serving.engine.backend")
+
+Precision = Literal["fp32", "fp16", "int8"]
+Backend = Literal["native", "onnxruntime"]
+Device = Literal["cpu", "cuda"]
+
+
+class Choice(NamedTuple):
+    """An engine, a precision and a device."""
+
+    backend: Backend
+    precision: Precision
+    device: Device = "cpu"
+
+
+def resolve_precision(wanted: str) -> Precision:
+    """Turn `auto` into what suits this CPU: int8 where it has the instructions; and fp16, which none suits, into fp32."""
+    if wanted == "auto":
+        return "int8" if has_int8_products() else "fp32"
+    return "int8" if wanted == "int8" else "fp32"
+
+
+def choose(precision: str, engine: str, config: BertConfig, device: str = "auto") -> Choice:
+    """Turn the settings `precision`, `engine` and `device` into what runs a model of these dimensions here.
+
+    A GPU's is ONNX Runtime in fp16, or in fp32 where that is asked for. On a CPU, `auto` takes our kernels for int8
+    where they can be used, else ONNX Runtime. Raises ModelFolderError where the kernels are asked for and cannot be used.
+    """
+    if device != "cpu":
+        reason = _for_cpus_only(precision, engine)
+        # An image for GPUs that uses none is worth a warning though none was asked for by name.
+        missed = device == "cuda" or (reason is None and cuda.is_built_in())
+        reason = reason or cuda.unavailable()
+        if reason is None:
+            return Choice("onnxruntime", "fp32" if precision == "fp32" else "fp16", "cuda")
+        if missed:
+            logger.warning("no GPU is used, the CPU serves: %s", reason)
+    if precision == "fp16":
+        logger.warning("fp16 is for GPUs, so the CPU serves in fp32")
+    return _choose_on_cpu(resolve_precision(precision), engine, config)
+
+
+def _for_cpus_only(precision: str, engine: str) -> str | None:
+    if precision == "int8":
+        return "the precision is int8, which is for CPUs"
+    return "the engine is native, which is for CPUs" if engine == "native" else None
+
+
+def _choose_on_cpu(precision: Precision, engine: str, config: BertConfig) -> Choice:
+    if engine == "onnxruntime":
+        return Choice("onnxruntime", precision)
+    reason = unsuitable(config) if precision == "int8" else "they are for int8, and the precision is fp32"
+    if reason is None:
+        try:
+            library.load()
+        except library.NotAvailable as exc:
+            reason = str(exc)
+    if reason is None:
+        return Choice("native", precision)
+    if engine == "native":
+        raise ModelFolderError(f"the native kernels cannot be used: {reason}; set BERT_SERVING_ENGINE to auto")
+    if precision == "int8":
+        logger.info("ONNX Runtime serves, as the faster native kernels cannot be used: %s", reason)
+    return Choice("onnxruntime", precision)

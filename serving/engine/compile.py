@@ -1,0 +1,318 @@
+"""Compile a model folder for the engine that runs it, once: the result is kept by the hash of what it was made from.
+
+    python -m serving.engine.compile MODEL_DIR [--precision int8]
+
+does so ahead of time, for an image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import FrameType
+
+import numpy as np
+
+from serving.engine import compile_cache, reference
+from serving.engine.backend import Backend, Choice, Precision, choose
+from serving.engine.heads import MaskLogits
+from serving.engine.machine import check_fits, has_int8_products
+from serving.engine.session import Session, open_session
+from serving.errors import ModelFolderError
+from serving.model import checkpoint
+from serving.model.model_folder import find_checkpoint
+from serving.model.signature import CACHE
+from serving.model.tasks import Task
+from serving.model.tokenizer import Passage
+from serving.model.trust import check_folder, is_our_folder, is_ours, signed_folder
+from serving.native import weights
+from serving.settings import ENGINES, PRECISIONS, Settings, SettingsError
+
+logger = logging.getLogger("serving.engine.compile")
+
+_MODULES = (
+    "engine/graph",
+    "engine/graph_nodes",
+    "engine/quantize",
+    "model/checkpoint",
+    "model/tasks",
+    "native/weights",
+)
+CODE = tuple(Path(__file__).parents[1] / f"{module}.py" for module in _MODULES)
+"""Part of the hash, so that what older code wrote is not picked up."""
+
+TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "fp16": 0.02, "int8": 0.3}
+"""The largest error of the logits, relative to the reference's norm, that a graph may have: rounding in fp32; in int8
+0.02 to 0.1 is usual, and a graph that is wrong is off by about 1."""
+
+ROWS: dict[Task, int] = {"fill-mask": 1, "question-answering": 1, "text-classification": 8}
+"""Random rows that the logits are compared on. A classifier gives few of a row: it can be unsure of one, whose logits are
+then near 0 beside what int8 leaves out of the others'."""
+
+
+def compiled(
+    folder: Path, precision: Precision, cache_dir: Path | None = None, backend: Backend = "onnxruntime"
+) -> Path | bytes:
+    """Return what an engine runs of a checkpoint folder, from the cache or made now; its bytes where none can be kept.
+
+    Raises ModelFolderError where the checkpoint cannot be read, or the result differs from the reference.
+    """
+    weights_file = checkpoint.weights_file(folder)
+    check_fits(str(weights_file), weights_file.stat().st_size)  # it is read as a whole, if only for its hash
+    weight_bits = 7 if precision == "int8" and not has_int8_products() else 8
+    kind = "onnx" if backend == "onnxruntime" else "native.safetensors"
+    entry = compile_cache.Entry(content_hash(folder, precision, weight_bits), kind)
+    places = cache_places(folder, cache_dir)
+    accepted = is_ours if signed_folder(folder) else Path.is_file
+    kept = next(filter(None, (entry.found(place, accepted) for place in places)), None)
+    try:
+        return kept or _compile(folder, precision, weight_bits, backend, entry, places)
+    except MemoryError as exc:
+        raise ModelFolderError(
+            f"{folder}: expected memory to compile it, found too little; use a larger machine"
+        ) from exc
+
+
+def cache_places(folder: Path, cache_dir: Path | None = None) -> list[Path]:
+    """Return where what is compiled of a checkpoint may be kept, best first.
+
+    It is served in the place of the weights. So of a signed folder it is kept outside, and only where nobody else can
+    write: in the folder it would not be what was signed, and whoever brings the folder could have made it.
+    """
+    beside = folder / CACHE
+    places = [cache_dir] if cache_dir else [beside, *user_cache_dir()]
+    signed = signed_folder(folder)
+    if signed is None:
+        return [place for place in places if place != beside or not beside.is_symlink()]
+    outside = [place for place in places if not place.resolve().is_relative_to(signed.resolve())]
+    ours = [place for place in outside if is_our_folder(place) or not os.path.lexists(place)]
+    for place in sorted({*outside} - {*ours}):
+        logger.warning("%s is not used, as others can write there: the model folder is signed", place)
+    return ours
+
+
+def content_hash(folder: Path, precision: Precision, weight_bits: int) -> str:
+    """Return a hash of all that a compiled graph depends on: the checkpoint's bytes, this code's version, the options."""
+    digest = hashlib.sha256(f"{_onnxruntime_version()} {precision} {weight_bits}".encode())
+    for path in (*CODE, folder / "config.json", checkpoint.weights_file(folder)):
+        try:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as exc:
+            raise ModelFolderError(f"{path}: expected a file that can be read ({exc.strerror})") from exc
+    return f"{precision}-{digest.hexdigest()[:24]}"
+
+
+def _onnxruntime_version() -> str:
+    try:
+        return version("onnxruntime")
+    except PackageNotFoundError:  # the same module, of the same version, from the package for GPUs
+        return version("onnxruntime-gpu")
+
+
+def user_cache_dir() -> list[Path]:
+    """Return where graphs of read-only model folders are kept (XDG base directory specification), if this user has it."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return [Path(cache) / "bert-serving"] if os.path.isabs(cache) else []
+
+
+def _compile(
+    folder: Path,
+    precision: Precision,
+    weight_bits: int,
+    backend: Backend,
+    entry: compile_cache.Entry,
+    places: list[Path],
+) -> Path | bytes:
+    """Write what an engine runs to the first place that takes it and return where; its bytes where none does."""
+    with _stage("read"):
+        source = checkpoint.Checkpoint.read(folder)
+    with _stage("build"):
+        parts = weights.pack(source) if backend == "native" else _graph(source, precision, weight_bits)
+    for place in places:
+        try:
+            with entry.kept(place) as made:
+                _write(made.file, parts)
+                _check(folder, source, precision, backend, made.file)
+        except OSError as exc:
+            logger.info("cannot keep the compiled model in %s: %s", place, exc.strerror)
+        except ModelFolderError:
+            with suppress(OSError):  # other models are in it
+                place.rmdir()
+            raise
+        else:
+            return made.file
+    logger.warning("the compiled model cannot be kept, so each start compiles it; set BERT_SERVING_CACHE_DIR")
+    content = b"".join(parts)
+    _check(folder, source, precision, backend, content)
+    return content
+
+
+def _graph(source: checkpoint.Checkpoint, precision: Precision, weight_bits: int) -> list[bytes | memoryview]:
+    from serving.engine import (
+        graph,  # onnx takes memory and a part of a second, which a start from the cache does without
+    )
+
+    return graph.build(source, precision, weight_bits)
+
+
+def _write(to: Path, parts: Iterable[bytes | memoryview]) -> None:
+    with _stage("write"), to.open("wb") as file:
+        file.writelines(parts)
+        file.flush()
+        os.fsync(file.fileno())
+        os.fchmod(file.fileno(), os.fstat(file.fileno()).st_mode & ~0o022)  # whatever the umask: is_ours
+    logger.info("%.0f MB", to.stat().st_size / 1e6)
+
+
+def _check(
+    folder: Path, source: checkpoint.Checkpoint, precision: Precision, backend: Backend, content: Path | bytes
+) -> None:
+    """Compare with the reference; raises ModelFolderError. On the CPU also what is for a GPU: images are made without."""
+    with _stage("check"):
+        try:
+            error = relative_error(source, open_session(content, threads=0))
+        except OverflowError as exc:
+            raise ModelFolderError(f"{folder}: {exc}; train the model, or get it, anew") from exc
+    if not error <= TOLERANCE[precision]:  # a NaN is not below it either
+        raise ModelFolderError(
+            f"{folder}: the {precision} model for {backend} is off the reference by {error:.3g}, "
+            f"expected at most {TOLERANCE[precision]}; "
+            + ("serve it in fp32" if precision != "fp32" else "are there infinite or NaN weights?")
+        )
+    logger.info("relative error %.2g", error)
+
+
+def relative_error(source: checkpoint.Checkpoint, session: Session) -> float:
+    """Return how far the graph's logits of random rows are from the reference's, relative to the size of logits.
+
+    A row's second half is masked, or its second segment. The size is the norm of the reference's logits; where they
+    happen to be near 0 they are taken for half as large as such features and weights give at random.
+
+    Raises OverflowError where the reference's logits are too large: beside a norm that is infinite every error would be none.
+    """
+    random = np.random.default_rng(0)
+    found, expected, features = [], [], []
+    for _ in range(ROWS[source.task]):
+        passage = _random_passage(source, random)
+        found.append(_logits(source, session, passage))
+        hidden = reference.encode(source, np.array(passage.ids), passage.segments)[_positions(source.task, passage)]
+        expected.append(reference.head(source, hidden))
+        features.append(reference.features(source, hidden))
+    weight = source.weights[reference.SCORING_LAYER[source.task][0]]
+    with np.errstate(over="ignore"):
+        usual = np.linalg.norm(features) * np.linalg.norm(weight) / np.sqrt(weight.shape[1])
+        scale = max(np.linalg.norm(expected), usual / 2, np.finfo(np.float32).tiny)
+    if not np.isfinite(scale):
+        raise OverflowError(
+            "expected logits of an ordinary size, found infinite ones, as of weights that are far too large"
+        )
+    return float(np.linalg.norm(np.array(found) - np.array(expected)) / scale)
+
+
+def _random_passage(source: checkpoint.Checkpoint, random: np.random.Generator) -> Passage:
+    length = min(16, source.config.max_positions)
+    ids = random.integers(source.config.vocab_size, size=length)
+    passage = Passage(ids.tolist(), masks=range(length // 2, length))
+    if source.task != "fill-mask" and source.config.type_vocab_size > 1:
+        return replace(passage, segments=[0] * (length // 2) + [1] * (length - length // 2))
+    return passage
+
+
+def _positions(task: Task, passage: Passage) -> slice:
+    """Return which tokens of a row the head of a task sees."""
+    masked = slice(len(passage.ids) // 2, None)
+    return {"fill-mask": masked, "text-classification": slice(1), "question-answering": slice(None)}[task]
+
+
+def _logits(source: checkpoint.Checkpoint, session: Session, passage: Passage) -> checkpoint.Array:
+    """Return the logits of one passage, float32, in the shape of the reference's."""
+    feeds = {
+        "input_ids": np.array([passage.ids]),
+        "lengths": np.array([len(passage.ids)], np.int32),
+        "segments": np.array([passage.segments or [0] * len(passage.ids)], np.int64),
+        **MaskLogits(source.config.vocab_size).feeds([passage], len(passage.ids)),
+    }
+    wanted = {"question-answering": ["start_logits", "end_logits"]}.get(source.task, ["logits"])
+    outputs = session.run(wanted, feeds)
+    joined: checkpoint.Array = np.stack(outputs, axis=-1)[0] if len(outputs) > 1 else outputs[0]
+    return joined
+
+
+@contextmanager
+def _stage(name: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    logger.info("%s %.1f s", name, time.perf_counter() - start)
+
+
+class _ProgressLine(logging.Handler):
+    """Shows a compilation's stages on one line of stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(f"  {record.getMessage()}")
+        sys.stderr.flush()
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run from the command line; exit status 1 and one line where the folder cannot be compiled, 130 where it was stopped."""
+    parser = argparse.ArgumentParser(prog="python -m serving.engine.compile", description=__doc__.split("\n", 1)[0])
+    parser.add_argument("model_dir", type=Path, help="folder with config.json, model.safetensors and tokenizer.json")
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default="auto",
+        help="fp16: for a GPU, which need not be here; auto: fp16 where it is, else int8 where this CPU has VNNI or AMX",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="auto",
+        help="auto: native for int8 where this machine can, else onnxruntime",
+    )
+    parser.add_argument("--cache-dir", type=Path, help="where to keep it (MODEL_DIR/.compiled, or the user's cache)")
+    args = parser.parse_args(argv)
+    progress = _ProgressLine()
+    logger.addHandler(progress)
+    logger.setLevel(logging.INFO)
+    try:
+        check_folder(args.model_dir, Settings.from_env())
+        folder = find_checkpoint(args.model_dir).checkpoint
+        config = checkpoint.BertConfig.from_json(checkpoint.read_config(folder))
+        # An image for GPUs is built where there is none: fp16 is then what was meant all the same.
+        asked = Choice("onnxruntime", "fp16", "cuda") if args.precision == "fp16" else None
+        choice = asked or choose(args.precision, args.engine, config)
+        sys.stderr.write(f"compile {args.model_dir} to {choice.precision} for {choice.backend}:")
+        kept = compiled(folder, choice.precision, args.cache_dir, choice.backend)
+        if isinstance(kept, bytes):
+            raise ModelFolderError("expected a folder that can be written to; name one with --cache-dir")
+    except (ModelFolderError, SettingsError) as exc:
+        sys.stderr.write(f"\ncompile: {exc}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("\ncompile: interrupted; nothing of it is left\n")
+        return 130
+    finally:
+        logger.removeHandler(progress)
+    sys.stderr.write("\n")
+    sys.stdout.write(f"{kept}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)  # what is half written is removed, as at Ctrl-C
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Run passages through a compiled model, in batches of like length.
+
+Open a model folder for a task: what its config says, and the engine on its compiled graph.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+
+from serving.engine.backend import Device, choose
+from serving.engine.batcher import Batcher, Bounds, Weight
+from serving.engine.compile import compiled
+from serving.engine.heads import Feeds, Head
+from serving.engine.session import Session, open_session, pads_rows
+from serving.errors import ModelFolderError
+from serving.model.checkpoint import MODELS, BertConfig, read_config, read_task
+from serving.model.model_folder import ModelFolder, find_checkpoint
+from serving.model.tasks import Task
+from serving.model.tokenizer import Passage
+from serving.requests.call import current_call
+from serving.settings import Settings
+
+BATCH_MASKS = 512
+"""Masks that go through the vocabulary's layer at once: 60 MB of scores for 30,000 words."""
+
+Result = TypeVar("Result")
+
+
+class Engine(Generic[Result]):
+    """A compiled model, ready to run; safe to share between threads and across a fork."""
+
+    def __init__(
+        self, content: Path | bytes, head: Head[Result], pad_id: int, settings: Settings, device: Device = "cpu"
+    ) -> None:
+        """Take what serving.engine.compile made; each process opens it at its first call, as threads die in a fork."""
+        self._content = content
+        self._head = head
+        self._pad_id = pad_id
+        self._threads = settings.threads
+        self._device = device
+        self._sessions: dict[int, Session] = {}
+        bounds = Bounds(settings.batch_tokens, settings.batch_rows, BATCH_MASKS, pads_rows(content))
+        self._batcher = Batcher(self._run_batch, _weigh, bounds, settings.max_queue)
+
+    def warm_up(self) -> None:
+        """Open the model now and run it once, so that the first request does not wait for it."""
+        self.run([Passage([self._pad_id] * 3, [1])])
+
+    def admitted(self) -> AbstractContextManager[None]:
+        """Hold a place for a request while it is worked on; raises QueueFull where there is none."""
+        return self._batcher.admitted()
+
+    def run(self, passages: Sequence[Passage]) -> list[Result]:
+        """Return the head's result for each passage; they share batches with those of other threads (serving.engine.batcher).
+
+        Raises DeadlineExceeded where the thread's call (serving.requests.call) has a deadline and it passes.
+        """
+        call = current_call()
+        call.tokens += sum(len(passage.ids) for passage in passages)
+        outcome = self._batcher.submit(passages, call.deadline)
+        call.queue_seconds += outcome.queue_seconds
+        call.compute_seconds += outcome.compute_seconds
+        call.batch_rows = max(call.batch_rows, outcome.batch_rows)
+        return outcome.results
+
+    def _run_batch(self, rows: Sequence[Passage]) -> list[Result]:
+        return self._head.results(rows, self._open().run(self._head.outputs, self._feeds(rows)))
+
+    def _feeds(self, rows: Sequence[Passage]) -> Feeds:
+        """Pad passages into the graph's inputs (serving.engine.graph), and those that a graph may do without."""
+        longest = max(len(row.ids) for row in rows)
+        ids = np.full((len(rows), longest), self._pad_id, np.int64)
+        segments = np.zeros((len(rows), longest), np.int64)
+        for index, row in enumerate(rows):
+            ids[index, : len(row.ids)] = row.ids
+            segments[index, : len(row.segments)] = row.segments
+        lengths = np.array([len(row.ids) for row in rows], np.int32)
+        return {"input_ids": ids, "lengths": lengths, "segments": segments, **self._head.feeds(rows, longest)}
+
+    def _open(self) -> Session:
+        # A session of the process that this one was forked from is never used, nor given up: ONNX Runtime's
+        # destructor would wait for threads that do not exist here.
+        session = self._sessions.get(os.getpid())
+        if session is None:
+            session = self._sessions[os.getpid()] = open_session(self._content, self._threads, self._device)
+        return session
+
+
+def _weigh(passage: Passage) -> Weight:
+    return Weight(len(passage.ids), len(passage.masks))
+
+
+logger = logging.getLogger("serving.engine.engine")
+
+
+@dataclass(frozen=True)
+class OpenFolder:
+    """A model folder that is one of the task: its parts, its config.json, and the dimensions in it."""
+
+    parts: ModelFolder
+    json: dict[str, Any]
+    config: BertConfig
+
+
+def open_folder(folder: Path, task: Task) -> OpenFolder:
+    """Find the checkpoint and read its config; raises ModelFolderError where it cannot be served or is of another task."""
+    parts = find_checkpoint(folder)
+    described = read_config(parts.checkpoint)
+    config = BertConfig.from_json(described)
+    found = read_task(parts.checkpoint)
+    if found != task:
+        raise ModelFolderError(f"{parts.checkpoint}: expected a {MODELS[task]}, found a {MODELS[found]}")
+    return OpenFolder(parts, described, config)
+
+
+def open_engine(
+    opened: OpenFolder, head: Head[Result], pad_id: int, precision: str | None, settings: Settings
+) -> Engine[Result]:
+    """Return an engine on the checkpoint, compiled now where that was not done yet; raises ModelFolderError."""
+    choice = choose(precision or settings.precision, settings.engine, opened.config, settings.device)
+    logger.info("%s runs it in %s on %s", choice.backend, choice.precision, choice.device)
+    content = compiled(opened.parts.checkpoint, choice.precision, settings.cache_dir, choice.backend)
+    return Engine(content, head, pad_id, settings, choice.device)

@@ -1,0 +1,323 @@
+"""Read a BERT or DistilBERT checkpoint folder: config.json and model.safetensors, for each task.
+
+One set of names for a checkpoint's tensors, whichever of several its writer gave them.
+
+The names are those of today's transformers for BERT without the `bert.` prefix: `embeddings.LayerNorm.weight`,
+`encoder.layer.0.output.dense.bias`, `pooler.dense.weight`, `classifier.weight`, `qa_outputs.weight`, …
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self
+
+import ml_dtypes  # noqa: F401 - comes with onnx; teaches numpy the name bfloat16, which safetensors needs
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+
+from serving.engine.machine import check_fits
+from serving.errors import ModelFolderError, NotFiniteError
+from serving.model.tasks import Labels, Task, find_task
+from tables.regular_file import read_regular
+
+Array = npt.NDArray[np.float32]
+
+ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
+"""config.json's hidden_act -> the `approximate` attribute of ONNX's Gelu."""
+
+KEYS = {
+    "bert": {
+        "vocab_size": "vocab_size",
+        "hidden_size": "hidden_size",
+        "num_layers": "num_hidden_layers",
+        "num_heads": "num_attention_heads",
+        "intermediate_size": "intermediate_size",
+        "max_positions": "max_position_embeddings",
+        "type_vocab_size": "type_vocab_size",
+    },
+    "distilbert": {
+        "vocab_size": "vocab_size",
+        "hidden_size": "dim",
+        "num_layers": "n_layers",
+        "num_heads": "n_heads",
+        "intermediate_size": "hidden_dim",
+        "max_positions": "max_position_embeddings",
+    },
+}
+"""model_type -> where its config.json has each dimension."""
+
+MODELS: dict[Task, str] = {
+    "fill-mask": "masked-language model",
+    "text-classification": "text classifier",
+    "question-answering": "question-answering model",
+}
+"""What a model of each task is called in a message."""
+
+LIMITS = {"num_layers": (1, 1024), "max_positions": (8, 2**24)}
+"""What a dimension may be at least and at most, where that is not 1 and 2**24: more layers are nobody's, and fewer positions
+have no room for a question, its context and what frames them."""
+
+CONFIG_BYTES = 64_000_000
+"""Of a config.json at most; one of a thousand labels has a tenth of one."""
+
+_ACTIVATION_KEYS = {"bert": "hidden_act", "distilbert": "activation"}
+
+
+@dataclass(frozen=True)
+class BertConfig:
+    """The dimensions of a BERT model, from its config.json. DistilBERT's is one without token types (0 of them)."""
+
+    vocab_size: int
+    hidden_size: int
+    num_layers: int
+    num_heads: int
+    intermediate_size: int
+    max_positions: int
+    type_vocab_size: int
+    layer_norm_eps: float
+    activation: str
+    pooler_activation: Literal["tanh", "relu"]
+
+    @classmethod
+    def from_json(cls, config: dict[str, Any]) -> Self:
+        """Take what is needed of a config.json; raises ModelFolderError for a model that is not a BERT we compile."""
+        kind = config.get("model_type", "bert")
+        if kind not in list(KEYS):
+            raise ModelFolderError(f"config.json: expected model_type 'bert' or 'distilbert', found {kind!r}")
+        expected = {"position_embedding_type": "absolute", "is_decoder": False}
+        for key, value in expected.items():
+            if config.get(key, value) != value:
+                raise ModelFolderError(f"config.json: expected {key} {value!r}, found {config[key]!r}")
+        activation = config.get(_ACTIVATION_KEYS[kind], "gelu")
+        if activation not in list(ACTIVATIONS):
+            expected_ones = f"expected {_ACTIVATION_KEYS[kind]} in {sorted(ACTIVATIONS)}"
+            raise ModelFolderError(f"config.json: {expected_ones}, found {activation!r}")
+        for field, key in KEYS[kind].items():
+            least, most = LIMITS.get(field, (1, 2**24))
+            if type(config.get(key)) is not int or not least <= config[key] <= most:
+                raise ModelFolderError(
+                    f"config.json: expected a whole number from {least} to {most} as {key}, found {config.get(key)!r}"
+                )
+        dimensions: dict[str, int] = {field: config[key] for field, key in KEYS[kind].items()}
+        hidden, heads = dimensions["hidden_size"], dimensions["num_heads"]
+        if hidden % heads:
+            names = KEYS[kind]["hidden_size"], KEYS[kind]["num_heads"]
+            raise ModelFolderError(f"config.json: {names[0]} {hidden} is not a multiple of {names[1]} {heads}")
+        epsilon = config.get("layer_norm_eps", 1e-12)
+        if type(epsilon) is not float or not 0 <= epsilon < 1:
+            raise ModelFolderError(f"config.json: expected a small number as layer_norm_eps, found {epsilon!r}")
+        return cls(
+            **{"type_vocab_size": 0, **dimensions},
+            layer_norm_eps=epsilon,
+            activation=activation,
+            pooler_activation="tanh" if kind == "bert" else "relu",
+        )
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint's config, its task and its weights in fp32, under one set of names (serving.model.checkpoint).
+
+    `labels` are a classifier's; None for the other tasks. Where a decoder is tied to the word embeddings, both are one
+    array.
+    """
+
+    config: BertConfig
+    weights: dict[str, Array]
+    task: Task = "fill-mask"
+    labels: Labels | None = None
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Read a checkpoint, with what its task needs of it.
+
+        Raises ModelFolderError where a file or tensor is missing, or a tensor's shape is not what config.json says.
+        """
+        with _opened(weights_file(folder)) as tensors:
+            config, task, labels, shapes = _looked_at(folder, tensors)
+            check_fits(f"the weights of {folder} in fp32", 4 * sum(map(math.prod, shapes.values())))
+            names = {canonical_name(name): name for name in tensors.keys()}  # noqa: SIM118 - not a mapping
+            fp32 = {name: _fp32(folder, name, tensors.get_tensor(names[name])) for name in shapes if name in names}
+        if task == "fill-mask":
+            decoder = fp32.setdefault(DECODER, fp32[WORD_EMBEDDINGS])
+            if np.array_equal(decoder, fp32[WORD_EMBEDDINGS]):
+                fp32[DECODER] = fp32[WORD_EMBEDDINGS]
+        return cls(config, fp32, task, labels)
+
+
+def check(folder: Path) -> tuple[BertConfig, Task]:
+    """Return a checkpoint's dimensions and task, having looked at what Checkpoint.read does but for the numbers themselves.
+
+    Raises ModelFolderError as that does: also for weights that end before their own header says, as of a cut download.
+    """
+    with _opened(weights_file(folder)) as tensors:
+        config, task, _, _ = _looked_at(folder, tensors)
+    return config, task
+
+
+class _LookedAt(NamedTuple):
+    config: BertConfig
+    task: Task
+    labels: Labels | None
+    shapes: dict[str, tuple[int, ...]]
+
+
+def _looked_at(folder: Path, tensors: Any) -> _LookedAt:  # noqa: ANN401 - safetensors comes without types
+    """Compare what the weights' header says with what config.json does; raises ModelFolderError."""
+    read = read_config(folder)
+    config = BertConfig.from_json(read)
+    found = {canonical_name(name): tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118 - not a mapping
+    task = find_task(folder, read, found)
+    labels = Labels.from_json(read) if task == "text-classification" else None
+    if WORD_EMBEDDINGS in found:
+        found.setdefault(DECODER, found[WORD_EMBEDDINGS])
+    shapes = expected_shapes(config, task, labels)
+    _check_shapes(folder, task, shapes, found)
+    return _LookedAt(config, task, labels, shapes)
+
+
+def _fp32(folder: Path, name: str, array: npt.NDArray[Any]) -> Array:
+    """Return a tensor's numbers; raises ModelFolderError where they are none, or one is not finite."""
+    if array.dtype.kind in "biuc":
+        raise ModelFolderError(f"{folder}: expected {name} in floating point, found {array.dtype}; save it in fp32")
+    with np.errstate(over="ignore"):
+        fp32: Array = array.astype(np.float32, copy=False)
+    if not (np.isfinite(fp32.min()) and np.isfinite(fp32.max())):  # NaN is the least and the most where there is one
+        raise NotFiniteError(folder, name)
+    return fp32
+
+
+def _check_shapes(
+    folder: Path, task: Task, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+) -> None:
+    for name, shape in expected.items():
+        if name not in found:
+            raise ModelFolderError(f"{folder}: no tensor {name} in model.safetensors; expected a {MODELS[task]}")
+        if found[name] != shape:
+            raise ModelFolderError(
+                f"{folder}: expected {name} of shape {shape}, as config.json says, found {found[name]}"
+            )
+
+
+def read_task(folder: Path) -> Task:
+    """Return a checkpoint folder's task, without reading its weights; raises ModelFolderError."""
+    with _opened(weights_file(folder)) as tensors:
+        names = [canonical_name(name) for name in tensors.keys()]  # noqa: SIM118 - not a mapping
+    return find_task(folder, read_config(folder), names)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return config.json as it is; raises ModelFolderError where it is missing or not a JSON object."""
+    try:
+        config = json.loads(read_regular(folder / "config.json", CONFIG_BYTES))
+    except (OSError, ValueError, RecursionError) as exc:
+        raise ModelFolderError(f"{folder}: expected a config.json, found none that can be read ({exc})") from exc
+    if not isinstance(config, dict):
+        raise ModelFolderError(f"{folder}/config.json: expected a JSON object, found {type(config).__name__}")
+    return config
+
+
+def expected_shapes(
+    config: BertConfig, task: Task = "fill-mask", labels: Labels | None = None
+) -> dict[str, tuple[int, ...]]:
+    """Return the name and shape of each tensor that a model of these dimensions needs for its task."""
+    hidden, inner = config.hidden_size, config.intermediate_size
+    shapes: dict[str, tuple[int, ...]] = {
+        WORD_EMBEDDINGS: (config.vocab_size, hidden),
+        "embeddings.position_embeddings.weight": (config.max_positions, hidden),
+    }
+    if config.type_vocab_size:
+        shapes["embeddings.token_type_embeddings.weight"] = (config.type_vocab_size, hidden)
+    linear: dict[str, tuple[int, int]] = {}
+    norms = ["embeddings.LayerNorm"]
+    for layer in range(config.num_layers):
+        prefix = f"encoder.layer.{layer}."
+        linear |= {f"{prefix}attention.self.{part}": (hidden, hidden) for part in ("query", "key", "value")}
+        linear |= {
+            f"{prefix}attention.output.dense": (hidden, hidden),
+            f"{prefix}intermediate.dense": (inner, hidden),
+            f"{prefix}output.dense": (hidden, inner),
+        }
+        norms += [f"{prefix}attention.output.LayerNorm", f"{prefix}output.LayerNorm"]
+    if task == "fill-mask":
+        shapes |= {DECODER: (config.vocab_size, hidden), "cls.predictions.bias": (config.vocab_size,)}
+        linear["cls.predictions.transform.dense"] = (hidden, hidden)
+        norms.append("cls.predictions.transform.LayerNorm")
+    elif task == "text-classification":
+        linear |= {"pooler.dense": (hidden, hidden), "classifier": (len(labels.names) if labels else 2, hidden)}
+    else:
+        linear["qa_outputs"] = (2, hidden)
+    for name, shape in linear.items():
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    for name in norms:
+        shapes |= {f"{name}.weight": (hidden,), f"{name}.bias": (hidden,)}
+    return shapes
+
+
+def weights_file(folder: Path) -> Path:
+    """Return a checkpoint's model.safetensors; raises ModelFolderError where there is none."""
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        pickles = sorted(p.name for p in folder.glob("*.bin"))
+        hint = f"; {', '.join(pickles)} is a pickle, which can run code: convert it to safetensors" if pickles else ""
+        raise ModelFolderError(f"{folder}: expected model.safetensors, found none{hint}")
+    return path
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open weights; what safetensors and numpy raise while they are open becomes a ModelFolderError."""
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            yield tensors
+    except (OSError, SafetensorError, TypeError, ValueError, AttributeError) as exc:
+        raise ModelFolderError(f"{path}: cannot be read: {exc}") from exc
+    except MemoryError as exc:
+        raise ModelFolderError(
+            f"{path}: expected memory to read it into, found too little; use a larger machine"
+        ) from exc
+
+
+WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
+DECODER = "cls.predictions.decoder.weight"
+
+_RENAMED = (
+    # Google's
+    (r"\bLayerNorm\.gamma$", "LayerNorm.weight"),
+    (r"\bLayerNorm\.beta$", "LayerNorm.bias"),
+    (r"^cls\.predictions\.decoder\.bias$", "cls.predictions.bias"),
+    # DistilBERT's
+    (r"^transformer\.layer\.", "encoder.layer."),
+    (r"\.attention\.q_lin\.", ".attention.self.query."),
+    (r"\.attention\.k_lin\.", ".attention.self.key."),
+    (r"\.attention\.v_lin\.", ".attention.self.value."),
+    (r"\.attention\.out_lin\.", ".attention.output.dense."),
+    (r"\.sa_layer_norm\.", ".attention.output.LayerNorm."),
+    (r"\.ffn\.lin1\.", ".intermediate.dense."),
+    (r"\.ffn\.lin2\.", ".output.dense."),
+    (r"\.output_layer_norm\.", ".output.LayerNorm."),
+    (r"^vocab_transform\.", "cls.predictions.transform.dense."),
+    (r"^vocab_layer_norm\.", "cls.predictions.transform.LayerNorm."),
+    (r"^vocab_projector\.weight$", DECODER),
+    (r"^vocab_projector\.bias$", "cls.predictions.bias"),
+    (r"^pre_classifier\.", "pooler.dense."),
+)
+
+
+def canonical_name(name: str) -> str:
+    """Translate a tensor's name, e.g. DistilBERT's `distilbert.transformer.layer.0.ffn.lin2.bias`.
+
+    >>> canonical_name("bert.embeddings.LayerNorm.gamma")
+    'embeddings.LayerNorm.weight'
+    """
+    name = name.removeprefix("bert.").removeprefix("distilbert.")
+    for pattern, replacement in _RENAMED:
+        name = re.sub(pattern, replacement, name)
+    return name

@@ -1,0 +1,130 @@
+"""Which model folders are served: signed as the settings want it, and without links that lead out of them.
+
+Whose a file is: what is loaded as code, or in the place of what was signed, must be written by nobody else.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from serving.errors import ModelFolderError
+from serving.model.checkpoint import weights_file
+from serving.model.model_folder import DEPTH, find_checkpoint, find_weights
+from serving.model.signature import NAME, SignatureError, differences, signed_files
+from serving.settings import PREFIX, Settings
+
+logger = logging.getLogger("serving.model.trust")
+
+SHOWN = 5
+"""Differences in one message."""
+
+
+def check_folder(folder: Path, settings: Settings) -> None:
+    """Look at a model folder before anything of it is used; raises ModelFolderError where it is not to be served.
+
+    A signature in it is checked, unless the settings turn that off; one must be there where they name a key. It may lie
+    a level or more down, as Azure mounts NAME/VERSION around what was registered.
+    """
+    checkpoint = find_weights(folder)
+    root = next(filter(_has_signature, _from(folder, checkpoint)), None)
+    if settings.signature == "off":
+        if settings.signature_key:
+            logger.warning("%sSIGNATURE is off: the model folder is served unchecked", PREFIX)
+    elif root is not None:
+        _check_signed(folder, root, settings.signature_key)
+    elif settings.signature_key:
+        raise SignatureError(
+            f"{folder / NAME}: expected a signature, as {PREFIX}SIGNATURE_KEY names a key, found none; "
+            "sign the folder with `asset sign`"
+        )
+    _check_links(folder)
+
+
+def signed_folder(checkpoint: Path) -> Path | None:
+    """Return the folder with a signature that a checkpoint is in, however its signature is; None where there is none."""
+    checkpoint = checkpoint.absolute()
+    return next(filter(_has_signature, islice((checkpoint, *checkpoint.parents), DEPTH + 1)), None)
+
+
+def _has_signature(folder: Path) -> bool:
+    return os.path.lexists(folder / NAME)
+
+
+def _from(folder: Path, checkpoint: Path) -> Iterator[Path]:
+    """Yield a folder and those between it and the checkpoint in it."""
+    yield folder
+    for name in checkpoint.relative_to(folder).parts:
+        folder = folder / name
+        yield folder
+
+
+def _check_signed(folder: Path, root: Path, key: Path | None) -> None:
+    if key and key.resolve().is_relative_to(root.resolve()):
+        raise SignatureError(
+            f"{key}: expected a key from elsewhere, found it in the folder that it is to check; keep it outside"
+        )
+    listed, left_out = signed_files(root / NAME, key)
+    different = list(islice(differences(root, listed, left_out), SHOWN + 1))
+    if different:
+        more = "; and more" if len(different) > SHOWN else ""
+        raise SignatureError(
+            f"{root}: expected the files that its {NAME} lists, found that {'; '.join(different[:SHOWN])}{more}; "
+            "get the folder anew from where it was signed"
+        )
+    parts = find_checkpoint(folder)
+    for path in (parts.checkpoint / "config.json", weights_file(parts.checkpoint), parts.tokenizer):
+        if not path.is_relative_to(root) or path.relative_to(root).as_posix() not in listed:
+            raise SignatureError(
+                f"{path}: expected it to be signed, found it outside of {root}; sign {folder} as a whole"
+            )
+    if key:
+        logger.info("%s: the %d files are those that the key %s signed", root, len(listed), key)
+    else:
+        logger.warning(
+            "%s: the %d files are those that %s lists, but nobody's key vouches for the list; name it in "
+            "%sSIGNATURE_KEY",
+            root,
+            len(listed),
+            NAME,
+            PREFIX,
+        )
+
+
+def _check_links(folder: Path) -> None:
+    """Raise ModelFolderError where a file that is read is a link out of the model's folder, or of its place in a hub's cache."""
+    parts = find_checkpoint(folder)
+    real = parts.checkpoint.resolve()
+    allowed = [real, *(real.parent / place for place in ("components/tokenizer", "tokenizer"))]
+    if real.parent.name == "snapshots":  # huggingface_hub keeps files by their hashes, and links to them
+        allowed.append(real.parent.parent / "blobs")
+    for path in (parts.checkpoint / "config.json", weights_file(parts.checkpoint), parts.tokenizer):
+        leads_to = path.resolve()
+        if not any(leads_to.is_relative_to(place) for place in allowed):
+            raise ModelFolderError(
+                f"{path}: expected a file of the model folder, found a link that leads out of it; put the file there"
+            )
+
+
+def is_ours(path: Path) -> bool:
+    """Tell whether a file is there, and nobody but this user or root can have written it."""
+    try:
+        status, folder = path.stat(), path.parent.stat()
+    except OSError:
+        return False
+    return all(_is_ours_alone(part) for part in (status, folder))
+
+
+def is_our_folder(path: Path) -> bool:
+    """Tell whether a folder is there that nobody but this user or root writes to."""
+    try:
+        return _is_ours_alone(path.stat())
+    except OSError:
+        return False
+
+
+def _is_ours_alone(status: os.stat_result) -> bool:
+    return status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
