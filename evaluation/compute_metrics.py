@@ -20,11 +20,11 @@ from typing import Any
 from evaluation.config import KEYS, ConfigError, EvaluationConfig, read_config
 from evaluation.metrics.fill_mask import FillMask
 from evaluation.metrics.question_answering import QuestionAnswering
+from evaluation.metrics.result_rows import DataError, ResultFiles, find_file, read_lines
 from evaluation.metrics.rows import Figures, RowError, Task
 from evaluation.metrics.text_classification import TextClassification
-from evaluation.metrics_file import MetricsFileError
-from evaluation.number_format import interval, quantity
-from evaluation.result_rows import DataError, ResultFiles, find_file, read_lines
+from evaluation.report.metrics_file import MetricsFileError
+from evaluation.report.number_format import interval, quantity
 from evaluation.tracking import TrackingError, track
 from tables.whole_file import write_whole
 
@@ -101,7 +101,7 @@ def write(metrics: Mapping[str, Any], output: Path) -> tuple[Path, Path]:
 
 
 def _page(metrics: Mapping[str, Any]) -> str:
-    from evaluation.report import render  # what it draws with takes a second, which bad input need not wait for
+    from evaluation.report.page import render  # what it draws with takes a second, which bad input need not wait for
 
     try:
         return render(metrics)

@@ -25,8 +25,8 @@ from typing import Any
 from tqdm import tqdm
 
 from evaluation.config import ConfigError, read_config
-from evaluation.prediction import OptionError, Predicted, Predictor, columns_of
-from evaluation.prediction_model import DEVICES, Loaded, load, settings_for
+from evaluation.predict.loading import DEVICES, Loaded, load, settings_for
+from evaluation.predict.predictor import OptionError, Predicted, Predictor, columns_of
 from serving.errors import ModelFolderError, RequestError
 from serving.model.tasks import Task
 from serving.settings import PRECISIONS, SettingsError

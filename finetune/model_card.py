@@ -11,8 +11,8 @@ from typing import Any
 import jinja2
 import yaml
 
-from evaluation.metrics_file import Metric
-from evaluation.number_format import duration, interval, quantity
+from evaluation.report.metrics_file import Metric
+from evaluation.report.number_format import duration, interval, quantity
 from finetune.compiled_check import CompiledCheck
 from finetune.mlflow_files import EXAMPLES
 from finetune.mlflow_folder import input_columns, model_name

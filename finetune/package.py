@@ -21,8 +21,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.number_format import interval, quantity
-from evaluation.prediction_model import settings_for
+from evaluation.predict.loading import settings_for
+from evaluation.report.number_format import interval, quantity
 from evaluation.tracking import TrackingError, track
 from finetune import package_metrics
 from finetune.compiled_check import CompiledCheck, check, failed

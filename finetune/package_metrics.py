@@ -12,7 +12,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from evaluation.metrics_file import Metric
+from evaluation.report.metrics_file import Metric
 from finetune.compiled_check import CompiledCheck
 from finetune.mlflow_folder import model_name
 from finetune.prepared import Settings

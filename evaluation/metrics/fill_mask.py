@@ -12,12 +12,12 @@ import numpy as np
 from evaluation.config import EvaluationConfig
 from evaluation.metrics.bootstrap import apart
 from evaluation.metrics.calibration import reliability
-from evaluation.metrics.columns import Columns
-from evaluation.metrics.examples import Examples
 from evaluation.metrics.masked_words import LEAST, METRICS, PSEUDO_METRICS, Judged, Masks, Texts, accuracy_at_1
 from evaluation.metrics.rows import (
     PUBLIC_FORM,
+    Columns,
     Cut,
+    Examples,
     Figures,
     Part,
     Row,

@@ -15,10 +15,19 @@ from evaluation.config import EvaluationConfig
 from evaluation.metrics import squad
 from evaluation.metrics.bootstrap import Floats, Ratio, apart
 from evaluation.metrics.calibration import CalibrationError, reliability
-from evaluation.metrics.columns import Columns
 from evaluation.metrics.definition import LeftOut, metric
-from evaluation.metrics.examples import Examples
-from evaluation.metrics.rows import Cut, Figures, Row, RowError, are_candidates, histogram, measure, shown
+from evaluation.metrics.rows import (
+    Columns,
+    Cut,
+    Examples,
+    Figures,
+    Row,
+    RowError,
+    are_candidates,
+    histogram,
+    measure,
+    shown,
+)
 from evaluation.metrics.slices import ANSWER_LENGTH, ANSWER_WORDS, CONTEXT_LENGTH, CONTEXT_WORDS, length_band
 
 SHOWN = 5

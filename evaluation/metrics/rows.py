@@ -1,9 +1,15 @@
-"""The rows that metrics are computed of, one at a time, and what comes out in the end."""
+"""The rows that metrics are computed of, one at a time, and what comes out in the end.
+
+Numbers of rows that are not counted yet: columns that grow, 1 or 8 bytes a number and nothing else.
+
+The best and the worst of a stream of rows: a few are kept, the others let go at once.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
@@ -163,3 +169,61 @@ def histogram(name: str, values: npt.NDArray[Any], bins: int = 10) -> dict[str, 
     """Return how many of the values, from 0 to 1, are in each of the bins of equal width."""
     counts, edges = np.histogram(values, bins=bins, range=(0, 1))
     return {"name": name, "edges": edges.tolist(), "counts": counts.tolist()}
+
+
+KINDS = {bool: "b", int: "q", float: "d"}
+
+
+class Columns:
+    """Columns of the same length, e.g. Columns(found=bool, rank=int, probability=float)."""
+
+    def __init__(self, **kinds: type) -> None:
+        """Name the columns and what is in them; bool holds any number from -128 to 127."""
+        self._columns = {name: array(KINDS[kind]) for name, kind in kinds.items()}
+
+    def __len__(self) -> int:
+        return len(next(iter(self._columns.values())))
+
+    @property
+    def names(self) -> list[str]:
+        """The columns' names."""
+        return list(self._columns)
+
+    def append(self, **values: float) -> None:
+        """Add a row: a number for each column."""
+        for name, column in self._columns.items():
+            column.append(values[name])
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        column = self._columns[name]
+        return np.frombuffer(column, np.dtype(column.typecode)) if column else np.empty(0, np.dtype(column.typecode))
+
+
+KEPT = 5
+
+
+class Examples:
+    """The rows of the highest rank so far, highest first; of rows with the same input, only one."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        """Say how many are kept."""
+        self._kept = kept
+        self._rows: list[tuple[tuple[float, ...], Mapping[str, Any]]] = []
+
+    def offer(self, rank: tuple[float, ...], example: Mapping[str, Any]) -> None:
+        """Keep the example if few enough rank higher; of the same rank, the first is kept."""
+        if len(self._rows) == self._kept and rank <= self._rows[-1][0]:
+            return
+        for index, (other, kept) in enumerate(self._rows):
+            if kept["input"] == example["input"] and kept["expected"] == example["expected"]:
+                if rank <= other:
+                    return
+                del self._rows[index]
+                break
+        self._rows.append((rank, example))
+        self._rows.sort(key=lambda row: row[0], reverse=True)
+        del self._rows[self._kept :]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the examples, the highest rank first."""
+        return [dict(example) for _, example in self._rows]

@@ -13,11 +13,21 @@ import numpy.typing as npt
 from evaluation.config import EvaluationConfig
 from evaluation.metrics.bootstrap import Estimate, Ratio, apart
 from evaluation.metrics.calibration import CalibrationError, reliability
-from evaluation.metrics.columns import Columns
 from evaluation.metrics.confusion import Confusion
 from evaluation.metrics.definition import LeftOut, metric
-from evaluation.metrics.examples import Examples
-from evaluation.metrics.rows import PUBLIC_FORM, Cut, Figures, Part, Row, RowError, measure, number, shown
+from evaluation.metrics.rows import (
+    PUBLIC_FORM,
+    Columns,
+    Cut,
+    Examples,
+    Figures,
+    Part,
+    Row,
+    RowError,
+    measure,
+    number,
+    shown,
+)
 from evaluation.metrics.slices import TEXT_LENGTH, TEXT_WORDS, length_band
 
 PROBABILITIES: Part = "prediction_probabilities"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from evaluation.metrics_file import Metric, MetricsFileError, parse, read
+from evaluation.report.metrics_file import Metric, MetricsFileError, parse, read
 
 
 def read_metrics(output: Path) -> list[Metric]:

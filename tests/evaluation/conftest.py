@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from evaluation.mask_scores import LabelHead, MaskScore
 from evaluation.model_prediction import OUTPUTS, main
+from evaluation.predict.likelihood import LabelHead, MaskScore
 from serving.engine.engine import Engine, open_engine, open_folder
 from serving.model.tokenizer import MaskTokenizer
 from serving.settings import Settings

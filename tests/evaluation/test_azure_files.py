@@ -13,7 +13,7 @@ from azure.ai.ml import load_component, load_job
 
 from evaluation import model_prediction, prepare
 from evaluation.config import read_config
-from evaluation.prediction import columns_of
+from evaluation.predict.predictor import columns_of
 from tables.table import open_table
 
 ROOT = Path(__file__).parents[2]

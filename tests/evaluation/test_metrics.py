@@ -16,10 +16,9 @@ from hypothesis import strategies as st
 
 from evaluation.config import EvaluationConfig
 from evaluation.metrics import masked_words, question_answering, slices, squad, text_classification
-from evaluation.metrics.examples import Examples
 from evaluation.metrics.fill_mask import FillMask
 from evaluation.metrics.question_answering import QuestionAnswering
-from evaluation.metrics.rows import Figures, Row, RowError
+from evaluation.metrics.rows import Examples, Figures, Row, RowError
 from evaluation.metrics.text_classification import TextClassification
 
 FEW = EvaluationConfig(bootstrap_samples=100)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.metrics_file import MetricsFileError, parse, read
+from evaluation.report.metrics_file import MetricsFileError, parse, read
 from tests.evaluation.metrics_samples import TASKS, sample
 
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from evaluation import model_prediction
 from evaluation.model_prediction import OUTPUTS, chunks, main
-from evaluation.prediction import OptionError, columns_of
+from evaluation.predict.predictor import OptionError, columns_of
 from serving.engine.engine import Engine
 from serving.model.tokenizer import Passage
 from tables.rows import Reject, Row

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.number_format import MINUS, SPACE, UNDEFINED, count, digits, duration, interval, quantity
+from evaluation.report.number_format import MINUS, SPACE, UNDEFINED, count, digits, duration, interval, quantity
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from xml.etree import ElementTree
 import matplotlib
 import pytest
 
-from evaluation import plots
-from evaluation.metrics_file import Bin, Confusion, Histogram, Metric, Reliability, Slice
-from evaluation.svg import PALETTE, Plot
+from evaluation.report import plots
+from evaluation.report.metrics_file import Bin, Confusion, Histogram, Metric, Reliability, Slice
+from evaluation.report.plots import PALETTE, Plot
 from tests.evaluation.metrics_samples import HOSTILE
 
 SHARE = Metric(name="accuracy", value=0.5, unit="share")

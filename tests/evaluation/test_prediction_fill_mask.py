@@ -16,9 +16,8 @@ from hypothesis.extra import numpy as arrays
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
 from evaluation import cloze
-from evaluation.mask_scores import score
-from evaluation.prediction_fill_mask import filled
-from evaluation.pseudo_perplexity import pseudo_log_likelihoods
+from evaluation.predict.fill_mask import filled
+from evaluation.predict.likelihood import pseudo_log_likelihoods, score
 from serving.engine import engine
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
-from evaluation.prediction_question_answering import answers_of
+from evaluation.predict.question_answering import answers_of
 
 CONTEXT = "The cat sat on the warm mat and looked at moon number 1234."
 ANSWERS = {"text": ["The cat", "cat"], "answer_start": [0, 4]}

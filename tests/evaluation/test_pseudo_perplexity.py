@@ -9,9 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from evaluation import pseudo_perplexity
-from evaluation.mask_scores import MaskScore
-from evaluation.pseudo_perplexity import Pll, UnscorableText, pseudo_log_likelihoods, why_unscorable
+from evaluation.predict import likelihood as pseudo_perplexity
+from evaluation.predict.likelihood import MaskScore, Pll, UnscorableText, pseudo_log_likelihoods, why_unscorable
 from serving.engine.engine import Engine
 from serving.model.tokenizer import MaskTokenizer
 

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from evaluation import report
-from evaluation.metrics_file import parse
-from evaluation.report import render
-from evaluation.report_examples import excerpt
+from evaluation.report import page
+from evaluation.report.metrics_file import parse
+from evaluation.report.page import excerpt, render
 from tests.evaluation.metrics_samples import HOSTILE, PLOTS, TASKS, sample
 
 ROOT = Path(__file__).parents[2]
@@ -248,9 +247,9 @@ def test_a_long_text_is_shown_around_its_mask() -> None:
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_command_makes_the_same_page_again(tmp_path: Path, task: str) -> None:
-    file, page = tmp_path / "metrics.json", tmp_path / "report.html"
+    file, page = tmp_path / "metrics.json", tmp_path / "page.html"
     file.write_text(json.dumps(sample(task)), encoding="utf-8")
-    command = [sys.executable, "-m", "evaluation.report", str(file), str(page)]
+    command = [sys.executable, "-m", "evaluation.report.page", str(file), str(page)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
     assert page.read_text(encoding="utf-8") == render(sample(task))
@@ -275,16 +274,16 @@ def test_a_file_that_is_no_metrics_is_named_in_one_line(
     file = tmp_path / "metrics.json"
     if content is not None:
         file.write_text(content, encoding="utf-8")
-    assert report.main([str(file), str(tmp_path / "report.html")]) == 1
+    assert page.main([str(file), str(tmp_path / "page.html")]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"report: {file}: expected ") and message in line
-    assert not (tmp_path / "report.html").exists()
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_a_page_is_written_whole_or_not_at_all(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file, page = tmp_path / "metrics.json", tmp_path / "report.html"
+    file, page = tmp_path / "metrics.json", tmp_path / "page.html"
     file.write_text(json.dumps(sample("fill-mask")), encoding="utf-8")
     page.write_text("the page before", encoding="utf-8")
 
@@ -292,7 +291,7 @@ def test_a_page_is_written_whole_or_not_at_all(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    assert report.main([str(file), str(page)]) == 1
+    assert page.main([str(file), str(page)]) == 1
     found = "expected a file that can be written, found: No space left on device"
     assert capsys.readouterr().err == f"report: {page}: {found}\n"
     assert page.read_text(encoding="utf-8") == "the page before"
@@ -302,7 +301,7 @@ def test_a_page_is_written_whole_or_not_at_all(
 def test_a_page_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "metrics.json"
     file.write_text(json.dumps(sample("fill-mask")), encoding="utf-8")
-    assert report.main([str(file), str(tmp_path)]) == 1
+    assert page.main([str(file), str(tmp_path)]) == 1
     assert (
         capsys.readouterr().err == f"report: {tmp_path}: expected a file that can be written, found: Is a directory\n"
     )

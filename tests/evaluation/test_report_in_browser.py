@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from evaluation.report import render
-from evaluation.svg import PALETTE
+from evaluation.report.page import render
+from evaluation.report.plots import PALETTE
 from tests.evaluation.metrics_samples import PLOTS, TASKS, sample
 
 CHROMIUM = shutil.which("chromium")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from evaluation.prediction_model import load as load_for_evaluation
+from evaluation.predict.loading import load as load_for_evaluation
 from registry.local_server import LocalServerError, local_server
 from registry.signing.folder import Signer, sign
 from serving.answering.service import Service, load_model

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.config import EvaluationConfig
-from evaluation.prediction import Columns, Predictor
-from evaluation.prediction_fill_mask import FillMaskPredictor
-from evaluation.prediction_question_answering import QuestionAnsweringPredictor
-from evaluation.prediction_text_classification import TextClassificationPredictor
+from evaluation.predict.fill_mask import FillMaskPredictor
+from evaluation.predict.predictor import Columns, Predictor
+from evaluation.predict.question_answering import QuestionAnsweringPredictor
+from evaluation.predict.text_classification import TextClassificationPredictor
 from serving.engine.backend import Choice, choose
 from serving.engine.engine import OpenFolder, open_folder
 from serving.errors import ModelFolderError

@@ -10,9 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from evaluation.mask_scores import LabelHead, MaskScore
-from evaluation.prediction import Columns, Predicted, is_unicode, short, unusable_text
-from evaluation.pseudo_perplexity import Pll, likelihoods_of_scorable
+from evaluation.predict.likelihood import LabelHead, MaskScore, Pll, likelihoods_of_scorable
+from evaluation.predict.predictor import Columns, Predicted, is_unicode, short, unusable_text
 from serving.engine.engine import Engine, OpenFolder, open_engine
 from serving.model.tokenizer import EncodedText, MaskTokenizer, Passage
 from serving.settings import Settings

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from evaluation.prediction import Columns, Predicted, is_unicode, short, unusable_text
+from evaluation.predict.predictor import Columns, Predicted, is_unicode, short, unusable_text
 from serving.answering.question_answering import Answers, Options, Question, QuestionAnswering, Span
 from serving.errors import BadRequest
 from serving.settings import Settings

@@ -1,15 +1,18 @@
 """report.html: what an evaluation found, on one page that needs nothing but a browser.
 
-    python -m evaluation.report metrics.json report.html
+    python -m evaluation.report.page metrics.json report.html
 
 makes the page again from the figures; all that it shows is in metrics.json. The page is one file without scripts that
 loads nothing, in light or dark as its reader prefers, for a phone as for a wide screen, and on paper.
+
+How an example is shown: its texts, what was expected, and which of the candidates is that.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -19,10 +22,18 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
-from evaluation import plots, svg
-from evaluation.metrics_file import Metric, MetricsFile, MetricsFileError, Reliability, Slice, parse, read
-from evaluation.number_format import SPACE, count, digits, duration, interval, quantity, sign
-from evaluation.report_examples import answer, excerpt, inputs, is_right, pieces
+from evaluation.report import plots
+from evaluation.report.metrics_file import (
+    Example,
+    Metric,
+    MetricsFile,
+    MetricsFileError,
+    Reliability,
+    Slice,
+    parse,
+    read,
+)
+from evaluation.report.number_format import SPACE, count, digits, duration, interval, quantity, sign
 from tables.whole_file import write_whole
 
 RUN = {
@@ -46,7 +57,7 @@ TOLD_ELSEWHERE = {"summary", "task", "model"}
 class Figure(NamedTuple):
     """A plot and what to see in it."""
 
-    plot: svg.Plot
+    plot: plots.Plot
     title: str
     text: str
 
@@ -63,7 +74,7 @@ def render(metrics: Mapping[str, Any]) -> str:
     same = {name for _, name, _ in slices}
     return _template().render(
         found=found,
-        palette=svg.PALETTE,
+        palette=plots.PALETTE,
         heading=str(found.model.get("model") or "A model"),
         level=_level(found.settings),
         facts=list(_facts(found)),
@@ -153,7 +164,7 @@ def trust(found: Reliability) -> str:
     )
 
 
-def _slices(found: MetricsFile) -> Iterator[tuple[str, str, svg.Plot]]:
+def _slices(found: MetricsFile) -> Iterator[tuple[str, str, plots.Plot]]:
     """Yield a plot for each way in which the rows are divided: by what, a metric's name and the plot."""
     metrics = {metric.name: metric for metric in found.metrics}
     kinds: dict[tuple[str, str], list[Slice]] = {}
@@ -213,7 +224,7 @@ def breakable(name: str) -> Markup:
 def main(argv: list[str] | None = None) -> int:
     """Run from the command line; exit status 1 and one line where the file is no metrics.json."""
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m evaluation.report", description=__doc__, formatter_class=formatter)
+    parser = argparse.ArgumentParser("python -m evaluation.report.page", description=__doc__, formatter_class=formatter)
     parser.add_argument("metrics", type=Path, help="the metrics.json of an evaluation")
     parser.add_argument("report", type=Path, help="the page to write")
     args = parser.parse_args(argv)
@@ -228,6 +239,77 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.write(f"report: {args.report}: expected a file that can be written, found: {exc.strerror}\n")
         return 1
     return 0
+
+
+LONG = 420
+"""An input of more letters than this is shown around what is asked, and whole when its reader wants it."""
+
+
+def answer(found: object, task: str) -> str:
+    """Write an expected or predicted answer: a text, a text a mask, or any of several texts.
+
+    "capital" -> "capital"; ["New", "York"] -> "New · York"; a question's {"text": ["Rome", "Rome"]} -> "Rome"
+    """
+    if isinstance(found, dict) and isinstance(found.get("text"), list):
+        found = found["text"]
+    if isinstance(found, list):
+        texts = [str(text) for text in found]
+        found = " · ".join(dict.fromkeys(texts) if task == "question-answering" else texts)
+    return str(found) if str(found).strip() else "(nothing)"
+
+
+def expected_words(example: Example, mask: int) -> list[str]:
+    """Return the words that are right for a mask: with several masks each has its own, else any of them will do."""
+    found = example.expected
+    if isinstance(found, dict):
+        found = found.get("text")
+    if not isinstance(found, list):
+        return [str(found)]
+    several = len(example.top) > 1
+    return [str(found[mask])] if several and mask < len(found) else [str(word) for word in found]
+
+
+def is_right(example: Example, mask: int, candidate: int, best: bool) -> bool:
+    """Tell whether a candidate, counted from 0, is right: as the evaluation says, else where it is an expected word.
+
+    Of one of the best examples what was predicted is right too: an evaluation may take "the Nile" for "Nile".
+    """
+    if example.right:
+        return example.right[mask][candidate]
+    words = expected_words(example, mask) + ([str(example.predicted)] if best else [])
+    return example.top[mask][candidate][0] in words
+
+
+def pieces(text: str) -> list[str]:
+    """Divide a text at its masks, which stay: "a [MASK] b" gives ["a ", "[MASK]", " b"]."""
+    return re.split(r"(\[MASK\])", text)
+
+
+def inputs(example: Example, task: str) -> list[tuple[str, str]]:
+    r"""Return the texts of an example and what each is; a question stands before its context, on a line of its own.
+
+    "Which team?\nDenver won." of a question-answering row -> [("question", "Which team?"), ("context", "Denver won.")]
+    """
+    if isinstance(example.input, dict):
+        return [(str(name), str(text)) for name, text in example.input.items()]
+    question, line, context = str(example.input).partition("\n")
+    if task == "question-answering" and line:
+        return [("question", question), ("context", context)]
+    return [("", str(example.input))]
+
+
+def excerpt(text: str, example: Example) -> str:
+    """Return a long text's part around its mask or the expected answer, and a short text as it is."""
+    if len(text) <= LONG:
+        return text
+    masks = [found.start() for found in re.finditer(r"\[MASK\]", text)]
+    answers = [text.find(word) for word in expected_words(example, 0) if word and word in text]
+    place = masks[min(len(masks), example.mask or 1) - 1] if masks else min(answers, default=0)
+    start = max(0, min(place - LONG // 2, len(text) - LONG))
+    cut = text[start : start + LONG]
+    if start:
+        cut = "… " + cut.split(" ", 1)[-1]
+    return cut if start + LONG >= len(text) else cut.rsplit(" ", 1)[0] + " …"
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from evaluation.prediction import Columns, OptionError, Predicted, short, unusable_text
+from evaluation.predict.predictor import Columns, OptionError, Predicted, short, unusable_text
 from serving.answering.text_classification import Label, Pair, TextClassification
 from serving.requests.rows import kind_of
 from serving.settings import Settings
