@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from finetune.prepared import FinetuneError
+from finetune.prepare.prepared import FinetuneError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 

@@ -222,7 +222,7 @@ def test_azure_sends_the_code_and_leaves_the_rest() -> None:
     sent = (
         "score.py",
         "serving/engine/engine.py",
-        "finetune/pretrain.py",
+        "finetune/pretrain/__main__.py",
         "evaluation/metrics.py",
         "environment/a/b.yaml",
     )

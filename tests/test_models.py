@@ -13,7 +13,7 @@ from safetensors import safe_open
 from transformers import pipeline
 
 from evaluation.cloze import evaluate
-from finetune.pretrain_options import check_model
+from finetune.pretrain.options import check_model
 
 ROOT = Path(__file__).resolve().parents[1]
 EMBEDDED = ROOT / "model" / "embedded"

@@ -1,7 +1,7 @@
 """What is wrong between a job and its steps that the Azure SDK lets through: names, bindings, values.
 
 A pipeline component is looked at as a job too. What stands in its file is said of its own steps (`prepare`), what it is
-given of the steps of this job (`finetune.prepare`).
+given of the steps of this job (`finetune.prepare.__main__`).
 """
 
 from __future__ import annotations

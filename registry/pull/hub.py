@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from finetune.hub import Fault, Problem, is_of_the_hub, no_name, problem, without_password
+from finetune.prepare.hub import Fault, Problem, is_of_the_hub, no_name, problem, without_password
 from registry.pull import errors
 from registry.pull.errors import HubDown, NoHash, Offline, PullError, RequestError, WrongHash, WrongSize
 from registry.pull.patience import Patience

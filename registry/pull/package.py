@@ -15,10 +15,10 @@ from typing import Any
 
 import yaml
 
-from finetune.mlflow_files import Described, columns_of, write_files
-from finetune.prepared import FinetuneError
-from finetune.tuned_model import TOKENIZER_FILES
-from finetune.weights_file import WHOLE, TensorFile
+from finetune.package.mlflow_files import Described, columns_of, write_files
+from finetune.package.tuned_model import TOKENIZER_FILES
+from finetune.prepare.prepared import FinetuneError
+from finetune.prepare.weights_file import WHOLE, TensorFile
 from registry.findings import shown
 from registry.pull.errors import NotServable, NotWritable
 from registry.pull.record import Record, file_sha256

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from finetune.hub import Problem
+from finetune.prepare.hub import Problem
 
 PASSING = (408, 425, 429, 500, 502, 503, 504)
 """Statuses after which the same request may be answered."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from finetune.base_model import TOKENIZER_FILES, has_weights
-from finetune.weights_file import INDEX, WHOLE, no_weights
+from finetune.prepare.base_model import TOKENIZER_FILES, has_weights
+from finetune.prepare.weights_file import INDEX, WHOLE, no_weights
 from registry.pull.errors import NoSafetensors, NotServable
 from registry.pull.hub import Hub, Listing
 from registry.pull.pinned import Wanted

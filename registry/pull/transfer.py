@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from finetune.hub import is_of_the_hub
+from finetune.prepare.hub import is_of_the_hub
 from registry.pull.errors import HubDown, NotFound, WrongSize
 from registry.pull.hub import AGAIN, Hub, Listing, RemoteFile
 

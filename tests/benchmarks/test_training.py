@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import training
-from finetune.prepared import PreparedFolder
+from finetune.prepare.prepared import PreparedFolder
 
 ROWS = [{"text": f"The cat sat on mat number {number}.", "label": "ab"[number % 2]} for number in range(40)]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from finetune.prepare import main
-from finetune.prepared import FinetuneError, PreparedFolder, Settings
+from finetune.prepare.__main__ import main
+from finetune.prepare.prepared import FinetuneError, PreparedFolder, Settings
 from tests.finetune.prepare_samples import argv
 
 

@@ -1,4 +1,4 @@
-"""Prepared folders, as `python -m finetune.prepare` writes them, of rows that the tiny checkpoint can learn."""
+"""Prepared folders, as `python -m finetune.prepare.__main__` writes them, of rows that the tiny checkpoint can learn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from finetune.prepared import Base, DataPart, PreparedFolder, Settings
+from finetune.prepare.prepared import Base, DataPart, PreparedFolder, Settings
 from finetune.settings import FeatureSettings, TrainingSettings
 
 Rows = list[dict[str, Any]]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.cloze_questions import MAX_CONTEXT, MIN_CONTEXT, main, make_questions, write_questions
-from finetune.prepared import FinetuneError
+from finetune.prepare.prepared import FinetuneError
+from finetune.pretrain.cloze_questions import MAX_CONTEXT, MIN_CONTEXT, main, make_questions, write_questions
 
 PARAGRAPH = (
     "In 1066 William of Normandy crossed the narrow Channel with several thousand armed knights. "

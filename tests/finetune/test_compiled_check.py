@@ -13,10 +13,10 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from finetune.compiled_check import ROUNDS, Checked, CompiledCheck, check, failed, falls, times
-from finetune.prepared import FinetuneError, PreparedFolder
-from finetune.validation_figures import figures
-from finetune.validation_models import NO_ANSWER, CompiledClassifier, TransformersClassifier
+from finetune.package.compiled_check import ROUNDS, Checked, CompiledCheck, check, failed, falls, times
+from finetune.package.validation_figures import figures
+from finetune.package.validation_models import NO_ANSWER, CompiledClassifier, TransformersClassifier
+from finetune.prepare.prepared import FinetuneError, PreparedFolder
 from serving.engine.machine import has_int8_products
 
 CLASSIFIER, READER = "text-classification", "question-answering"
@@ -28,7 +28,7 @@ needs_int8 = pytest.mark.skipif(
 @pytest.fixture(autouse=True)
 def short_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is timed here takes milliseconds."""
-    monkeypatch.setattr("finetune.compiled_check.TIMED_SECONDS", 0.3)
+    monkeypatch.setattr("finetune.package.compiled_check.TIMED_SECONDS", 0.3)
 
 
 def with_outlier(checkpoint: Path, scale: float) -> Path:

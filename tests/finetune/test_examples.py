@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.examples import Example, digest_of, example_of
+from finetune.prepare.examples import Example, digest_of, example_of
 from tables.rows import Reject, Row
 
 LABELED = {"sentence1_key": "a", "sentence2_key": "b", "label_key": "l"}

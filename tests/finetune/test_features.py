@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from finetune.features import classification_rows
-from finetune.length_groups import LengthGroups
-from finetune.prepared import FinetuneError
-from finetune.token_rows import Padding, TokenRows
+from finetune.prepare.prepared import FinetuneError
+from finetune.train.features import classification_rows
+from finetune.train.rows import LengthGroups, Padding, TokenRows
 from serving.model.tokenizer import PairTokenizer
 
 PAIRS = [

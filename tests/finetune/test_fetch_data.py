@@ -13,7 +13,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from finetune.prepare import main as prepare
+from finetune.prepare.__main__ import main as prepare
 from tests.loopback_hub import LoopbackHub, Repository
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +55,7 @@ def hub() -> Iterator[LoopbackHub]:
 def fetch(
     hub: LoopbackHub, name: str, folder: Path, *more: str, **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "finetune.fetch_data", name, "--output", str(folder / "out"), *more]
+    command = [sys.executable, "-m", "finetune.prepare.fetch_data", name, "--output", str(folder / "out"), *more]
     environ = hub.environment(folder / "home", **environment)
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertForMaskedLM, BertModel
 
-from finetune.interpolate import main
+from finetune.pretrain.interpolate import main
 
 
 def run(model: Path, toward: Path, share: float | str, output: Path) -> int:

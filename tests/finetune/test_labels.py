@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.labels import LabelError, in_order, label_of, problem_of, shown
+from finetune.prepare.examples import LabelError, in_order, label_of, problem_of, shown
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 

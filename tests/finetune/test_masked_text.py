@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from finetune.masked_text import (
+from finetune.pretrain.masked_text import (
     IGNORED,
     FinetuneError,
     Masking,
@@ -29,7 +29,7 @@ from finetune.masked_text import (
     read_lines,
     without_seen,
 )
-from finetune.pretrain_options import check_model
+from finetune.pretrain.options import check_model
 from serving.model.tokenizer import SPECIAL_TOKENS, open_tokenizer
 
 PAD, CLS, SEP = 0, 2, 3

@@ -13,13 +13,13 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.compiled_check import Checked, CompiledCheck
-from finetune.model_card import HISTORY_ROWS, card, cell, code, license_of
-from finetune.package_metrics import document, of_check, of_model
-from finetune.prepared import DataPart, PreparedFolder
+from finetune.package.compiled_check import Checked, CompiledCheck
+from finetune.package.metrics_file import document, of_check, of_model
+from finetune.package.model_card import HISTORY_ROWS, card, cell, code, license_of
+from finetune.package.tuned_model import Training, read_tuned
+from finetune.package.validation_figures import Figure
+from finetune.prepare.prepared import DataPart, PreparedFolder
 from finetune.settings import FeatureSettings, TrainingSettings
-from finetune.tuned_model import Training, read_tuned
-from finetune.validation_figures import Figure
 
 ODD = "so|so *x*"
 

@@ -22,8 +22,8 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
 from evaluation import compute_metrics, model_prediction
-from finetune.prepared import PreparedFolder
-from finetune.validation_models import CompiledClassifier, CompiledReader
+from finetune.package.validation_models import CompiledClassifier, CompiledReader
+from finetune.prepare.prepared import PreparedFolder
 from registry.jobs.metrics_file import read_metrics
 from serving.answering.question_answering import QuestionAnswering
 from serving.answering.text_classification import TextClassification
@@ -37,7 +37,7 @@ HEADS = {CLASSIFIER: AutoModelForSequenceClassification, READER: AutoModelForQue
 @pytest.fixture(autouse=True)
 def short_timing(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is timed here takes milliseconds."""
-    monkeypatch.setattr("finetune.compiled_check.TIMED_SECONDS", 0.3)
+    monkeypatch.setattr("finetune.package.compiled_check.TIMED_SECONDS", 0.3)
 
 
 @pytest.fixture
@@ -144,7 +144,7 @@ def test_an_adapter_beside_a_whole_model_is_kept_and_read_by_nobody(run: Any, tm
 
 def test_training_that_did_not_finish_is_told(run: Any, refused: Callable[[Any], str]) -> None:  # noqa: ANN401
     (run.tuned / "training.json").write_text('{"best": ', encoding="utf-8")
-    assert "training.json: expected what `python -m finetune.train` writes, found" in refused(run)
+    assert "training.json: expected what `python -m finetune.train.__main__` writes, found" in refused(run)
     (run.tuned / "training.json").unlink()
     told = refused(run)
     assert "expected training.json, which training writes last, found config.json, model.safetensors" in told
@@ -155,7 +155,7 @@ def test_training_that_did_not_finish_is_told(run: Any, refused: Callable[[Any],
 
 def test_a_prepared_folder_that_is_none_is_told(run: Any, refused: Callable[[Any], str]) -> None:  # noqa: ANN401
     (run.prepared / "settings.json").write_text("{}", encoding="utf-8")
-    assert "settings.json: expected what `python -m finetune.prepare` writes" in refused(run)
+    assert "settings.json: expected what `python -m finetune.prepare.__main__` writes" in refused(run)
 
 
 def test_a_model_of_another_task_or_of_other_labels_is_told(
@@ -328,7 +328,13 @@ def test_the_command_runs_in_the_images_environment(run: Any, tmp_path: Path) ->
     answered(run, list(PreparedFolder(run.prepared).rows("validation")), tmp_path)
     done = subprocess.run(
         [
-            *(str(ROOT / ".venv/finetune/bin/python"), "-m", "finetune.package", "--prepared", str(run.prepared)),
+            *(
+                str(ROOT / ".venv/finetune/bin/python"),
+                "-m",
+                "finetune.package.__main__",
+                "--prepared",
+                str(run.prepared),
+            ),
             *("--pytorch-model-folder", str(run.tuned), "--mlflow-model-folder", str(tmp_path / "model")),
             *("--metrics", str(tmp_path / "metrics")),
         ],

@@ -10,9 +10,9 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BertForMaskedLM
 
-from finetune.masked_text import IGNORED, Masking, MaskingCollator, encode, pack
-from finetune.pretrain import MaskedPositionsBert, load_model
-from finetune.pretrain_options import check_model
+from finetune.pretrain.__main__ import MaskedPositionsBert, load_model
+from finetune.pretrain.masked_text import IGNORED, Masking, MaskingCollator, encode, pack
+from finetune.pretrain.options import check_model
 
 PAD, CLS, SEP = 0, 2, 3
 

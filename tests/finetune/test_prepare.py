@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from finetune.prepare import _emptied
-from finetune.prepared import FinetuneError, PreparedFolder
+from finetune.prepare.__main__ import _emptied
+from finetune.prepare.prepared import FinetuneError, PreparedFolder
 from tests.finetune.prepare_samples import LABELED, QUESTIONS, argv, asked, labeled, rows, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -248,7 +248,7 @@ def test_a_refusal_takes_no_heavy_imports_and_little_time(
         **given,
     }
     code = (
-        "import sys\nfrom finetune.prepare import main\nstatus = main(sys.argv[1:])\n"
+        "import sys\nfrom finetune.prepare.__main__ import main\nstatus = main(sys.argv[1:])\n"
         "print([name for name in ('torch', 'transformers', 'numpy', 'huggingface_hub') if name in sys.modules])\n"
         "sys.exit(status)"
     )
@@ -266,7 +266,7 @@ def test_a_refusal_takes_no_heavy_imports_and_little_time(
 def test_ctrl_c_is_said_in_one_line_and_leaves_nothing_that_looks_whole(tmp_path: Path, checkpoint: Path) -> None:
     train = write(tmp_path / "a.jsonl", labeled(300_000))  # seconds to read
     values = {**LABELED, "prepared": tmp_path / "out", "pytorch_model_path": checkpoint, "train_file_path": train}
-    command = [sys.executable, "-m", "finetune.prepare", *argv(values)]
+    command = [sys.executable, "-m", "finetune.prepare.__main__", *argv(values)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     while not is_open(train, process.pid):
         assert process.poll() is None

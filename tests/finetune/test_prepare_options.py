@@ -7,8 +7,8 @@ import pytest
 import yaml
 from azure.ai.ml import load_component
 
-from finetune.prepare_options import COLUMNS, HELP, MachineSettings, expected_of, parser, read_options
-from finetune.prepared import FinetuneError
+from finetune.prepare.options import COLUMNS, HELP, MachineSettings, expected_of, parser, read_options
+from finetune.prepare.prepared import FinetuneError
 from finetune.settings import METRICS, FeatureSettings, Task, TrainingSettings
 from registry.jobs.component_checks import check_component
 from registry.jobs.source import ComponentSource
@@ -99,7 +99,7 @@ def test_help_names_every_option_with_its_default(capsys: pytest.CaptureFixture[
     text = capsys.readouterr().out
     for model in GROUPS:
         assert [name for name in model.model_fields if f"--{name} VALUE" not in text] == []
-    assert "python -m finetune.prepare --task text-classification" in text
+    assert "python -m finetune.prepare.__main__ --task text-classification" in text
     assert "(2e-05)" in text
 
 

@@ -20,9 +20,9 @@ from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoTokenizer, BertForMaskedLM, Trainer
 
-from finetune import pretrain
-from finetune.checkpoints import BestInThisFolder, best_checkpoint, last_whole_checkpoint, seal, step_of
-from finetune.pretrain_output import save_for_serving
+from finetune.pretrain import __main__ as pretrain
+from finetune.pretrain.options import save_for_serving
+from finetune.train.checkpoints import BestInThisFolder, best_checkpoint, last_whole_checkpoint, seal, step_of
 
 ROOT = Path(__file__).parents[2]
 SMALL = ["--max-length", "32", "--batch-size", "16", "--held-out-one-in", "10", "--learning-rate", "0.01"]
@@ -35,7 +35,7 @@ def command(checkpoint: Path, text: Path, output: Path, *more: str) -> list[str]
 def start(options: list[str], cwd: Path) -> subprocess.Popen[str]:
     """Start the command as a user does; one thread, as a tiny model has no work for more."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    arguments = [sys.executable, "-m", "finetune.pretrain", *options]
+    arguments = [sys.executable, "-m", "finetune.pretrain.__main__", *options]
     pipe = subprocess.PIPE
     return subprocess.Popen(arguments, cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from finetune import pretrain
-from finetune.training_log import check_logging
+from finetune.pretrain import __main__ as pretrain
+from finetune.train.training_log import check_logging
 
 
 def command(checkpoint: Path, text: Path, output: Path, *more: str) -> list[str]:

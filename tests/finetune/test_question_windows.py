@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from finetune.question_windows import answer_tokens, question_windows, window_starts
 from finetune.settings import FeatureSettings
+from finetune.train.question_windows import answer_tokens, question_windows, window_starts
 from serving.model.tokenizer import PairTokenizer
 
 CONTEXT = "The cat sat on the warm mat.  A dog looked at the moon, and the bird sat on the cold roof."

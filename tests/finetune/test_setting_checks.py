@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from finetune.prepare_options import COLUMNS, read_options
-from finetune.prepared import FinetuneError
-from finetune.setting_checks import check_settings, check_steps, evaluations
+from finetune.prepare.options import COLUMNS, read_options
+from finetune.prepare.prepared import FinetuneError
+from finetune.prepare.setting_checks import check_settings, check_steps, evaluations
 from finetune.settings import TrainingSettings
 
 LABELED = {

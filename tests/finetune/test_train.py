@@ -22,10 +22,10 @@ from transformers import (
     trainer_callback,
 )
 
-from finetune.checkpoints import checkpoints_in
-from finetune.prepared import PreparedFolder
+from finetune.prepare.prepared import PreparedFolder
 from finetune.settings import METRICS
-from finetune.task_model import load, read_config, with_lora
+from finetune.train.checkpoints import checkpoints_in
+from finetune.train.task_model import load, read_config, with_lora
 from serving.answering.question_answering import QuestionAnswering
 from tests.finetune.train_runs import changed, trained, weights
 

@@ -16,10 +16,11 @@ import pytest
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
-from finetune import deepspeed_config, train
-from finetune.checkpoints import checkpoints_in, is_whole, last_whole_checkpoint
-from finetune.prepared import FinetuneError, PreparedFolder
-from finetune.processes import Processes, free_port
+from finetune.prepare import deepspeed
+from finetune.prepare.prepared import FinetuneError, PreparedFolder
+from finetune.train import __main__ as train
+from finetune.train.checkpoints import checkpoints_in, is_whole, last_whole_checkpoint
+from finetune.train.processes import Processes, free_port
 
 ROOT = Path(__file__).parents[2]
 PYTHON = ROOT / ".venv/finetune/bin/python"
@@ -36,7 +37,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def command(prepared: PreparedFolder, output: Path) -> list[str]:
-    return ["-m", "finetune.train", "--prepared", str(prepared.path), "--pytorch-model-folder", str(output)]
+    return ["-m", "finetune.train.__main__", "--prepared", str(prepared.path), "--pytorch-model-folder", str(output)]
 
 
 def start(python: Path | str, prepared: PreparedFolder, output: Path, count: int) -> list[subprocess.Popen[str]]:
@@ -176,8 +177,8 @@ def test_zero_3_with_lora_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         FinetuneError, match="deepspeed_stage 3: expected apply_lora false, found true: .* set deepspeed"
     ):
-        deepspeed_config.read_config(None, 3, lora=True)
-    assert deepspeed_config.read_config(None, 3, lora=False)["zero_optimization"]["stage"] == 3
+        deepspeed.read_config(None, 3, lora=True)
+    assert deepspeed.read_config(None, 3, lora=False)["zero_optimization"]["stage"] == 3
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"zero_optimization": 2}'])
@@ -185,7 +186,7 @@ def test_a_configuration_that_is_none_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     (tmp_path / "deepspeed.json").write_text(text, encoding="utf-8")
     with pytest.raises(FinetuneError, match="expected a JSON object of DeepSpeed's settings, found"):
-        deepspeed_config.read_config(tmp_path / "deepspeed.json", 2, lora=True)
+        deepspeed.read_config(tmp_path / "deepspeed.json", 2, lora=True)
 
 
 def test_an_environment_without_deepspeed_is_refused(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from finetune.prepared import PreparedFolder
+from finetune.prepare.prepared import PreparedFolder
 from tests.finetune.train_runs import changed, last_error, run, weights
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def test_16_bits_without_hardware_are_refused_before_anything_is_loaded(
     prepared = make_prepared(checkpoint, labelled[:32], labelled[32:48], precision=16)
     code = (
         "import sys, torch; torch.cpu.get_capabilities = dict; torch.cuda.is_available = lambda: False\n"
-        "from finetune import train\n"
+        "from finetune.train import __main__\n"
         f"status = train.main(['--prepared', {str(prepared.path)!r}, '--pytorch-model-folder', 'out'])\n"
         "print(status, 'transformers' in sys.modules)"
     )
@@ -94,7 +94,7 @@ def test_settings_that_the_model_cannot_follow_are_refused(
 
 def test_what_is_no_prepared_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(PreparedFolder(tmp_path), tmp_path / "out") == 1
-    assert "expected what `python -m finetune.prepare` writes" in last_error(capsys)
+    assert "expected what `python -m finetune.prepare.__main__` writes" in last_error(capsys)
 
 
 def test_an_environment_that_is_told_half_is_refused(

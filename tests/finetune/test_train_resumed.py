@@ -17,10 +17,17 @@ from typing import Any
 import pytest
 from transformers import Trainer
 
-from finetune import train
-from finetune.checkpoints import checkpoints_in, is_whole, last_whole_checkpoint, remove_half_written, seal, step_of
-from finetune.output_folder import OutputFolder
-from finetune.prepared import PreparedFolder
+from finetune.prepare.prepared import PreparedFolder
+from finetune.train import __main__ as train
+from finetune.train.checkpoints import (
+    checkpoints_in,
+    is_whole,
+    last_whole_checkpoint,
+    remove_half_written,
+    seal,
+    step_of,
+)
+from finetune.train.output_folder import OutputFolder
 
 ROOT = Path(__file__).parents[2]
 Make = Callable[..., PreparedFolder]
@@ -40,7 +47,7 @@ def run(prepared: PreparedFolder, output: Path) -> int:
 
 
 def start(prepared: PreparedFolder, output: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "finetune.train"]
+    command = [sys.executable, "-m", "finetune.train.__main__"]
     command += ["--prepared", str(prepared.path), "--pytorch-model-folder", str(output)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE

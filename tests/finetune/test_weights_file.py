@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from finetune.prepared import FinetuneError
-from finetune.weights_file import INDEX, tensor_files, write_weights
+from finetune.prepare.prepared import FinetuneError
+from finetune.prepare.weights_file import INDEX, tensor_files, write_weights
 
 TENSORS = {
     "a.weight": np.arange(6, dtype=np.float16).reshape(2, 3),

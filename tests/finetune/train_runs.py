@@ -10,8 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from finetune import train
-from finetune.prepared import PreparedFolder
+from finetune.prepare.prepared import PreparedFolder
+from finetune.train import __main__ as train
 
 
 @pytest.fixture

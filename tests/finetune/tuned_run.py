@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from finetune.package import main
-from finetune.prepared import Base, DataPart, PreparedFolder, Settings
+from finetune.package.__main__ import main
+from finetune.prepare.prepared import Base, DataPart, PreparedFolder, Settings
 from finetune.settings import FeatureSettings, TrainingSettings
 
 

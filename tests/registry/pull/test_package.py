@@ -264,7 +264,7 @@ def test_a_package_that_fails_leaves_the_folder_as_it_was(
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device", "a file")
 
-    monkeypatch.setattr("finetune.mlflow_files._write_environment", full)
+    monkeypatch.setattr("finetune.package.mlflow_files._write_environment", full)
     with pytest.raises(NotWritable, match="a file: expected a folder that can be written to, found: No space left"):
         package(folder)
     assert sorted(path.name for path in folder.iterdir()) == before

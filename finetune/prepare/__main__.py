@@ -1,0 +1,230 @@
+"""Check the settings and the data of a fine-tuning run, fetch its base model, and write what training starts from.
+
+    python -m finetune.prepare.__main__ --task text-classification --prepared prepared --mlflow_model_path model/embedded \
+        --train_file_path train.jsonl --sentence1_key text --label_key label
+
+What is written is finetune.prepare.prepared. What would stop the training later is refused here: bad settings and missing
+columns before anything heavy is imported, rows before a model is fetched whole.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from finetune.prepare.data import LISTED, DataWriter, ReadPart, open_data, told
+from finetune.prepare.examples import in_order
+from finetune.prepare.options import PARTS, Options, read_options
+from finetune.prepare.prepared import Base, FinetuneError, Part, PreparedFolder, Settings
+from finetune.prepare.setting_checks import SPECIAL_TOKENS, check_doc_stride, check_settings, check_steps, rows_a_step
+from tables.whole_file import write_whole
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from finetune.prepare.base_model import BaseModel
+
+
+def prepare(options: Options) -> Settings:
+    """Write the folder that training reads; raises FinetuneError where the run makes no sense or cannot be trained."""
+    notes = check_settings(options)
+    _check_apart(options)
+    sources = open_data(options)
+    from finetune.prepare.base_model import BaseModel  # numpy and tokenizers: for settings that are right
+
+    base = BaseModel.find(options.base)
+    _check_positions(options, base.config.max_positions)
+    folder = PreparedFolder(options.prepared)
+    with _emptied(folder):
+        tokenizer = base.write_tokenizer(folder.model)
+        fits = _room(options, base, tokenizer) if options.task == "question-answering" else None
+        parts = DataWriter(options, fits).write(sources)
+        labels = in_order(parts["train"].groups) if options.task == "text-classification" else []
+        notes += _check_run(options, parts)
+        found = base.write_weights(folder.model)
+        _check_head(options, folder, labels)
+        if options.deepspeed is not None and options.training.apply_deepspeed:
+            _write_deepspeed(options, folder)
+        settings = _settings(options, found, parts, labels)
+        folder.write_settings(settings)
+    _tell(settings, parts, options, notes)
+    return settings
+
+
+def _check_positions(options: Options, positions: int) -> None:
+    """Raise FinetuneError for rows that are longer than the model."""
+    length = options.features.max_seq_length
+    wrong = []
+    if length > positions:
+        wrong = [f"max_seq_length: expected at most the model's {positions} positions, found {length}; give -1 for all"]
+    elif length == -1 and options.task == "question-answering":
+        wrong = [*check_doc_stride(options.features.doc_stride, positions)]
+    if wrong:
+        raise FinetuneError("; ".join(wrong))
+
+
+def _room(options: Options, base: BaseModel, tokenizer: Tokenizer) -> Callable[[str], bool]:
+    """Return what tells a question beside which a window has room for more of its context than two windows share."""
+    length = options.features.max_seq_length
+    length = base.config.max_positions if length == -1 else length
+    room = length - SPECIAL_TOKENS["question-answering"] - options.features.doc_stride
+    return lambda question: len(tokenizer.encode(question, add_special_tokens=False).ids) < room
+
+
+@contextmanager
+def _emptied(folder: PreparedFolder) -> Iterator[None]:
+    """Make the folder, without what an earlier run left; where this one fails, no settings.json says it is whole."""
+    marker = folder.path / ".preparing"
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        ours = marker.exists() or (folder.path / "settings.json").is_file()
+        found = sorted(path.name for path in folder.path.iterdir())
+        if found and not ours:
+            raise FinetuneError(
+                f"prepared: expected an empty folder, or one of an earlier run of this, found {', '.join(found[:5])} in "
+                f"{folder.path}; name another"
+            )
+        marker.touch()
+        for name in ("settings.json", "deepspeed.json", *(f"{name}.jsonl" for name in (*PARTS, "dropped"))):
+            (folder.path / name).unlink(missing_ok=True)
+        shutil.rmtree(folder.model, ignore_errors=True)
+        folder.model.mkdir()
+        yield
+        marker.unlink()
+    except OSError as exc:
+        place = Path(exc.filename or folder.path)
+        ours = place.is_relative_to(folder.path) or folder.path.is_relative_to(place)
+        expected = "a folder that can be written to" if ours else "a file that can be read"
+        raise FinetuneError(f"{place}: expected {expected}, found: {exc.strerror}") from exc
+
+
+def _check_apart(options: Options) -> None:
+    """Raise FinetuneError where what is read lies in the folder that is emptied first."""
+    given = {**options.base, **options.data, **({"deepspeed": str(options.deepspeed)} if options.deepspeed else {})}
+    given.pop("huggingface_id", None)
+    for name, place in given.items():
+        try:
+            inside = Path(place).resolve().is_relative_to(options.prepared.resolve())
+        except RuntimeError as exc:  # what pathlib makes of links that lead to themselves
+            raise FinetuneError(f"{name}: {place}: expected a file, found links that lead in a circle") from exc
+        if inside:
+            raise FinetuneError(
+                f"prepared: expected a folder without the run's own inputs, found {name} in it; name another"
+            )
+
+
+def _check_run(options: Options, parts: Mapping[Part, ReadPart]) -> list[str]:
+    """Check what depends on the number of rows; returns notes. Raises FinetuneError."""
+    notes = []
+    if options.task == "text-classification":  # a question may become several windows, which are only known later
+        wrong, notes = check_steps(options, len(parts["train"].groups))
+        if wrong:
+            raise FinetuneError("; ".join(wrong))
+    for part, read in parts.items():
+        if read.duplicates:
+            what = f"{read.duplicates:,} of {len(read.groups):,} rows of {part} are in train too, by their text"
+            notes.append(f"{what}: its metrics will look better than they are")
+        if read.repaired:
+            notes.append(f"{read.repaired:,} rows of {part} had an answer_start that was off; it is repaired")
+    if "validation" not in {name.partition("_")[0] for name in options.data}:
+        how = "of each label" if options.task == "text-classification" else "of the contexts, with all their questions"
+        count = len(parts["validation"].groups)
+        notes.append(f"no validation data was given: {count:,} rows of train are set aside, 10 % {how}, by the seed")
+    return notes
+
+
+def _check_head(options: Options, folder: PreparedFolder, labels: list[str]) -> None:
+    """Raise FinetuneError where a base model's classifier has another size and may not be started anew."""
+    from finetune.prepare.base_model import head_rows
+
+    rows = head_rows(folder.model / "model.safetensors")
+    if labels and rows not in (None, len(labels)) and not options.training.ignore_mismatched_sizes:
+        raise FinetuneError(
+            f"ignore_mismatched_sizes: expected a base model of {len(labels)} labels, or 'true', found one of {rows} and "
+            "'false'; set it to 'true' to start the head anew"
+        )
+
+
+def _write_deepspeed(options: Options, folder: PreparedFolder) -> None:
+    from finetune.prepare.deepspeed import check_deepspeed
+
+    if options.deepspeed is not None:
+        config = check_deepspeed(options.deepspeed, options.training).config
+        write_whole(folder.path / "deepspeed.json", json.dumps(config, indent=2) + "\n")
+
+
+def _settings(options: Options, base: Base, parts: Mapping[Part, ReadPart], labels: list[str]) -> Settings:
+    return Settings(
+        task=options.task,
+        columns=options.columns,
+        features=options.features,
+        training=options.training,
+        base=base,
+        data={part: read.data_part() for part, read in parts.items()},
+        labels=labels,
+    )
+
+
+def _tell(settings: Settings, parts: Mapping[Part, ReadPart], options: Options, notes: list[str]) -> None:
+    """Print what was prepared, and, on stderr, what may surprise."""
+    for note in notes:
+        sys.stderr.write(f"prepare: note: {note}\n")
+    for part, read in parts.items():
+        for reject in read.rejects[:LISTED]:
+            sys.stderr.write(f"prepare: {part}: left out {told(reject)}\n")
+        if read.dropped.total() > LISTED:
+            sys.stderr.write(f"prepare: {part}: all {read.dropped.total():,} rows left out are in dropped.jsonl\n")
+    sys.stdout.write("\n".join(_table(settings, parts, options)) + "\n")
+
+
+def _table(settings: Settings, parts: Mapping[Part, ReadPart], options: Options) -> Iterator[str]:
+    rows = [("part", "rows", "left out", "from")]
+    for part, data in settings.data.items():
+        out = ", ".join(f"{count:,} {code}" for code, count in data.dropped.items()) or "0"
+        rows.append((part, f"{data.rows:,}", out, data.source))
+    yield from aligned(rows)
+    yield ""
+    if settings.labels:
+        counts = {part: Counter(read.groups) for part, read in parts.items()}
+        shown = settings.labels[:50]
+        yield from aligned(
+            [("label", *counts), *((label, *(f"{c[label]:,}" for c in counts.values())) for label in shown)]
+        )
+        if len(settings.labels) > len(shown):
+            yield f"… and {len(settings.labels) - len(shown):,} labels more"
+        yield ""
+    yield f"base model: {settings.base.name}, from {settings.base.source}, sha256 {settings.base.sha256[:12]}…"
+    training = settings.training
+    length = f"{training.max_steps} steps" if training.max_steps > 0 else f"{training.num_train_epochs} epochs"
+    yield f"training: {length}, {rows_a_step(options)} rows a step on one machine"
+    yield f"prepared: {options.prepared}"
+
+
+def aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """Yield lines of columns that stand under each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run from the command line; exit status 1 and one line where the run would fail."""
+    try:
+        prepare(read_options(argv))
+    except FinetuneError as exc:
+        sys.stderr.write(f"prepare: {' '.join(str(exc).splitlines())}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("prepare: stopped; nothing that is whole was left\n")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

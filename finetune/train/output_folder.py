@@ -1,0 +1,156 @@
+"""The output folder of a training run, pytorch_model_folder: whether it may be written, and where a run goes on.
+
+begun_with.json           what the run was begun with; written first
+checkpoints/, logs/       the Trainer's
+config.json, …, adapter/  the best checkpoint
+training.json             what became of it; written last
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from finetune.prepare.prepared import FinetuneError, Settings
+from finetune.train.checkpoints import (
+    checkpoints_in,
+    is_whole,
+    last_whole_checkpoint,
+    remove_half_written,
+    state_of,
+    step_of,
+)
+from tables.whole_file import write_whole
+
+FREE_TO_CHANGE = frozenset(
+    f"settings.training.{name}"
+    for name in (
+        "resume_from_checkpoint",
+        "save_total_limit",
+        "dataloader_num_workers",
+        "per_device_eval_batch_size",
+        "eval_accumulation_steps",
+    )
+)
+"""What a resumed run may be given anew: the weights that come out do not depend on it."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run begins: at a checkpoint or, with None, at the base model. `finished`: nothing is left to do.
+
+    `over`: the checkpoint is the last one, the result alone is missing. `lines` are for people.
+    """
+
+    checkpoint: Path | None = None
+    finished: bool = False
+    over: bool = False
+    lines: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class OutputFolder:
+    """The folder."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Return the folder of the Trainer's checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """Return the folder of TensorBoard's records."""
+        return self.path / "logs"
+
+    @property
+    def begun_with(self) -> Path:
+        """Return the file of what the run was begun with."""
+        return self.path / "begun_with.json"
+
+    @property
+    def training(self) -> Path:
+        """Return the file of what became of the run."""
+        return self.path / "training.json"
+
+    def open(self, settings: Settings, deepspeed: dict[str, Any] | None, processes: int) -> Start:
+        """Return where a run begins; raises FinetuneError where it would overwrite another's work, or is another run."""
+        begun = next(iter(checkpoints_in(self.checkpoints)), None) or (
+            self.training if self.training.exists() else None
+        )
+        resume = settings.training.resume_from_checkpoint
+        if begun and not resume:
+            raise FinetuneError(
+                f"{self.path}: expected a folder without a run, found {begun.relative_to(self.path)}; set "
+                "resume_from_checkpoint to true to go on with it, or give another folder"
+            )
+        # As JSON has it: what is compared has been through a file.
+        with_what = json.loads(
+            json.dumps({"settings": settings.model_dump(), "deepspeed": deepspeed, "processes": processes})
+        )
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            if begun and self.begun_with.is_file():
+                self._check_same(with_what)
+            else:
+                write_whole(self.begun_with, json.dumps(with_what, indent=2) + "\n")
+        except OSError as exc:
+            raise FinetuneError(f"{self.path}: expected a folder that can be written to, found: {exc}") from exc
+        if self.training.exists():
+            return Start(finished=True, lines=[f"{self.path} has a finished run; nothing to do"])
+        return self._start(resume)
+
+    def _start(self, resume: bool) -> Start:
+        lines = [f"removed {path.name}, which was half written" for path in remove_half_written(self.checkpoints)]
+        checkpoint = last_whole_checkpoint(self.checkpoints)
+        if checkpoint:
+            lines.append(f"going on from {checkpoint.name}")
+        else:
+            # Records of steps that will be done again.
+            shutil.rmtree(self.logs, ignore_errors=True)
+            if resume:
+                lines.append(f"nothing to resume in {self.path}: starting")
+        return Start(checkpoint, over=checkpoint is not None and is_over(checkpoint), lines=lines)
+
+    def _check_same(self, with_what: dict[str, Any]) -> None:
+        try:
+            before = json.loads(self.begun_with.read_bytes())
+        except ValueError as exc:
+            raise FinetuneError(f"{self.begun_with}: expected JSON, found: {exc}; give another folder") from exc
+        for name, was, now in differences(before, with_what):
+            # Where the same bytes were read from may change with each job that mounts them.
+            if name not in FREE_TO_CHANGE and not name.endswith(".source"):
+                raise FinetuneError(
+                    f"resume_from_checkpoint: expected {name} {was!r} as the run was begun with, found {now!r}; give the "
+                    "same, or another folder to begin anew"
+                )
+
+    def trim(self, keep: int, best: Path) -> None:
+        """Delete the last checkpoint where one alone is to be kept and another is the best; the run has ended."""
+        for path in checkpoints_in(self.checkpoints) if keep == 1 and is_whole(best) else []:
+            if step_of(path) != step_of(best):
+                shutil.rmtree(path)
+
+
+def is_over(checkpoint: Path) -> bool:
+    """Tell whether a run's last checkpoint says that training has ended: all steps were done, or it stopped early."""
+    control = state_of(checkpoint).get("stateful_callbacks", {}).get("TrainerControl", {})
+    return bool(control.get("args", {}).get("should_training_stop"))
+
+
+def differences(before: object, now: object, name: str = "") -> Iterator[tuple[str, object, object]]:
+    """Yield (name, before, now) of what differs between two values of JSON, as a.b.c.
+
+    >>> list(differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}))
+    [('a.c', 2, 3)]
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in sorted({*before, *now}):
+            yield from differences(before.get(key), now.get(key), f"{name}.{key}" if name else key)
+    elif before != now:
+        yield name, before, now
