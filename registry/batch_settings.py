@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from registry.jobs.environments import ROOT, VirtualEnvironment, environment_for
+from asset.environments import ROOT, VirtualEnvironment, environment_for
 from registry.jobs.local_data import OwnModel, local_path
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from registry.jobs.screen import SafeStream, safe_console
-from registry.stop_signals import interrupt_on_signals
+from asset.screen import SafeStream, interrupt_on_signals, safe_console
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

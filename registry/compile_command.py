@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asset.environments import ROOT
 from registry.client_command import FAILED, run
-from registry.jobs.environments import ROOT
 from registry.local_server import SERVING_PYTHON
 from serving.model.model_folder import chosen_folder
 

@@ -126,7 +126,7 @@ def _load(kind: str, what: str, file: Path) -> Any:  # noqa: ANN401  an entity o
     )
     from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 
-    from registry.azure_sdk import quiet
+    from asset.azure_sdk import quiet
 
     loaders: dict[tuple[str, str], Callable[..., Any]] = {
         ("online", ENDPOINT): load_online_endpoint,

@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.console import Console
 
+from asset.environments import ROOT
 from registry.client_command import run
 from registry.endpoints.deployment import FAILING
 from registry.endpoints.link import LocalEndpoint
 from registry.endpoints.records import EndpointFolder, endpoints
-from registry.jobs.environments import ROOT
 
 
 def list_endpoints(state: Path | None, as_json: bool) -> int:

@@ -11,8 +11,8 @@ from typing import Any
 
 from rich.console import Console
 
+from asset.environments import ROOT
 from registry.client_command import FAILED, Where, run
-from registry.jobs.environments import ROOT
 
 SAMPLE = ROOT / "sample_input.json"
 

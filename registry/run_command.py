@@ -10,20 +10,19 @@ from typing import Any
 
 from rich.console import Console
 
-from registry.findings import shown
+from asset.environments import ROOT
+from asset.findings import shown
+from asset.screen import SafeStream, Screen, interrupt_on_signals, safe_console
 from registry.jobs import summary
 from registry.jobs.checks import checked_job
-from registry.jobs.environments import ROOT
 from registry.jobs.errors import InvalidJobError, JobError, RunError, StepError
 from registry.jobs.local_data import OwnModel, quoted
 from registry.jobs.plan import Plan, plan_job
 from registry.jobs.run_folder import INTERRUPTED as INTERRUPTED_STATUS
 from registry.jobs.run_folder import RunFolder, RunState, find_run, now
 from registry.jobs.runner import Runner, require_commands, require_environments
-from registry.jobs.screen import SafeStream, Screen, safe_console
 from registry.jobs.settings import absolute
 from registry.jobs.tracking import Tracker, database
-from registry.stop_signals import interrupt_on_signals
 
 FAILED, INVALID, INTERRUPTED = 1, 2, 130
 

@@ -23,8 +23,8 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 from rich.console import Console
 
-from registry.jobs.environments import ROOT
-from registry.stop_signals import interrupt_on_signals
+from asset.environments import ROOT
+from asset.screen import interrupt_on_signals
 
 NOTEBOOKS = ROOT / "notebooks"
 CELL_SECONDS = 1800

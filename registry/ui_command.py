@@ -12,9 +12,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from registry.jobs.environments import ROOT
+from asset.environments import ROOT
+from asset.screen import interrupt_on_signals
 from registry.jobs.tracking import database, tracking_uri
-from registry.stop_signals import interrupt_on_signals
 
 HOST = "127.0.0.1"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from registry.findings import Finding, shown
-from registry.jobs.environments import ROOT
-from registry.jobs.screen import SafeStream, safe_console
+from asset.environments import ROOT
+from asset.findings import Finding, shown
+from asset.screen import SafeStream, safe_console
 from registry.validate.collect import Report, validate
 
 GOOD, WRONG, NOTHING = 0, 1, 2

@@ -64,8 +64,8 @@ def client(
         NoWorkspaceError: local=False, and no workspace is named, or nobody is signed in; the message says what to do.
     """
     if local:
+        from asset.environments import ROOT
         from registry.client.local import LocalClient
-        from registry.jobs.environments import ROOT
 
         # The switch alone says where: a notebook names its workspace once, and does not need it here.
         return LocalClient(Path(asset_dir or os.environ.get("ASSET_DIR") or ROOT / ".asset").absolute())

@@ -11,7 +11,7 @@ from azure.ai.ml import load_component, load_data, load_environment
 from azure.ai.ml.constants import ListViewType
 from azure.ai.ml.entities import Component, Data, Environment
 
-from registry.azure_sdk import quiet
+from asset.azure_sdk import quiet
 from registry.client.errors import invalid, translated
 from registry.client.operations import Operations
 from registry.client.yaml_assets import YamlAssets

@@ -12,8 +12,8 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from asset.environments import ROOT
 from registry.endpoints.process_id import ProcessId
-from registry.jobs.environments import ROOT
 from tables.whole_file import write_json
 
 CANCEL_SECONDS = 30.0

@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from asset.screen import interrupt_on_signals
 from registry.client.batch_runs import LocalBatchRun
 from registry.client.runs import CANCELED, COMPLETED, FAILED
-from registry.stop_signals import interrupt_on_signals
 
 PATHS = ("code", "script", "python", "model", "input", "output")
 

@@ -15,11 +15,11 @@ import yaml
 from azure.ai.ml import Input, load_component, load_job
 from azure.ai.ml.entities import Component, PipelineJob
 
-from registry.azure_sdk import quiet
+from asset.azure_sdk import quiet
+from asset.environments import ROOT, VirtualEnvironment
 from registry.client.assets import environment_file
 from registry.client.errors import invalid
 from registry.client.yaml_assets import plain
-from registry.jobs.environments import ROOT, VirtualEnvironment
 from registry.jobs.local_data import ASSET
 from registry.jobs.source import REMOTE
 

@@ -14,7 +14,7 @@ from azure.ai.ml.constants import ListViewType
 from azure.ai.ml.entities import Job, PipelineJob
 from azure.core.exceptions import ResourceNotFoundError
 
-from registry.azure_sdk import quiet
+from asset.azure_sdk import quiet
 from registry.client.batch_runs import LocalBatchRun, all_batch_runs
 from registry.client.errors import failed_job, invalid, translated
 from registry.client.job_file import JobWriter, require_pipeline

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from azure.ai.ml._restclient.arm_ml_service import models
 from azure.ai.ml.entities import BatchDeployment, BatchEndpoint, OnlineDeployment, OnlineEndpoint
 
-from registry.azure_sdk import quiet
+from asset.azure_sdk import quiet
 
 LOCATION = "local"
 PREFIX = "asset."

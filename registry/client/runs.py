@@ -13,7 +13,7 @@ from azure.ai.ml.exceptions import MlException
 from azure.core.exceptions import ResourceNotFoundError
 from marshmallow import ValidationError
 
-from registry.azure_sdk import quiet
+from asset.azure_sdk import quiet
 from registry.client.background import Background
 from registry.jobs import run_folder
 from registry.jobs.errors import RunError

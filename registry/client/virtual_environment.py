@@ -10,9 +10,9 @@ from pathlib import Path
 
 from azure.ai.ml.entities import Environment
 
+from asset.environments import ROOT, VirtualEnvironment
 from registry.client.assets import LocalEnvironments, environment_file
 from registry.client.errors import invalid
-from registry.jobs.environments import ROOT, VirtualEnvironment
 from registry.jobs.local_data import ASSET, OwnModel
 
 

@@ -15,7 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import yaml
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 
-from registry.azure_sdk import quiet
+from asset.azure_sdk import quiet
 from registry.client.errors import invalid
 from registry.client.operations import one_of_version_and_label
 

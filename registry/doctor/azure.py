@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from asset.findings import shown
 from registry.doctor.check import Check, note, ok, wrong
 from registry.doctor.machine import Machine
-from registry.findings import shown
 from registry.workspace import VARIABLES
 
 CONFIG_KEYS = ("subscription_id", "resource_group", "workspace_name")

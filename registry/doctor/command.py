@@ -12,12 +12,12 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from asset.screen import SafeStream, safe_console
 from registry.doctor import azure, environments, model, port, processor, variables
 from registry.doctor.check import Check, NothingToCheckError, Status
 from registry.doctor.deployment import deployment, read
 from registry.doctor.machine import Machine
 from registry.doctor.sku import sku
-from registry.jobs.screen import SafeStream, safe_console
 
 WRONG, INVALID = 1, 2
 STYLES: dict[Status, str] = {"ok": "green", "note": "yellow", "wrong": "bold red"}

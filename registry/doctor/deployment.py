@@ -8,12 +8,12 @@ from typing import Any
 
 import yaml
 
+from asset.findings import shown
 from registry.doctor.check import Check, NothingToCheckError, note, wrong
 from registry.doctor.machine import Machine
 from registry.doctor.model import BERT_BASE, Size, opened
 from registry.doctor.sku import sku
 from registry.doctor.variables import check_settings
-from registry.findings import shown
 from serving.errors import ModelFolderError
 from serving.settings import PREFIX
 

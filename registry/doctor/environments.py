@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from asset.environments import VirtualEnvironment
 from registry.doctor.check import Check, note, ok, wrong
 from registry.doctor.machine import Machine
-from registry.jobs.environments import VirtualEnvironment
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from registry.jobs.environments import ROOT
+from asset.environments import ROOT
 from registry.local_server import SERVE_PORT
 from serving.engine.machine import cpu_flags
 from serving.settings import Settings, SettingsError

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from asset.findings import shown
 from registry.doctor.check import Check, note, ok, wrong
 from registry.doctor.machine import Machine
 from registry.doctor.processor import served_by
-from registry.findings import shown
 from registry.pull.record import Record
 from serving.engine.compile import cache_places, user_cache_dir
 from serving.errors import ModelFolderError

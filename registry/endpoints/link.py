@@ -19,13 +19,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from asset.environments import ROOT
 from registry.endpoints.control import connect
 from registry.endpoints.errors import DiedError, EndpointError, NotRunningError, error_of
 from registry.endpoints.keys import Keys
 from registry.endpoints.records import DaemonRecord, DeploymentRecord, EndpointFolder, EndpointRecord
 from registry.endpoints.server import MARK
 from registry.endpoints.traffic import check_traffic
-from registry.jobs.environments import ROOT
 from registry.jobs.step_process import end_leftovers
 
 logger = logging.getLogger("registry.endpoints")

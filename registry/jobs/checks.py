@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from registry.azure_sdk import quiet
-from registry.findings import Finding
+from asset.azure_sdk import quiet
+from asset.findings import Finding
 from registry.jobs import sdk
 from registry.jobs.component_checks import check_component, check_step_keys
 from registry.jobs.errors import InvalidJobError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from registry.findings import Finding, one_of
+from asset.findings import Finding, one_of
 from registry.jobs.command import GROUP, references
 from registry.jobs.errors import ELSEWHERE
 from registry.jobs.source import REMOTE, ComponentSource, JobSource, StepSource, is_file, is_folder

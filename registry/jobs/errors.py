@@ -11,7 +11,7 @@ RuntimeError
 
 from __future__ import annotations
 
-from registry.findings import InvalidFileError
+from asset.findings import InvalidFileError
 
 ELSEWHERE = "runs-elsewhere"
 """The rule of findings about what Azure can run and this machine cannot."""

@@ -61,7 +61,7 @@ def _input(value: str | Path | StepOutput, made_by: dict[str, Parts]) -> object:
 
 def _code(folder: Path, state: Path) -> Iterator[Path]:
     """Yield the files that Azure would take along: all that .amlignore (or else .gitignore) does not name."""
-    from registry.azure_sdk import quiet
+    from asset.azure_sdk import quiet
 
     with quiet():
         from azure.ai.ml._utils._asset_utils import get_ignore_file

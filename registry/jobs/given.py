@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from registry.findings import Place
+from asset.findings import Place
 from registry.jobs.bindings import BINDING, Binding, bound, whole
 from registry.jobs.source import JobSource, StepSource
 from registry.jobs.values import is_absent

@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-from registry.findings import Finding, Place
+from asset.environments import ROOT
+from asset.findings import Finding, Place
 from registry.jobs.bindings import bound
-from registry.jobs.environments import ROOT
 from registry.jobs.errors import ELSEWHERE
 from registry.jobs.source import REMOTE, JobSource
 from serving.model.model_folder import has_weights

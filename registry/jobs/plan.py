@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.findings import Finding
+from asset.environments import VirtualEnvironment, environment_for
+from asset.findings import Finding
 from registry.jobs import sdk
 from registry.jobs.bindings import Binding, bound, whole
-from registry.jobs.environments import VirtualEnvironment, environment_for
 from registry.jobs.errors import InvalidJobError
 from registry.jobs.given import Given, as_text, own_input, plain, step_input
 from registry.jobs.local_data import OwnModel, local_path

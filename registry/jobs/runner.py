@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 
-from registry.findings import shown
+from asset.findings import shown
+from asset.screen import Screen
 from registry.jobs.command import ESCAPED, ends_quotation, resolve
 from registry.jobs.errors import JobError, StepError
 from registry.jobs.fingerprint import Parts, changed, fingerprint, made_for
@@ -29,7 +30,6 @@ from registry.jobs.run_folder import (
     StepState,
     now,
 )
-from registry.jobs.screen import Screen
 from registry.jobs.step_log import StepLog
 from registry.jobs.step_process import Launch, StepProcess, end_leftovers
 from registry.jobs.tracking import Tracker, can_log

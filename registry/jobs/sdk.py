@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from registry.azure_sdk import Keys, RefusedError, advice, boundary, of_paths
-from registry.findings import Finding
+from asset.azure_sdk import Keys, RefusedError, advice, boundary, of_paths
+from asset.findings import Finding
 from registry.jobs.errors import InvalidJobError
 from registry.jobs.source import JobSource
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from registry.findings import Finding, Place, Problem, one_of
+from asset.findings import Finding, Place, Problem, one_of
 from registry.jobs.bindings import whole
 from registry.jobs.errors import InvalidJobError
 from registry.jobs.source import REMOTE, JobSource

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from registry.findings import Finding, InvalidFileError, Place
+from asset.findings import Finding, InvalidFileError, Place
+from asset.yaml_file import Keys, YamlFile
 from registry.jobs.errors import ELSEWHERE, InvalidJobError
-from registry.yaml_file import Keys, YamlFile
 
 KINDS = ("command", "pipeline")
 """The types of steps and components that run here."""

@@ -10,7 +10,7 @@ import graphlib
 from collections.abc import Iterator
 from typing import Any
 
-from registry.findings import Finding, Place, Problem, one_of
+from asset.findings import Finding, Place, Problem, one_of
 from registry.jobs.bindings import Binding, bound, whole
 from registry.jobs.given import step_input
 from registry.jobs.source import JobSource, StepSource

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from asset.screen import Screen
 from registry.jobs.log_stream import LogStream
-from registry.jobs.screen import Screen
 
 LINES_SHOWN = 20
 """How many lines of a failed step are shown once more at the end."""

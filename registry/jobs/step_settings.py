@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from registry.findings import Finding, Place, one_of
+from asset.findings import Finding, Place, one_of
 from registry.jobs.bindings import bound, whole
 from registry.jobs.errors import ELSEWHERE, InvalidJobError
 from registry.jobs.given import as_text, own_input, plain, text_with_values

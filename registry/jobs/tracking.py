@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from asset.environments import VirtualEnvironment
 from evaluation.tracking import metric_name
-from registry.jobs.environments import VirtualEnvironment
 from registry.jobs.metrics_file import read_metrics
 from registry.jobs.run_folder import FAILED, FINISHED, INTERRUPTED
 

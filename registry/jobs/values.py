@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from registry.findings import Problem, one_of
+from asset.findings import Problem, one_of
 
 PLAIN = {"string", "integer", "number", "boolean"}
 """The types of inputs that are not data."""

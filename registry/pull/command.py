@@ -13,9 +13,9 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from registry.findings import shown
-from registry.jobs.environments import ROOT
-from registry.jobs.screen import SafeStream, safe_console
+from asset.environments import ROOT
+from asset.findings import shown
+from asset.screen import SafeStream, interrupt_on_signals, safe_console
 from registry.pull.errors import NotServable, PullError, RequestError
 from registry.pull.hub import Hub
 from registry.pull.package import Packaged, package, packaged
@@ -23,7 +23,6 @@ from registry.pull.pinned import Asset, Wanted
 from registry.pull.pull import Pulled, pull
 from registry.pull.record import Record
 from registry.pull.registration import Registered, check_name, name_for, register
-from registry.stop_signals import interrupt_on_signals
 from serving.model.model_folder import has_weights
 
 INVALID, INTERRUPTED = 2, 130

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from registry.findings import shown
-from registry.jobs.environments import ROOT
+from asset.environments import ROOT
+from asset.findings import shown
 from registry.pull.errors import FolderTaken, RequestError
 
 OWNER = "google-bert"

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from asset.findings import shown
 from finetune.prepare.base_model import build_tokenizer, check_family, check_tensors
 from finetune.prepare.prepared import FinetuneError
 from finetune.prepare.weights_file import INDEX, WHOLE, tensor_files, write_weights
-from registry.findings import shown
 from registry.pull.errors import FolderTaken, NoRoom, NotAsListed, NotServable, NotWritable, WrongHash
 from registry.pull.hub import Hub, Listing, RemoteFile
 from registry.pull.package import UNFINISHED

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from registry.findings import shown
+from asset.findings import shown
 from registry.jobs.tracking import database, set_up, tracking_uri
 from registry.pull.errors import RegistryError, RequestError
 

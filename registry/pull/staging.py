@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from registry.findings import shown
+from asset.findings import shown
 from registry.pull.errors import InUse, NoRoom
 from registry.pull.hub import RemoteFile
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from registry.jobs.environments import ROOT
+from asset.environments import ROOT
 from registry.sbom.bill import NAMES, BillError, bill_file, make_bill
 from registry.sbom.licenses import table
 

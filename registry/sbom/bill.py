@@ -11,7 +11,7 @@ from typing import Any
 
 from packaging.utils import canonicalize_name
 
-from registry.jobs.environments import ROOT
+from asset.environments import ROOT
 
 NAMES = ("serving", "batch", "evaluation", "finetune", "dev")
 """What images are built of, and what `asset` runs in. The environments of the benchmark are nobody's but its own; the one

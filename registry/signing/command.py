@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from registry.findings import shown
-from registry.jobs.screen import SafeStream
+from asset.findings import shown
+from asset.screen import SafeStream
 from registry.signing.errors import NotVerified, SigningError
 from registry.signing.folder import Signed, Signer, Trusted, sign, verify
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 from model_signing import hashing, signing, verifying
 
-from registry.findings import shown
+from asset.findings import shown
 from registry.signing.errors import CannotSign, NotVerified, NotWritten
 from serving.errors import ModelFolderError
 from serving.model.model_folder import find_checkpoint

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from registry.findings import Finding, InvalidFileError, Place, one_of
+from asset.findings import Finding, InvalidFileError, Place, one_of
+from asset.yaml_file import Part, YamlFile
 from registry.jobs.source import is_file, is_folder
 from registry.sku_lists import SkuListsError, read_sku_lists
 from registry.validate import microsoft_validator
 from registry.validate.asset_folder import AssetFolder
-from registry.yaml_file import Part, YamlFile
 from tables.regular_file import read_text
 
 ASSET_KEYS = (

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from registry.findings import Finding, InvalidFileError
-from registry.jobs.environments import ROOT
+from asset.environments import ROOT
+from asset.findings import Finding, InvalidFileError
+from asset.yaml_file import YamlFile
 from registry.jobs.local_data import OwnModel
 from registry.jobs.source import is_file
 from registry.sku_lists import SkuList, SkuListsError, read_sku_lists
-from registry.yaml_file import YamlFile
 
 MARKS = ("spec.yaml", "sku_lists.yaml")
 """The files that are at the top of an asset."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from registry.findings import Finding, one_of
+from asset.azure_sdk import refused
+from asset.findings import Finding, one_of
+from asset.yaml_file import Part, YamlFile
 from registry.validate.asset_folder import AssetFolder
 from registry.validate.deployments import at_least, check_machine, check_shared
-from registry.validate.entities import refused
-from registry.yaml_file import Part, YamlFile
 
 RULE = "batch-settings"
 LEAST = {"mini_batch_size": 1, "max_concurrency_per_instance": 1, "error_threshold": -1, "instance_count": 1}

@@ -6,14 +6,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from registry.findings import ERROR, Finding, InvalidFileError, Place
+from asset import azure_sdk
+from asset.findings import ERROR, Finding, InvalidFileError, Place
 from registry.jobs.errors import ELSEWHERE
-from registry.validate import entities, microsoft_validator
+from registry.validate import microsoft_validator
 from registry.validate.asset_folder import AssetFolder, asset_root
 from registry.validate.discovery import NAMED, YAML, find
 from registry.validate.kinds import text_check, yaml_check
 
-THEIRS = (entities.RULE, microsoft_validator.RULE)
+THEIRS = (azure_sdk.RULE, microsoft_validator.RULE)
 """The rules of others. Where one of ours says what is wrong on a line, it says what to do too, and theirs is left out."""
 
 FAULT = "fault"

@@ -7,7 +7,8 @@ import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
-from registry.findings import Finding, Place
+from asset.findings import Finding, Place
+from asset.yaml_file import Part, YamlFile
 from registry.jobs.errors import ELSEWHERE
 from registry.jobs.local_data import ASSET, FOLDERS
 from registry.jobs.source import REMOTE, is_file, is_folder
@@ -15,7 +16,6 @@ from registry.validate import environment
 from registry.validate.asset_folder import AssetFolder
 from registry.validate.endpoints import check_name, unknown_endpoint
 from registry.validate.skus import unknown_machine
-from registry.yaml_file import Part, YamlFile
 
 
 def check_shared(file: YamlFile, asset: AssetFolder, batch: bool) -> Iterator[Finding]:

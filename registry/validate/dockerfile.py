@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.findings import Finding, Place, Problem, one_of
+from asset.findings import Finding, Place, Problem, one_of
 from registry.validate.asset_folder import AssetFolder
 from tables.regular_file import read_text
 

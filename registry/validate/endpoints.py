@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from registry.findings import Finding, Problem, one_of
+from asset.azure_sdk import refused
+from asset.findings import Finding, Problem, one_of
+from asset.yaml_file import Part, YamlFile
 from registry.validate.asset_folder import AssetFolder
-from registry.validate.entities import refused
-from registry.yaml_file import Part, YamlFile
 
 NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]{1,30}[a-zA-Z0-9]")
 

@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from registry.findings import Finding
+from asset.azure_sdk import refused
+from asset.findings import Finding
+from asset.yaml_file import Part, YamlFile
 from registry.jobs.source import REMOTE, is_file, is_folder
 from registry.validate import dockerfile
 from registry.validate.asset_folder import AssetFolder
 from registry.validate.dockerfile import tag_problem
-from registry.validate.entities import refused
-from registry.yaml_file import Part, YamlFile
 
 
 def check(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from asset.findings import Finding, Place, one_of
 from evaluation.config import IGNORED, KEYS, ConfigError, read_config
-from registry.findings import Finding, Place, one_of
 from registry.validate.asset_folder import AssetFolder
 from tables.regular_file import read_text
 

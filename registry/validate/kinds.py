@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from registry.findings import Finding
+from asset.findings import Finding
+from asset.yaml_file import YamlFile
 from registry.validate import (
     asset_files,
     batch_deployment,
@@ -24,7 +25,6 @@ from registry.validate import (
 )
 from registry.validate.asset_folder import AssetFolder
 from registry.validate.discovery import YAML
-from registry.yaml_file import YamlFile
 
 YamlCheck = Callable[[YamlFile, AssetFolder], Iterator[Finding]]
 TextCheck = Callable[[Path, AssetFolder], Iterator[Finding]]

@@ -16,11 +16,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from registry.azure_sdk import quiet
-from registry.findings import Finding, InvalidFileError, Place
+from asset.azure_sdk import quiet
+from asset.findings import Finding, InvalidFileError, Place
+from asset.yaml_file import YamlFile
 from registry.sku_lists import SkuListsError, read_sizes
 from registry.validate.asset_folder import AssetFolder
-from registry.yaml_file import YamlFile
 
 RULE = "azureml-assets"
 RENDER = "run `python -m registry.sku_lists`, or correct sku_lists.yaml"

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from registry.findings import Finding, Place, one_of
+from asset.findings import Finding, Place, one_of
+from asset.yaml_file import Part, YamlFile
 from registry.validate.asset_folder import AssetFolder
-from registry.yaml_file import Part, YamlFile
 from serving.model.model_folder import has_weights
 
 TYPES = (

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from registry.findings import Finding, InvalidFileError, Place
+from asset.azure_sdk import refused
+from asset.findings import Finding, InvalidFileError, Place
+from asset.yaml_file import Keys, Part, YamlFile
 from registry.jobs.source import REMOTE
 from registry.sku_lists import COMMAND, SkuListsError, different_values, render
 from registry.validate.asset_folder import AssetFolder
-from registry.validate.entities import refused
-from registry.yaml_file import Keys, Part, YamlFile
 from serving.model.model_folder import has_weights
 
 SURVIVORS: tuple[tuple[Keys, str, str], ...] = (

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from registry.findings import Finding
+from asset.azure_sdk import refused
+from asset.findings import Finding
+from asset.yaml_file import YamlFile
 from registry.validate import request_settings
 from registry.validate.asset_folder import AssetFolder
 from registry.validate.deployments import at_least, check_machine, check_shared
-from registry.validate.entities import refused
-from registry.yaml_file import YamlFile
 
 PROBE = ("initial_delay", "period", "timeout", "success_threshold", "failure_threshold")
 

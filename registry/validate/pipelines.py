@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from registry.azure_sdk import RefusedError, boundary, of_paths, quiet
-from registry.findings import Finding, InvalidFileError, Place
+from asset.azure_sdk import RefusedError, boundary, finding, of_paths, quiet
+from asset.findings import Finding, InvalidFileError, Place
+from asset.yaml_file import YamlFile
 from registry.jobs.bindings import bound, whole
 from registry.jobs.checks import find
 from registry.jobs.component_checks import check_component
@@ -18,9 +19,7 @@ from registry.jobs.sdk import load_part
 from registry.jobs.source import JobSource, StepSource, is_file, read_component, read_job
 from registry.validate import evaluation_config, tables
 from registry.validate.asset_folder import AssetFolder
-from registry.validate.entities import finding
 from registry.validate.skus import unsuitable_machine
-from registry.yaml_file import YamlFile
 
 
 def check_job(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-from registry.findings import Finding, one_of
+from asset.findings import Finding, one_of
+from asset.yaml_file import Part, YamlFile
 from registry.validate.asset_folder import AssetFolder
 from registry.validate.deployments import at_least
-from registry.yaml_file import Part, YamlFile
 from serving.settings import PREFIX, Settings, SettingsError
 
 DEFAULT_TIMEOUT_MS, LONGEST_TIMEOUT_MS = 5000, 180_000

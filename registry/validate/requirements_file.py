@@ -9,7 +9,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from registry.findings import Finding, Place
+from asset.findings import Finding, Place
 from registry.jobs.source import is_file
 from registry.validate.asset_folder import AssetFolder
 from registry.validate.dockerfile import INDEX

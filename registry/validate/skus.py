@@ -6,7 +6,7 @@ import difflib
 import re
 from collections.abc import Iterable
 
-from registry.findings import Problem
+from asset.findings import Problem
 
 SIZE = re.compile(r"standard_[a-z]{1,4}\d{1,3}(-\d{1,3})?[a-z]{0,5}(_[a-z0-9]{1,8}){0,3}(_v\d)?", re.IGNORECASE)
 """How Azure names sizes of virtual machines: Standard_D12_v2, Standard_NC24ads_A100_v4."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from registry.findings import Finding
+from asset.findings import Finding
+from asset.yaml_file import YamlFile
 from registry.validate.asset_folder import AssetFolder
-from registry.yaml_file import YamlFile
 from tables.mltable import MLTableError, read
 
 

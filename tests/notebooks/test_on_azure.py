@@ -20,8 +20,8 @@ from azure.ai.ml.entities import Model
 from azure.ai.ml.operations import JobOperations
 
 import registry.client.remote
+from asset.environments import ROOT
 from registry.client.remote import VARIABLES
-from registry.jobs.environments import ROOT
 from registry.run_notebooks import NOTEBOOKS
 from tests.registry.client.fake_azure import GROUP, HOST, SUBSCRIPTION, WORKSPACE, Credential, FakeAzure, fake_azure
 

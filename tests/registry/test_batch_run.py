@@ -194,7 +194,7 @@ INTERRUPTED = """
 import sys
 from pathlib import Path
 from registry.batch_run import run_batch
-from registry.stop_signals import interrupt_on_signals
+from asset.screen import interrupt_on_signals
 interrupt_on_signals()  # as the process of a batch job does
 script, python, folder, out = map(Path, sys.argv[1:])
 try:

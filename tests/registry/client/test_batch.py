@@ -14,13 +14,13 @@ from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 from azure.ai.ml.exceptions import JobException, ValidationException
 from azure.core.exceptions import ResourceNotFoundError
 
+from asset.environments import ROOT
 from registry.client import batch_process
 from registry.client.background import Background
 from registry.client.batch_runs import LocalBatchRun, new_batch_run
 from registry.client.errors import UnsupportedError
 from registry.client.local import LocalClient
 from registry.client.runs import COMPLETED
-from registry.jobs.environments import ROOT
 
 
 @pytest.fixture

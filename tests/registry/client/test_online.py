@@ -19,9 +19,9 @@ from azure.ai.ml.exceptions import MlException, ValidationException
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.core.polling import LROPoller
 
+from asset.environments import ROOT
 from registry.client.errors import UnsupportedError
 from registry.client.local import LocalClient
-from registry.jobs.environments import ROOT
 from registry.jobs.local_data import OwnModel
 from tests.registry.client.asset_files import SCHEMA
 

@@ -130,7 +130,7 @@ def test_the_package_is_light_and_the_client_can_be_called_by_either_name() -> N
         "import sys, registry; assert 'azure' not in sys.modules\n"
         "import registry.client.errors\n"
         "assert registry.client(local=True) and registry.client.client(local=True).state.name == '.asset'\n"
-        "from registry import client; print(client(asset_dir='/x'))"
+        "from asset import client; print(client(asset_dir='/x'))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin"}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from asset.environments import ROOT
 from registry.endpoints.records import DeploymentRecord
 from registry.endpoints.router import MOST_BODY_BYTES
-from registry.jobs.environments import ROOT
 from registry.local_server import SERVING_PYTHON
 from tests.registry.endpoints.conftest import Online, send
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registry.jobs.environments import VirtualEnvironment
+from asset.environments import VirtualEnvironment
 from registry.jobs.errors import JobError
 
 if TYPE_CHECKING:

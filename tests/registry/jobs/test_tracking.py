@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from registry.jobs.environments import VirtualEnvironment
+from asset.environments import VirtualEnvironment
 from registry.jobs.tracking import database, set_up, tracking_uri
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.findings import Finding
+from asset.findings import Finding
 from registry.validate.collect import Report, validate
 from tests.registry.validate.deployment_files import FILES
 

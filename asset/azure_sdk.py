@@ -2,12 +2,15 @@
 
 RuntimeError
 └── RefusedError    the SDK does not take a file; whatever it raises for that becomes this
+
+Azure's SDK on what is no job: its loaders of environments, models, endpoints and deployments.
 """
 
 from __future__ import annotations
 
 import ast
 import contextlib
+import importlib
 import io
 import json
 import logging
@@ -15,7 +18,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from registry.findings import one_of
+from asset.findings import Finding, one_of
+from asset.yaml_file import YamlFile
 
 Keys = tuple[str, ...]
 
@@ -174,3 +178,47 @@ def _shortened(text: str) -> str:
     """Return what is said, on one line and without what leads to the editor of Azure's makers."""
     details = re.search(r"\(x\) (.*)", text)
     return re.sub(r"\s+", " ", details[1] if details else text.strip().split("\n\n")[0]).strip()[:400]
+
+
+RULE = "azure-sdk"
+
+LOADERS = {
+    "environment": ("load_environment", "assets.environment", "EnvironmentSchema"),
+    "model": ("load_model", "assets.model", "ModelSchema"),
+    "online endpoint": ("load_online_endpoint", "_endpoint", "ManagedOnlineEndpointSchema"),
+    "batch endpoint": ("load_batch_endpoint", "_endpoint", "BatchEndpointSchema"),
+    "online deployment": (
+        "load_online_deployment",
+        "_deployment.online.online_deployment",
+        "ManagedOnlineDeploymentSchema",
+    ),
+    "batch deployment": ("load_batch_deployment", "_deployment.batch.batch_deployment", "BatchDeploymentSchema"),
+    # `type: model` with `settings`, which the loader above refuses.
+    "model batch deployment": (
+        "load_model_batch_deployment",
+        "_deployment.batch.model_batch_deployment",
+        "ModelBatchDeploymentSchema",
+    ),
+}
+"""What is loaded -> the SDK's loader, the module of its schema, and the schema, which knows the keys of a file."""
+
+
+def refused(file: YamlFile, kind: str) -> Iterator[Finding]:
+    """Yield what the SDK's loader refuses, and its own validation where it has one; `kind` is one of LOADERS."""
+    schema = None
+    try:
+        with boundary():
+            loader, module, name = LOADERS[kind]
+            schema = getattr(importlib.import_module(f"azure.ai.ml._schema.{module}"), name)
+            loaded = getattr(importlib.import_module("azure.ai.ml.entities._load_functions"), loader)(str(file.path))
+            if kind == "environment":
+                loaded.validate()
+    except RefusedError as exc:
+        for keys, text in exc.refusals:
+            yield finding(file, keys, text, schema)
+
+
+def finding(file: YamlFile, keys: Keys, text: str, schema: Any = None) -> Finding:  # noqa: ANN401  the SDK has no types
+    """Return a finding of the SDK's, with what to do."""
+    shown = f"{'.'.join(keys)}: " if keys else ""
+    return Finding(file.place(*keys), f"the Azure SDK refuses it: {shown}{text}", advice(keys, text, schema), RULE)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from registry.jobs.errors import JobError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,17 @@
-"""What the runner shows while it works: its own notes, and each step's lines behind the step's name."""
+"""What the runner shows while it works: its own notes, and each step's lines behind the step's name.
+
+The signals by which other programs stop one of ours.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
+from collections.abc import Callable
+from types import FrameType
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -95,3 +101,22 @@ class Screen:
             # To the start of the line, and nothing on it.
             self.console.file.write("\r\x1b[2K")
             self._bar = False
+
+
+def interrupt_on_signals() -> Callable[[], None]:
+    """Make a stop by another program, or a closed terminal, as orderly as Ctrl-C; return what undoes that."""
+    before = {}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Under nohup a hang-up stays ignored.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, _interrupt)
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    return restore
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt

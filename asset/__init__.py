@@ -1,6 +1,6 @@
 """What is done with the asset: keep its specification whole, serve it and run its jobs here, deploy and submit it.
 
-from registry import client
+from asset import client
 
 ml_client = client(local=True)      # this machine; local=False is azure.ai.ml.MLClient
 """

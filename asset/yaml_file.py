@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from registry.findings import Finding, InvalidFileError, Place
+from asset.findings import Finding, InvalidFileError, Place
 from tables.regular_file import MOST_BYTES, read_regular
 
 Keys = tuple[str, ...]
