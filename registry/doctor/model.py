@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from asset.findings import shown
+from asset.models.record import Record
 from registry.doctor.check import Check, note, ok, wrong
 from registry.doctor.machine import Machine
 from registry.doctor.processor import served_by
-from registry.pull.record import Record
 from serving.engine.compile import cache_places, user_cache_dir
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import BertConfig, check, expected_shapes

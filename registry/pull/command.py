@@ -15,14 +15,14 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from asset.environments import ROOT
 from asset.findings import shown
+from asset.models.errors import NotServable, PullError, RequestError
+from asset.models.hub import Hub
+from asset.models.package import Packaged, package, packaged
+from asset.models.pull import Pulled, pull
+from asset.models.record import Record
+from asset.models.registration import Registered, check_name, name_for, register
+from asset.models.selection import Asset, Wanted
 from asset.screen import SafeStream, interrupt_on_signals, safe_console
-from registry.pull.errors import NotServable, PullError, RequestError
-from registry.pull.hub import Hub
-from registry.pull.package import Packaged, package, packaged
-from registry.pull.pinned import Asset, Wanted
-from registry.pull.pull import Pulled, pull
-from registry.pull.record import Record
-from registry.pull.registration import Registered, check_name, name_for, register
 from serving.model.model_folder import has_weights
 
 INVALID, INTERRUPTED = 2, 130

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from asset.findings import shown
+from asset.models.errors import NotVerified, SigningError
+from asset.models.signing import Signed, Signer, Trusted, sign, verify
 from asset.screen import SafeStream
-from registry.signing.errors import NotVerified, SigningError
-from registry.signing.folder import Signed, Signer, Trusted, sign, verify
 
 PASSWORD = "ASSET_SIGN_PASSWORD"  # noqa: S105 - its name
 INVALID, INTERRUPTED = 2, 130

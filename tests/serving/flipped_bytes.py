@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.signing.folder import Signer, sign
+from asset.models.signing import Signer, sign
 from serving.errors import ModelFolderError
 from serving.model.trust import check_folder
 from serving.settings import Settings

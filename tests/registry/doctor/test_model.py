@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from asset.models.record import Record
+from asset.models.signing import Signer, sign
 from registry.doctor import model
 from registry.doctor.machine import Machine
 from registry.doctor.model import BERT_BASE, Size
-from registry.pull.record import Record
-from registry.signing.folder import Signer, sign
 from serving.model.checkpoint import Checkpoint
 from tests.registry.signing.authority import new_key
 

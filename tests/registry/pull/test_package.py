@@ -17,9 +17,9 @@ from mlflow.models import Model
 from safetensors.numpy import load_file, save_file
 from transformers import pipeline
 
-from registry.pull.errors import NotServable, NotWritable
-from registry.pull.package import Packaged, package, packaged
-from registry.pull.record import Record, file_sha256
+from asset.models.errors import NotServable, NotWritable
+from asset.models.package import Packaged, package, packaged
+from asset.models.record import Record, file_sha256
 from serving.answering.service import Service
 
 ROOT = Path(__file__).resolve().parents[3]

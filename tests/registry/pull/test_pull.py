@@ -13,11 +13,11 @@ from huggingface_hub import snapshot_download
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from registry.pull.errors import FolderTaken, InUse, NotFound, NotServable, RequestError
-from registry.pull.pinned import LATER, Asset, Wanted
-from registry.pull.pull import pull
-from registry.pull.record import Record
-from registry.pull.staging import Staging
+from asset.models.errors import FolderTaken, InUse, NotFound, NotServable, RequestError
+from asset.models.pull import pull
+from asset.models.record import Record
+from asset.models.selection import LATER, Asset, Wanted
+from asset.models.staging import Staging
 from tests.loopback_hub import Repository, sha256
 from tests.registry.pull.conftest import REPOSITORY, Puller, names, require_same
 
@@ -315,7 +315,7 @@ def test_a_folder_that_cannot_be_exchanged_is_still_replaced(
     puller: Puller, tiny: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     puller()
-    monkeypatch.setattr("registry.pull.staging._exchange", lambda one, other: False)
+    monkeypatch.setattr("asset.models.staging._exchange", lambda one, other: False)
     puller.loopback.repositories[REPOSITORY] = Repository({**tiny, "README.md": b"# another card\n"})
     puller()
     assert (puller.folder / "README.md").read_bytes() == b"# another card\n"

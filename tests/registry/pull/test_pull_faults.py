@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.pull import errors, staging
-from registry.pull.errors import PullError
+from asset.models import errors, staging
+from asset.models.errors import PullError
 from tests.loopback_hub import LoopbackHub, Repository
 from tests.registry.pull.conftest import REPOSITORY, Puller, require_same
 
@@ -265,11 +265,11 @@ def test_too_little_room_is_told_before_anything_comes(puller: Puller, monkeypat
 FULL = """
 import resource, sys
 from pathlib import Path
-from registry.pull import staging
-from registry.pull.errors import PullError
-from registry.pull.hub import Hub
-from registry.pull.pinned import Wanted
-from registry.pull.pull import pull
+from asset.models import staging
+from asset.models.errors import PullError
+from asset.models.hub import Hub
+from asset.models.selection import Wanted
+from asset.models.pull import pull
 from tests.registry.pull.conftest import Notes
 staging.SPARE = -1 << 60  # as if somebody else took the room in the meantime
 endpoint, repository, room = sys.argv[1:]

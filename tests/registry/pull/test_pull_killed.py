@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.pull.record import Record
+from asset.models.record import Record
 from tests.loopback_hub import Repository
 from tests.registry.pull.conftest import REPOSITORY, Puller, require_same
 
@@ -25,10 +25,10 @@ KILLED_AT_EACH_STEP = """
 import json, os, shutil, signal, sys
 from pathlib import Path
 import huggingface_hub, httpx2
-from registry.pull import staging
-from registry.pull.hub import Hub
-from registry.pull.pinned import Wanted
-from registry.pull.pull import pull
+from asset.models import staging
+from asset.models.hub import Hub
+from asset.models.selection import Wanted
+from asset.models.pull import pull
 from tests.registry.pull.conftest import Notes
 
 endpoint, repository, folder, before, exchange = sys.argv[1:]

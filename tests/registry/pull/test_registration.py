@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from asset.models.errors import RegistryError, RequestError
+from asset.models.package import package
+from asset.models.registration import PLACEHOLDER, Registered, register
 from registry.jobs.tracking import tracking_uri
-from registry.pull.errors import RegistryError, RequestError
-from registry.pull.package import package
-from registry.pull.registration import PLACEHOLDER, Registered, register
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.signing.errors import CannotSign, NotVerified
-from registry.signing.folder import Signer, Trusted, sign, verify
+from asset.models.errors import CannotSign, NotVerified
+from asset.models.signing import Signer, Trusted, sign, verify
 from serving.model.signature import signed_files
 from tests.registry.signing.authority import Authority, new_key
 

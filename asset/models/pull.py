@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Protocol
 
 from asset.findings import shown
+from asset.models.errors import FolderTaken, NoRoom, NotAsListed, NotServable, NotWritable, WrongHash
+from asset.models.hub import Hub, Listing, RemoteFile
+from asset.models.package import UNFINISHED
+from asset.models.record import Record, file_sha256
+from asset.models.selection import CARD, Wanted, choose, find_listing, known_names
+from asset.models.staging import Staging, place
+from asset.models.transfer import transfer
 from finetune.prepare.base_model import build_tokenizer, check_family, check_tensors
 from finetune.prepare.prepared import FinetuneError
 from finetune.prepare.weights_file import INDEX, WHOLE, tensor_files, write_weights
-from registry.pull.errors import FolderTaken, NoRoom, NotAsListed, NotServable, NotWritable, WrongHash
-from registry.pull.hub import Hub, Listing, RemoteFile
-from registry.pull.package import UNFINISHED
-from registry.pull.pinned import Wanted
-from registry.pull.record import Record, file_sha256
-from registry.pull.selection import CARD, choose, find_listing, known_names
-from registry.pull.staging import Staging, place
-from registry.pull.transfer import transfer
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import BertConfig, read_config
 from serving.model.tokenizer import open_tokenizer

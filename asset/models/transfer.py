@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from asset.models.errors import HubDown, NotFound, WrongSize
+from asset.models.hub import AGAIN, Hub, Listing, RemoteFile
 from finetune.prepare.hub import is_of_the_hub
-from registry.pull.errors import HubDown, NotFound, WrongSize
-from registry.pull.hub import AGAIN, Hub, Listing, RemoteFile
 
 if TYPE_CHECKING:
     from httpx2 import Response

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TextIO
 
 from asset.findings import shown
-from registry.pull.errors import InUse, NoRoom
-from registry.pull.hub import RemoteFile
+from asset.models.errors import InUse, NoRoom
+from asset.models.hub import RemoteFile
 
 SPARE = 16 << 20
 """Bytes for all that is small."""

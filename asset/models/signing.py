@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from model_signing import hashing, signing, verifying
 
 from asset.findings import shown
-from registry.signing.errors import CannotSign, NotVerified, NotWritten
+from asset.models.errors import CannotSign, NotVerified, NotWritten
 from serving.errors import ModelFolderError
 from serving.model.model_folder import find_checkpoint
 from serving.model.signature import CACHE, LEFT_OUT, NAME, SignatureError, differences, entries, signed_files

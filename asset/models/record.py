@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from registry.pull.pinned import Wanted
+from asset.models.selection import Wanted
 
 NAME = "pulled.json"
 
