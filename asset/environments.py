@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from registry.jobs.errors import JobError
+from asset.checks.pipeline.errors import JobError
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from asset.checks.pipeline.data import OwnModel, local_path
 from asset.environments import ROOT, VirtualEnvironment, environment_for
-from registry.jobs.local_data import OwnModel, local_path
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import BatchDeployment, Environment

@@ -246,8 +246,8 @@ def doctor_command(
 
         asset doctor --azure --json
     """
+    from asset.checks.doctor.check import Machine
     from registry.doctor.command import DoctorOptions, doctor
-    from registry.doctor.machine import Machine
 
     raise typer.Exit(doctor(DoctorOptions(file, sku, azure, as_json), Machine(port=port)))
 

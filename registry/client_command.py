@@ -102,9 +102,9 @@ def _status(error: Exception) -> int | None:
     from azure.core.exceptions import AzureError, ResourceNotFoundError
     from marshmallow import ValidationError
 
+    from asset.checks.pipeline.errors import JobError
     from registry.client.errors import ClientError
     from registry.endpoints.errors import EndpointError, InvalidEndpointError, NotFoundError
-    from registry.jobs.errors import JobError
 
     if isinstance(error, JobException):
         return FAILED

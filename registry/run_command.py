@@ -10,18 +10,18 @@ from typing import Any
 
 from rich.console import Console
 
+from asset.checks.pipeline.data import OwnModel, quoted
+from asset.checks.pipeline.errors import InvalidJobError, JobError, RunError, StepError
+from asset.checks.pipeline.job import checked_job
+from asset.checks.pipeline.overrides import absolute
 from asset.environments import ROOT
 from asset.findings import shown
 from asset.screen import SafeStream, Screen, interrupt_on_signals, safe_console
 from registry.jobs import summary
-from registry.jobs.checks import checked_job
-from registry.jobs.errors import InvalidJobError, JobError, RunError, StepError
-from registry.jobs.local_data import OwnModel, quoted
 from registry.jobs.plan import Plan, plan_job
 from registry.jobs.run_folder import INTERRUPTED as INTERRUPTED_STATUS
 from registry.jobs.run_folder import RunFolder, RunState, find_run, now
 from registry.jobs.runner import Runner, require_commands, require_environments
-from registry.jobs.settings import absolute
 from registry.jobs.tracking import Tracker, database
 
 FAILED, INVALID, INTERRUPTED = 1, 2, 130

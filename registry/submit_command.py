@@ -28,9 +28,9 @@ def submit(options: SubmitOptions) -> int:
 
 
 def _submit(options: SubmitOptions, console: Console) -> dict[str, Any]:
-    from registry.jobs import sdk
-    from registry.jobs.settings import absolute, apply
-    from registry.jobs.source import read_job
+    from asset.checks.pipeline import sdk
+    from asset.checks.pipeline.overrides import absolute, apply
+    from asset.checks.pipeline.source import read_job
 
     # What is wrong in the file or in a setting is told before anybody signs in.
     source = read_job(options.file)

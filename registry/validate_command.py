@@ -12,10 +12,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from asset.checks.validate.collect import Report, validate
 from asset.environments import ROOT
 from asset.findings import Finding, shown
 from asset.screen import SafeStream, safe_console
-from registry.validate.collect import Report, validate
 
 GOOD, WRONG, NOTHING = 0, 1, 2
 

@@ -12,10 +12,10 @@ from azure.ai.ml.constants import ListViewType
 from azure.ai.ml.entities import Component, Data, Environment
 
 from asset.azure_sdk import quiet
+from asset.checks.pipeline.source import REMOTE
 from registry.client.errors import invalid, translated
 from registry.client.operations import Operations
 from registry.client.yaml_assets import YamlAssets
-from registry.jobs.source import REMOTE
 
 
 class LocalEnvironments(Operations):

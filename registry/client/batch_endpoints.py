@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from azure.ai.ml import Input
 from azure.ai.ml.entities import BatchEndpoint
 
+from asset.checks.pipeline.source import REMOTE
 from registry.client.batch_deployments import BatchFolder, LocalBatchDeployments
 from registry.client.batch_runs import new_batch_run
 from registry.client.errors import invalid
 from registry.client.operations import Operations
 from registry.client.poller import begin
 from registry.client.resources import batch_endpoint, batch_endpoint_resource
-from registry.jobs.source import REMOTE
 from tables.whole_file import write_json
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from collections.abc import Iterator
 from azure.ai.ml.exceptions import JobException, ValidationErrorType, ValidationException
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 
+from asset.checks.pipeline.errors import JobError, RunError
 from registry.endpoints.errors import ConflictError, EndpointError, InvalidEndpointError, NotFoundError
-from registry.jobs.errors import JobError, RunError
 
 
 class ClientError(RuntimeError):

@@ -16,12 +16,12 @@ from azure.ai.ml import Input, load_component, load_job
 from azure.ai.ml.entities import Component, PipelineJob
 
 from asset.azure_sdk import quiet
+from asset.checks.pipeline.data import ASSET
+from asset.checks.pipeline.source import REMOTE
 from asset.environments import ROOT, VirtualEnvironment
 from registry.client.assets import environment_file
 from registry.client.errors import invalid
 from registry.client.yaml_assets import plain
-from registry.jobs.local_data import ASSET
-from registry.jobs.source import REMOTE
 
 KEPT = (
     "$schema",

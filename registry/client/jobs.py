@@ -15,6 +15,8 @@ from azure.ai.ml.entities import Job, PipelineJob
 from azure.core.exceptions import ResourceNotFoundError
 
 from asset.azure_sdk import quiet
+from asset.checks.pipeline.data import OwnModel
+from asset.checks.pipeline.job import checked_job
 from registry.client.batch_runs import LocalBatchRun, all_batch_runs
 from registry.client.errors import failed_job, invalid, translated
 from registry.client.job_file import JobWriter, require_pipeline
@@ -22,8 +24,6 @@ from registry.client.operations import Operations, logger
 from registry.client.poller import begin
 from registry.client.runs import COMPLETED, ENDED, LocalRun, all_runs
 from registry.client.yaml_assets import NAME
-from registry.jobs.checks import checked_job
-from registry.jobs.local_data import OwnModel
 from registry.jobs.plan import plan_job
 from registry.jobs.run_folder import INTERRUPTED, RunFolder, RunState, now
 from registry.jobs.runner import require_commands, require_environments

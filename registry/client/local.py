@@ -21,6 +21,7 @@ from azure.ai.ml.entities import (
 )
 from azure.core.exceptions import ResourceNotFoundError
 
+from asset.checks.pipeline.data import ASSET, OwnModel
 from registry.client.assets import LocalComponents, LocalData, LocalEnvironments
 from registry.client.batch_deployments import LocalBatchDeployments
 from registry.client.batch_endpoints import LocalBatchEndpoints
@@ -32,7 +33,6 @@ from registry.client.models import LocalModels
 from registry.client.online_deployments import LocalOnlineDeployments
 from registry.client.online_endpoints import LocalOnlineEndpoints
 from registry.client.virtual_environment import virtual_environment
-from registry.jobs.local_data import ASSET, OwnModel
 
 LOCAL = "local"
 SUB_OBJECTS = (

@@ -17,12 +17,12 @@ from azure.ai.ml.constants import AssetTypes, ListViewType
 from azure.ai.ml.entities import Model
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 
+from asset.checks.pipeline.data import OwnModel
+from asset.checks.pipeline.source import REMOTE
 from registry.client.errors import invalid
 from registry.client.operations import Operations, logger, one_of_version_and_label
 from registry.client.runs import job_output
 from registry.client.yaml_assets import NAME, order
-from registry.jobs.local_data import OwnModel
-from registry.jobs.source import REMOTE
 from registry.jobs.tracking import database, set_up, tracking_uri
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from azure.core.exceptions import ResourceNotFoundError
 from marshmallow import ValidationError
 
 from asset.azure_sdk import quiet
+from asset.checks.pipeline.errors import RunError
 from registry.client.background import Background
 from registry.jobs import run_folder
-from registry.jobs.errors import RunError
 from registry.jobs.run_folder import RunFolder, RunState
 
 STARTING, RUNNING, COMPLETED, FAILED, CANCELED = "Starting", "Running", "Completed", "Failed", "Canceled"

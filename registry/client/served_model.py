@@ -9,9 +9,9 @@ from pathlib import Path
 
 from azure.ai.ml.entities import Model
 
+from asset.checks.pipeline.data import ASSET
 from registry.client.errors import invalid
 from registry.client.models import LocalModels
-from registry.jobs.local_data import ASSET
 
 
 @dataclass(frozen=True)

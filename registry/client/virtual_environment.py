@@ -10,10 +10,10 @@ from pathlib import Path
 
 from azure.ai.ml.entities import Environment
 
+from asset.checks.pipeline.data import ASSET, OwnModel
 from asset.environments import ROOT, VirtualEnvironment
 from registry.client.assets import LocalEnvironments, environment_file
 from registry.client.errors import invalid
-from registry.jobs.local_data import ASSET, OwnModel
 
 
 def virtual_environment(environment: Environment | str | None, environments: LocalEnvironments) -> VirtualEnvironment:

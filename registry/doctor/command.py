@@ -12,12 +12,10 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from asset.checks.doctor import azure, environments, model, processor
+from asset.checks.doctor.check import Check, Machine, NothingToCheckError, Status
+from asset.checks.doctor.deployment import deployment, read, sku
 from asset.screen import SafeStream, safe_console
-from registry.doctor import azure, environments, model, port, processor, variables
-from registry.doctor.check import Check, NothingToCheckError, Status
-from registry.doctor.deployment import deployment, read
-from registry.doctor.machine import Machine
-from registry.doctor.sku import sku
 
 WRONG, INVALID = 1, 2
 STYLES: dict[Status, str] = {"ok": "green", "note": "yellow", "wrong": "bold red"}
@@ -69,14 +67,14 @@ def _checks(options: DoctorOptions, machine: Machine, document: dict[str, Any]) 
     yield processor.gpu(machine)
     yield model.memory(machine)
     yield model.disk(machine, environments.missing(machine))
-    yield port.port(machine)
+    yield processor.port(machine)
     yield from environments.environments(machine)
     yield azure.server_files(machine)
     yield model.model(machine)
     yield model.cache(machine)
-    yield variables.serving_settings(machine)
-    yield variables.proxies(machine)
-    yield variables.hub(machine)
+    yield environments.serving_settings(machine)
+    yield environments.proxies(machine)
+    yield environments.hub(machine)
     yield from azure.azure(machine) if options.azure else [azure.not_asked()]
     if options.file:
         yield from deployment(machine, options.file, document, options.sku)

@@ -7,18 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asset.checks.pipeline import sdk
+from asset.checks.pipeline.data import OwnModel, local_path
+from asset.checks.pipeline.errors import InvalidJobError
+from asset.checks.pipeline.references import Binding, Given, as_text, bound, own_input, plain, step_input, whole
+from asset.checks.pipeline.source import JobSource, StepSource
+from asset.checks.pipeline.steps import order, processes, timeout, variables
+from asset.checks.pipeline.values import is_absent
 from asset.environments import VirtualEnvironment, environment_for
 from asset.findings import Finding
-from registry.jobs import sdk
-from registry.jobs.bindings import Binding, bound, whole
-from registry.jobs.errors import InvalidJobError
-from registry.jobs.given import Given, as_text, own_input, plain, step_input
-from registry.jobs.local_data import OwnModel, local_path
 from registry.jobs.run_folder import RESERVED
-from registry.jobs.source import JobSource, StepSource
-from registry.jobs.step_checks import order
-from registry.jobs.step_settings import processes, timeout, variables
-from registry.jobs.values import is_absent
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import Command, PipelineJob

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from signal import Signals
 
+from asset.checks.pipeline.command import ESCAPED, ends_quotation, resolve
+from asset.checks.pipeline.errors import JobError, StepError
 from asset.findings import shown
 from asset.screen import Screen
-from registry.jobs.command import ESCAPED, ends_quotation, resolve
-from registry.jobs.errors import JobError, StepError
 from registry.jobs.fingerprint import Parts, changed, fingerprint, made_for
 from registry.jobs.plan import Plan, Step, StepOutput
 from registry.jobs.run_folder import (

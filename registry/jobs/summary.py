@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from asset.checks.pipeline.errors import StepError
 from asset.findings import shown
 from evaluation.report.metrics_file import Metric
 from evaluation.report.number_format import interval, quantity
-from registry.jobs.errors import StepError
 from registry.jobs.metrics_file import read_metrics
 from registry.jobs.run_folder import RunFolder, RunState
 

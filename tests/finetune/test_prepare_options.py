@@ -7,13 +7,13 @@ import pytest
 import yaml
 from azure.ai.ml import load_component
 
+from asset.checks.pipeline.components import check_component
+from asset.checks.pipeline.source import ComponentSource
+from asset.checks.pipeline.values import typed
 from asset.yaml_file import YamlFile
 from finetune.prepare.options import COLUMNS, HELP, MachineSettings, expected_of, parser, read_options
 from finetune.prepare.prepared import FinetuneError
 from finetune.settings import METRICS, FeatureSettings, Task, TrainingSettings
-from registry.jobs.component_checks import check_component
-from registry.jobs.source import ComponentSource
-from registry.jobs.values import typed
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES: dict[Task, Path] = {

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from registry.jobs.checks import checked_job
-from registry.jobs.local_data import OwnModel
+from asset.checks.pipeline.data import OwnModel
+from asset.checks.pipeline.job import checked_job
 from registry.jobs.plan import plan_job
 from tables.table import open_table
 

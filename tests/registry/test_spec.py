@@ -13,8 +13,8 @@ import pytest
 import yaml
 from azure.ai.ml import load_model
 
+from asset.checks.validate.collect import validate
 from registry.sku_lists import SCENARIOS, main
-from registry.validate.collect import validate
 
 ROOT = Path(__file__).resolve().parents[2]
 ASSET_FILES = ("asset.yaml", "model.yaml", "spec.yaml", "sku_lists.yaml", "description.md")

@@ -14,11 +14,11 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from registry.jobs.checks import checked_job
-from registry.jobs.errors import JobError
-from registry.jobs.local_data import OwnModel
+from asset.checks.pipeline.data import OwnModel
+from asset.checks.pipeline.errors import JobError
+from asset.checks.pipeline.job import checked_job
+from asset.checks.validate.collect import FAULT
 from registry.jobs.plan import plan_job
-from registry.validate.collect import FAULT
 from registry.validate_command import ValidateOptions, run
 from tests.torture.attack import BrokenPromise, drawing, shown
 from tests.torture.yaml_damages import DAMAGES, structure, text

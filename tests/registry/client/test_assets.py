@@ -12,8 +12,8 @@ from azure.ai.ml.entities import Data, Environment, Model
 from azure.ai.ml.exceptions import ValidationException
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 
+from asset.checks.pipeline.data import OwnModel
 from registry.client.local import LocalClient
-from registry.jobs.local_data import OwnModel
 from registry.jobs.tracking import tracking_uri
 
 

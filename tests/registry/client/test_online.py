@@ -19,10 +19,10 @@ from azure.ai.ml.exceptions import MlException, ValidationException
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.core.polling import LROPoller
 
+from asset.checks.pipeline.data import OwnModel
 from asset.environments import ROOT
 from registry.client.errors import UnsupportedError
 from registry.client.local import LocalClient
-from registry.jobs.local_data import OwnModel
 from tests.registry.client.asset_files import SCHEMA
 
 ENVIRONMENT = f"""\

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.doctor.machine import Machine
+from asset.checks.doctor.check import Machine
 
 ROOT = Path(__file__).resolve().parents[3]
 

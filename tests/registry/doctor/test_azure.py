@@ -11,8 +11,8 @@ import pytest
 from azure.ai.ml import MLClient
 from azure.identity import ClientSecretCredential
 
-from registry.doctor import azure
-from registry.doctor.machine import Machine
+from asset.checks.doctor import azure
+from asset.checks.doctor.check import Machine
 
 CONFIG = {"subscription_id": "11111111-2222", "resource_group": "group", "workspace_name": "space"}
 PRINCIPAL = {"AZURE_TENANT_ID": "11111111-2222", "AZURE_CLIENT_ID": "client"}

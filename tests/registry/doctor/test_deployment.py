@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.doctor.check import Check, NothingToCheckError
-from registry.doctor.deployment import deployment, read
-from registry.doctor.machine import Machine
+from asset.checks.doctor.check import Check, Machine, NothingToCheckError
+from asset.checks.doctor.deployment import deployment, read
 
 ROOT = Path(__file__).resolve().parents[3]
 

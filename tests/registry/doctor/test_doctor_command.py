@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from asset.checks.doctor.check import Machine
 from registry.doctor.command import DoctorOptions, doctor
-from registry.doctor.machine import Machine
 
 ROOT = Path(__file__).resolve().parents[3]
 BLUE = ROOT / "deployment/online-deployment-blue.yml"
@@ -49,7 +49,7 @@ def test_the_look_is_quick_as_nothing_heavy_is_imported() -> None:
     heavy = ("torch", "azure", "mlflow", "onnx", "onnxruntime", "transformers", "huggingface_hub")
     code = (
         "import sys\nfrom registry.doctor.command import DoctorOptions, doctor\n"
-        "from registry.doctor.machine import Machine\n"
+        "from asset.checks.doctor.check import Machine\n"
         "doctor(DoctorOptions(None, 'Standard_F4s_v2'), Machine())\n"
         f"sys.stderr.write(str([name for name in {heavy} if name in sys.modules]))"
     )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.doctor.environments import PURPOSES, environment, environments, installed, missing, pins
-from registry.doctor.machine import Machine
+from asset.checks.doctor.check import Machine
+from asset.checks.doctor.environments import PURPOSES, environment, environments, installed, missing, pins
 
 ROOT = Path(__file__).resolve().parents[3]
 

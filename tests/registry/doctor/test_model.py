@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from asset.checks.doctor import model
+from asset.checks.doctor.check import Machine
+from asset.checks.doctor.model import BERT_BASE, Size
 from asset.models.record import Record
 from asset.models.signing import Signer, sign
-from registry.doctor import model
-from registry.doctor.machine import Machine
-from registry.doctor.model import BERT_BASE, Size
 from serving.model.checkpoint import Checkpoint
 from tests.registry.signing.authority import new_key
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.doctor.machine import Machine
-from registry.doctor.port import holder, port
+from asset.checks.doctor.check import Machine
+from asset.checks.doctor.processor import holder, port
 
 
 @pytest.fixture(params=[(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, ""), (socket.AF_INET6, "::")])

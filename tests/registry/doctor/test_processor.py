@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.doctor import processor
-from registry.doctor.machine import Machine
+from asset.checks.doctor import processor
+from asset.checks.doctor.check import Machine
 from serving.engine.backend import choose
 from serving.model.checkpoint import BertConfig, read_config
 from serving.native import library

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from registry.doctor.check import Check
-from registry.doctor.cpu_generations import generation
-from registry.doctor.model import BERT_BASE, Size
-from registry.doctor.sku import Lists, sku
+from asset.checks.doctor.check import Check
+from asset.checks.doctor.cpu_generations import generation
+from asset.checks.doctor.deployment import Lists, sku
+from asset.checks.doctor.model import BERT_BASE, Size
 
 ROOT = Path(__file__).resolve().parents[3]
 BASE = Size.of(BERT_BASE)

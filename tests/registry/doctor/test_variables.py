@@ -9,18 +9,18 @@ from collections.abc import Callable
 
 import pytest
 
-from registry.doctor import variables
-from registry.doctor.machine import Machine
+from asset.checks.doctor import environments
+from asset.checks.doctor.check import Machine
 
 
 def test_settings_that_serving_takes_are_well(machine: Machine, with_variables: Callable[..., Machine]) -> None:
-    assert variables.serving_settings(machine).found == "none set: the defaults"
-    check = variables.serving_settings(with_variables(BERT_SERVING_MAX_ROWS="10"))
+    assert environments.serving_settings(machine).found == "none set: the defaults"
+    check = environments.serving_settings(with_variables(BERT_SERVING_MAX_ROWS="10"))
     assert (check.status, check.found) == ("ok", "BERT_SERVING_MAX_ROWS")
 
 
 def test_a_misspelled_setting_is_told_with_the_one_that_is_meant(with_variables: Callable[..., Machine]) -> None:
-    check = variables.serving_settings(with_variables(BERT_SERVING_MAX_ROW="10"))
+    check = environments.serving_settings(with_variables(BERT_SERVING_MAX_ROW="10"))
     assert (check.status, check.fix) == ("wrong", "write BERT_SERVING_MAX_ROWS for BERT_SERVING_MAX_ROW")
 
 
@@ -28,7 +28,7 @@ def test_a_misspelled_setting_is_told_with_the_one_that_is_meant(with_variables:
     ("name", "value"), [("MAX_ROWS", "0"), ("PRECISION", "int4"), ("THREADS", "-1"), ("DEADLINE_MS", "4 s")]
 )
 def test_a_setting_out_of_range_is_told(with_variables: Callable[..., Machine], name: str, value: str) -> None:
-    check = variables.serving_settings(with_variables(**{f"BERT_SERVING_{name}": value}))
+    check = environments.serving_settings(with_variables(**{f"BERT_SERVING_{name}": value}))
     assert (check.status, check.fix) == ("wrong", "correct it, or unset it")
     assert f"BERT_SERVING_{name}: expected" in check.found
 
@@ -46,7 +46,7 @@ def test_a_setting_out_of_range_is_told(with_variables: Callable[..., Machine], 
 def test_proxies_that_leave_loopback_alone_are_well(
     with_variables: Callable[..., Machine], given: dict[str, str]
 ) -> None:
-    assert variables.proxies(with_variables(**given)).status == "ok"
+    assert environments.proxies(with_variables(**given)).status == "ok"
     assert caught(given) is False
 
 
@@ -59,7 +59,7 @@ def test_proxies_that_leave_loopback_alone_are_well(
     ],
 )
 def test_a_proxy_that_catches_loopback_is_wrong(with_variables: Callable[..., Machine], given: dict[str, str]) -> None:
-    check = variables.proxies(with_variables(**given))
+    check = environments.proxies(with_variables(**given))
     assert check.status == "wrong"
     assert "NO_PROXY=" in check.fix
     assert "127.0.0.1" in check.found
@@ -67,7 +67,7 @@ def test_a_proxy_that_catches_loopback_is_wrong(with_variables: Callable[..., Ma
     assert caught(given) is True
     # What is advised helps, and keeps what was there.
     advised = dict(word.split("=", 1) for word in check.fix.split()[1:])
-    assert variables.proxies(with_variables(**{**given, **advised})).status == "ok"
+    assert environments.proxies(with_variables(**{**given, **advised})).status == "ok"
     assert caught({**given, **advised}) is False
 
 
@@ -84,10 +84,12 @@ def caught(given: dict[str, str]) -> bool:
 
 
 def test_where_models_come_from_is_told(machine: Machine, with_variables: Callable[..., Machine]) -> None:
-    assert variables.hub(machine).status == "ok"
-    check = variables.hub(with_variables(HF_ENDPOINT="https://me:secret@mirror.example.com/hf", HF_TOKEN="hf_private"))
+    assert environments.hub(machine).status == "ok"
+    check = environments.hub(
+        with_variables(HF_ENDPOINT="https://me:secret@mirror.example.com/hf", HF_TOKEN="hf_private")
+    )
     assert (check.status, check.found) == ("note", "HF_ENDPOINT: https://mirror.example.com/hf; HF_TOKEN is set")
-    check = variables.hub(with_variables(HF_HUB_OFFLINE="yes"))
+    check = environments.hub(with_variables(HF_HUB_OFFLINE="yes"))
     assert (check.status, check.found) == ("note", "HF_HUB_OFFLINE is on")
-    assert variables.hub(with_variables(HF_HUB_OFFLINE="0")).status == "ok"
-    assert variables.hub(with_variables(HF_ENDPOINT="mirror.example.com")).status == "wrong"
+    assert environments.hub(with_variables(HF_HUB_OFFLINE="0")).status == "ok"
+    assert environments.hub(with_variables(HF_ENDPOINT="mirror.example.com")).status == "wrong"

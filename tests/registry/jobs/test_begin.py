@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from asset.checks.pipeline.errors import JobError
 from asset.environments import VirtualEnvironment
-from registry.jobs.errors import JobError
 
 if TYPE_CHECKING:
     from tests.registry.jobs.conftest import Asset

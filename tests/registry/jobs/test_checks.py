@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registry.jobs.checks import checked_job
-from registry.jobs.errors import InvalidJobError
-from registry.jobs.local_data import OwnModel
-from registry.jobs.source import read_job
+from asset.checks.pipeline.data import OwnModel
+from asset.checks.pipeline.errors import InvalidJobError
+from asset.checks.pipeline.job import checked_job
+from asset.checks.pipeline.source import read_job
 
 if TYPE_CHECKING:
     from tests.registry.jobs.conftest import Asset

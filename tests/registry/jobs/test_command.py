@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.jobs.command import ESCAPED, ends_quotation, references, resolve
-from registry.jobs.errors import JobError
+from asset.checks.pipeline.command import ESCAPED, ends_quotation, references, resolve
+from asset.checks.pipeline.errors import JobError
 
 
 def test_values_go_in_as_they_are() -> None:

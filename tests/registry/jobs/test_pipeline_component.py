@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registry.jobs.checks import checked_job
-from registry.jobs.local_data import OwnModel
+from asset.checks.pipeline.data import OwnModel
+from asset.checks.pipeline.job import checked_job
 from registry.jobs.plan import Plan, Step, StepOutput, plan_job
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registry.jobs.checks import checked_job
-from registry.jobs.errors import InvalidJobError
-from registry.jobs.local_data import OwnModel
+from asset.checks.pipeline.data import OwnModel
+from asset.checks.pipeline.errors import InvalidJobError
+from asset.checks.pipeline.job import checked_job
+from asset.checks.pipeline.overrides import absolute
+from asset.checks.pipeline.source import read_job
 from registry.jobs.plan import Plan, plan_job
-from registry.jobs.settings import absolute
-from registry.jobs.source import read_job
 
 if TYPE_CHECKING:
     from tests.registry.jobs.conftest import Asset

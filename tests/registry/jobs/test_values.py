@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.jobs.values import problem, typed
+from asset.checks.pipeline.values import problem, typed
 
 
 @given(st.one_of(st.integers(), st.booleans(), st.floats(allow_nan=False)))

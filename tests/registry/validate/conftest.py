@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from asset.checks.validate.collect import Report, validate
 from asset.findings import Finding
-from registry.validate.collect import Report, validate
 from tests.registry.validate.deployment_files import FILES
 
 ROOT = Path(__file__).resolve().parents[3]

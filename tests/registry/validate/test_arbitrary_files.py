@@ -15,7 +15,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry.validate.collect import FAULT, MOST, validate
+from asset.checks.validate.collect import FAULT, MOST, validate
 from tests.registry.validate.mistakes import (
     BATCH,
     BATCH_ENDPOINT,

@@ -131,7 +131,7 @@ def test_colors_are_for_terminals(small: SmallAsset) -> None:
 
 def test_azure_is_imported_only_for_its_files(small: SmallAsset) -> None:
     code = (
-        "import sys; from pathlib import Path; from registry.validate.collect import validate\n"
+        "import sys; from pathlib import Path; from asset.checks.validate.collect import validate\n"
         "validate(map(Path, sys.argv[1:])); print('azure.ai.ml' in sys.modules)"
     )
 

@@ -1,0 +1,150 @@
+"""Whether a workspace of Azure Machine Learning is named, and somebody signed in: without a network, and without secrets.
+
+That a password is still good, or a sign-in not over, only Azure can say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from asset.checks.doctor.check import Check, Machine, note, ok, wrong
+from asset.findings import shown
+from registry.workspace import VARIABLES
+
+CONFIG_KEYS = ("subscription_id", "resource_group", "workspace_name")
+SECRET = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
+CERTIFICATE = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_CERTIFICATE_PATH")
+WORKLOAD = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE")
+
+SERVERS_OWN = ("config.json", "config.py", "exceptions.py", "logging.json", "utils.py")
+"""What the inference server would take from the root of the checkout for its own."""
+
+
+def not_asked() -> Check:
+    """Say that Azure was left out."""
+    return note(
+        "azure", "looked at where it is asked for", "left out", "`asset doctor --azure` looks, without a network"
+    )
+
+
+def server_files(machine: Machine) -> Check:
+    """See that nothing in the root stands in the way of the inference server, as a workspace's config.json does."""
+    name, expected = (
+        "root folder",
+        f"none of {', '.join(SERVERS_OWN)} in the root, which the inference server reads as its own",
+    )
+    found = [file for file in SERVERS_OWN if (machine.root / file).exists()]
+    if found:
+        fix = (
+            "move config.json to .azureml/config.json, where Azure's SDK finds it too" if "config.json" in found else ""
+        )
+        rest = ", ".join(file for file in found if file != "config.json")
+        return wrong(name, expected, ", ".join(found), "; ".join(filter(None, (fix, rest and f"rename {rest}"))))
+    return ok(name, expected, "none")
+
+
+def azure(machine: Machine) -> Iterator[Check]:
+    """Look at the workspace and at who is signed in."""
+    yield workspace(machine)
+    yield credentials(machine)
+
+
+def workspace(machine: Machine) -> Check:
+    """Find the workspace's names in the environment, else in a config.json, in the order in which they count."""
+    name, expected = (
+        "azure workspace",
+        "its subscription, resource group and name: of the environment, or in a config.json",
+    )
+    environ = {part: next((key for key in keys if machine.environ.get(key)), None) for part, keys in VARIABLES.items()}
+    if all(environ.values()):
+        return ok(name, expected, f"{', '.join(filter(None, environ.values()))} are set")
+    file = _config(machine.root)
+    if file is None:
+        left = ", ".join(VARIABLES[part][1] for part, key in environ.items() if key is None)
+        fix = f"set {left}; or put the config.json that the studio offers at .azureml/config.json"
+        return wrong(name, expected, f"no config.json, and not set: {left}", fix)
+    try:
+        given: Any = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as exc:
+        return wrong(name, expected, f"{shown(file)}: cannot be read: {exc}", "get it from the studio again")
+    lacks = [
+        part
+        for part in CONFIG_KEYS
+        if not (isinstance(given, dict) and isinstance(given.get(part), str) and given[part])
+    ]
+    if lacks:
+        return wrong(name, expected, f"{shown(file)} without {', '.join(lacks)}", "get it from the studio again")
+    return ok(name, expected, f"{shown(file)}, workspace {given['workspace_name']}")
+
+
+def _config(root: Path) -> Path | None:
+    """Return the config.json that MLClient.from_config finds from a folder: there, or above."""
+    places = (folder / below for folder in (root, *root.parents) for below in (".", ".azureml", "aml_config"))
+    return next((place / "config.json" for place in places if (place / "config.json").is_file()), None)
+
+
+def credentials(machine: Machine) -> Check:
+    """Find a way to sign in that azure-identity's DefaultAzureCredential would take, in its order."""
+    name, expected = "azure credentials", "a way for azure-identity to sign in"
+    environ = machine.environ
+    for keys in (SECRET, CERTIFICATE, WORKLOAD):
+        # The tenant and the client are also set alone: for a managed identity, or to choose among one's own.
+        if not environ.get(keys[2]):
+            continue
+        lacks = [key for key in keys[:2] if not environ.get(key)]
+        if lacks:
+            fix = f"set {' and '.join(lacks)} too, or unset {keys[2]}"
+            return wrong(name, expected, f"{keys[2]} without {' and '.join(lacks)}", fix)
+        if keys != WORKLOAD:
+            return _service_principal(machine, keys, name, expected)
+        if not Path(environ[keys[2]]).is_file():
+            return wrong(name, expected, f"{keys[2]} names no file", "correct it, or unset it")
+        return ok(name, expected, f"a workload's identity: {', '.join(keys)} are set")
+    if environ.get("IDENTITY_ENDPOINT") or environ.get("MSI_ENDPOINT"):
+        return ok(name, expected, "a managed identity: its endpoint is set")
+    return _command_line(machine, name, expected)
+
+
+def _service_principal(machine: Machine, keys: tuple[str, ...], name: str, expected: str) -> Check:
+    """Have azure-identity take the values; it asks Azure for nothing before a token is asked for."""
+    from azure.identity import CertificateCredential, ClientSecretCredential
+
+    kind = ClientSecretCredential if keys == SECRET else CertificateCredential
+    values = [machine.environ[key] for key in keys]
+    try:
+        if keys == SECRET:
+            ClientSecretCredential(*values)
+        else:
+            CertificateCredential(*values, password=machine.environ.get("AZURE_CLIENT_CERTIFICATE_PASSWORD"))
+    except (ValueError, TypeError, OSError) as exc:
+        # What it says may hold a value; its kind does not.
+        found = f"{kind.__name__} does not take {', '.join(keys)} ({type(exc).__name__})"
+        return wrong(
+            name,
+            expected,
+            found,
+            "correct them: the tenant's id, the client's id, and its secret or certificate's file",
+        )
+    return ok(name, expected, f"a service principal: {', '.join(keys)} are set")
+
+
+def _command_line(machine: Machine, name: str, expected: str) -> Check:
+    """Look for a sign-in of the Azure command line."""
+    folder = Path(machine.environ.get("AZURE_CONFIG_DIR") or machine.home / ".azure")
+    fix = "install the Azure command line and run `az login`; or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"
+    if shutil.which("az", path=machine.environ.get("PATH", os.defpath)) is None:
+        return wrong(name, expected, "no variables of a service principal, and no Azure command line", fix)
+    try:
+        # Written with a byte order mark.
+        profile = json.loads((folder / "azureProfile.json").read_text(encoding="utf-8-sig"))
+        signed_in = bool(profile["subscriptions"])
+    except (OSError, ValueError, KeyError, TypeError):
+        signed_in = False
+    if not signed_in:
+        return wrong(name, expected, "an Azure command line that nobody is signed in with", "run `az login`")
+    return ok(name, expected, "signed in with the Azure command line; whether that still holds, Azure alone can say")

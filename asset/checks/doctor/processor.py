@@ -1,0 +1,178 @@
+"""The interpreter, the CPU and the compiler: which precision and engine will serve here.
+
+Whether a port of this machine is free, and who holds it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import shutil
+import socket
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from packaging.specifiers import SpecifierSet
+
+from asset.checks.doctor.check import Check, Machine, note, ok, wrong
+from serving.engine.machine import has_int8_products, usable_cpus
+from serving.native import library
+
+TOLD = ("avx2", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+"""What is said of a CPU: vectors, int8 products, bf16."""
+
+SLOWER = "5 to 12 times as long as int8 takes (docs/benchmark.md)"
+
+
+def python(machine: Machine) -> Check:
+    """Compare the Python that runs this with what pyproject.toml takes."""
+    declared = tomllib.loads((machine.root / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = declared["project"]["requires-python"]
+    found = ".".join(map(str, machine.python))
+    if SpecifierSet(wanted).contains(found):
+        return ok("python", wanted, found)
+    return wrong("python", wanted, found, "install 3.11 or 3.12 and name it: make PYTHON=/path/to/python3.12 score")
+
+
+def instructions(machine: Machine) -> Check:
+    """Say which instructions the CPU has, and what they come to: the precision and the engine of serving."""
+    expected = "AVX512-VNNI, AVX-VNNI or AMX, with which int8 is fast"
+    flags = machine.flags
+    told = ", ".join(name for name in TOLD if name in flags)
+    if not flags:
+        fix = "look it up; without these instructions serving takes fp32, which is slower"
+        return note("cpu instructions", expected, "none that Linux lists", fix)
+    precision, engine = served_by(machine)
+    found = f"{told or 'none of ' + ', '.join(TOLD)}; serving takes {precision} on {engine}"
+    if machine.settings.precision not in ("auto", precision):
+        fix = "fp16 is for GPUs: set BERT_SERVING_PRECISION to auto"
+        return note("cpu instructions", expected, found, fix)
+    if has_int8_products(machine.proc / "cpuinfo"):
+        return ok("cpu instructions", expected, found)
+    if precision == "int8":
+        fix = "set BERT_SERVING_PRECISION to auto: without these instructions int8 is slower than fp32"
+        return note("cpu instructions", expected, found, fix)
+    fix = f"nothing: it works, but fp32 takes {SLOWER}; Intel from Cascade Lake and AMD from Zen 4 on have them"
+    return note("cpu instructions", expected, found, fix)
+
+
+def served_by(machine: Machine) -> tuple[str, str]:
+    """Return the precision and the engine that serving.engine.backend takes here, for a model that the kernels can run."""
+    settings = machine.settings
+    fast = has_int8_products(machine.proc / "cpuinfo")
+    precision = "int8" if settings.precision == "int8" or (settings.precision == "auto" and fast) else "fp32"
+    target = kernels(machine)
+    if precision == "int8" and settings.engine != "onnxruntime" and target is not None:
+        return precision, f"our own kernels ({target.name})"
+    return precision, "ONNX Runtime"
+
+
+def kernels(machine: Machine) -> library.Target | None:
+    """Return the best kernels for this CPU; None where there are none."""
+    flags = machine.flags
+    return next((target for target in library.TARGETS if target.needs <= flags), None)
+
+
+def compiler(machine: Machine) -> Check:
+    """See that the kernels are built, or can be."""
+    expected = "the kernels for this CPU, or a C compiler that builds them"
+    target = kernels(machine)
+    forced = machine.settings.engine == "native"
+    if target is None:
+        if forced:
+            fix = "set BERT_SERVING_ENGINE to auto"
+            return wrong("kernels", "AVX512-VNNI or AMX, as BERT_SERVING_ENGINE is native", "neither", fix)
+        return ok("kernels", "none: they need AVX512-VNNI or AMX", "ONNX Runtime serves")
+    if library.kept(target):
+        return ok("kernels", expected, f"{target.name}, built")
+    command = library.find_compiler(machine.environ)
+    program = shlex.split(command)[0] if command else None
+    if program and shutil.which(program, path=machine.environ.get("PATH")):
+        return ok("kernels", expected, f"{command}; the first start builds them ({target.name})")
+    found = f"neither (CC is {command})" if command else "neither"
+    tell = wrong if forced else note
+    fix = "install gcc, or correct CC; until then ONNX Runtime serves, slower"
+    return tell("kernels", expected, found, "install gcc, or correct CC" if forced else fix)
+
+
+def cpus(machine: Machine) -> Check:
+    """Compare the CPUs that this process may use with the threads that are set."""
+    limits = (machine.cgroup / "cpu.max", machine.cgroup / "cpu/cpu.cfs_quota_us")
+    usable, free = usable_cpus(limits), usable_cpus((machine.cgroup / "none", machine.cgroup / "none"))
+    threads = machine.settings.threads
+    found = f"{usable}" + (f" of {free}: the container's quota (cpu.max)" if usable < free else "")
+    if threads > usable:
+        fix = "set BERT_SERVING_THREADS to 0, which takes as many as may be used"
+        return note(
+            "cpus", f"{threads}, as BERT_SERVING_THREADS says", f"{found}; the threads wait for each other", fix
+        )
+    return ok("cpus", "1 or more that may be used", found)
+
+
+def gpu(machine: Machine) -> Check:
+    """Say whether there is a driver of NVIDIA's, and whether it would be used; no GPU is tried."""
+    name, expected = "gpu", "none needed; an NVIDIA GPU where BERT_SERVING_DEVICE is cuda"
+    driver = (machine.proc / "driver/nvidia/version").exists()
+    if driver:
+        fix = "`make serve GPU=1` serves with it, once .venv/serving-gpu is set up"
+        return note(name, expected, "the driver of an NVIDIA GPU, which .venv/serving does not use", fix)
+    if machine.settings.device == "cuda":
+        return note(name, expected, "no driver of NVIDIA's: the CPU will serve", "unset BERT_SERVING_DEVICE")
+    return ok(name, expected, "none")
+
+
+LISTENS = "0A"
+"""The state of a listening socket in /proc/net/tcp."""
+
+
+def port(machine: Machine) -> Check:
+    """See that a server can listen on the port of 127.0.0.1, as `make serve` does."""
+    name, expected = "port", f"{machine.port} of 127.0.0.1 free"
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", machine.port))
+            listener.listen(1)
+        except OSError as exc:
+            who = holder(machine.proc, machine.port)
+            found = f"{exc.strerror}{', by ' + who if who else ''}"
+            return wrong(
+                name, expected, found, f"end it, or take another port: PORT={machine.port % 65535 + 1} make serve"
+            )
+    return ok(name, expected, "free")
+
+
+def holder(proc: Path, port: int) -> str | None:
+    """Return the process that listens on a port, as in "python3 (pid 4711)"; None where /proc does not tell.
+
+    What it was started with is not told: passwords may stand there.
+    """
+    wanted = {f"socket:[{inode}]" for inode in _listening(proc, port)}
+    if not wanted:
+        return None
+    for process in sorted((path for path in proc.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)):
+        if wanted & set(_open_files(process)):
+            with contextlib.suppress(OSError):  # it has ended
+                return f"{(process / 'comm').read_text().strip()} (pid {process.name})"
+    return "a process of another user"
+
+
+def _open_files(process: Path) -> Iterator[str]:
+    """Yield what a process has open: nothing where it is another user's, or has ended."""
+    with contextlib.suppress(OSError):
+        for link in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):  # closed in the meantime, as the folder itself that is read here
+                yield str(link.readlink())
+
+
+def _listening(proc: Path, port: int) -> list[str]:
+    """Return the inodes of the sockets that listen on a port."""
+    found = []
+    for table in (proc / "net/tcp", proc / "net/tcp6"):
+        try:
+            rows = [line.split() for line in table.read_text().splitlines()[1:]]
+        except OSError:
+            continue
+        found += [row[9] for row in rows if row[3] == LISTENS and int(row[1].rpartition(":")[2], 16) == port]
+    return found

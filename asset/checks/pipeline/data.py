@@ -1,0 +1,128 @@
+"""Where the data of a job lies on this machine.
+
+A path is one of this machine, relative to the job file; or it names this checkout's own model asset
+(`azureml:bert-base-cased:17`), which stands for model/bert-base-cased, or for model/embedded while that has no weights.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from asset.checks.pipeline.errors import ELSEWHERE
+from asset.checks.pipeline.references import bound
+from asset.checks.pipeline.source import REMOTE, JobSource
+from asset.environments import ROOT
+from asset.findings import Finding, Place
+from serving.model.model_folder import has_weights
+
+ASSET = re.compile(
+    r"azureml:(?://registries/[^/]+/models/)?(?P<name>[\w.-]+)(?:(?::|/versions/)(?P<version>[\w.-]+)|(?:@|/labels/)(?P<label>\w+))?"
+)
+
+FOLDERS = ("uri_folder", "mltable", "mlflow_model")  # what a file has for a type may have no hash
+"""The types of data that Azure refuses a file for."""
+
+
+@dataclass(frozen=True)
+class OwnModel:
+    """The model asset of this checkout, as spec.yaml names it."""
+
+    name: str
+    version: str
+    root: Path = ROOT
+
+    @classmethod
+    def read(cls, root: Path = ROOT) -> OwnModel:
+        """Read the name and the version from spec.yaml."""
+        spec = yaml.safe_load((root / "spec.yaml").read_text(encoding="utf-8"))
+        return cls(str(spec["name"]), str(spec["version"]), root)
+
+    def is_named(self, path: str) -> bool:
+        """Return whether a path names this asset, at this version or the latest: azureml:bert-base-cased@latest."""
+        match = ASSET.fullmatch(path)
+        return bool(
+            match
+            and match["name"] == self.name
+            and match["version"] in (None, self.version)
+            and match["label"] in (None, "latest")
+        )
+
+    @property
+    def folder(self) -> Path:
+        """Return the model folder that stands for the asset here."""
+        pulled = self.root / "model" / self.name
+        return pulled if has_weights(pulled) else self.root / "model" / "embedded"
+
+    def warning(self, named: str) -> str | None:
+        """Say that the embedded model runs in the place of the asset, where it does; `named` is the input that names it."""
+        if self.folder.name != "embedded":
+            return None
+        return (
+            f"{self.name} is not here: running the small embedded model in its place, whose answers are weaker; get its "
+            f"weights with `asset pull`, or name a model folder, as in --set {named}.path=FOLDER"
+        )
+
+
+def local_path(path: str, folder: Path, own: OwnModel) -> Path | None:
+    """Return the absolute path of data that a job in `folder` names; None where it is not of this machine."""
+    if own.is_named(path):
+        return own.folder
+    if REMOTE.match(path):
+        return None
+    return (folder / path.removeprefix("file:")).resolve()
+
+
+def quoted(path: Path) -> bool:
+    """Return whether a path would end the quotation marks that commands put around it: '${{inputs.data}}'."""
+    return any(mark in str(path) for mark in "'\"")
+
+
+def check_data(job: JobSource, own: OwnModel) -> Iterator[Finding]:
+    """Find data of a job, or written into a step, that is not there or cannot be had here."""
+    holders = [((), job.ports("inputs"))]
+    holders += [(("jobs", step.name), step.given("inputs")) for step in job.steps.values()]
+    for keys, inputs in holders:
+        for name, value in inputs.items():
+            path = value.get("path") if isinstance(value, dict) else None
+            if isinstance(path, str) and path and not bound(value):
+                # What is written into a pipeline component is out of the reach of --set.
+                option = None if job.above else f"--set {'.'.join((*keys, 'inputs', str(name)))}.path=PATH"
+                yield from _check(value, job.place(*keys, "inputs", name, "path"), job.file.path.parent, own, option)
+
+
+def _check(value: dict[str, Any], place: Place, folder: Path, own: OwnModel, option: str | None) -> Iterator[Finding]:
+    try:
+        path = local_path(value["path"], folder, own)
+        found = None if path is None else "folder" if path.is_dir() else "file" if path.exists() else "nothing"
+    except (OSError, ValueError):
+        path, found = folder, "nothing"
+    kind = value.get("type", "data")
+    if path is None:
+        yield _elsewhere(value["path"], place, own, option)
+    elif found == "nothing":
+        message = f"expected {kind} at {value['path']}, found nothing there"
+        yield Finding(place, message, f"give {option or 'another'}", "data-path")
+    elif quoted(path):
+        message = f"expected a path without quotation marks, found {path}"
+        yield Finding(place, message, "rename or move it", "data-quotes")
+    elif kind == "uri_file" and found == "folder":
+        message = f"expected a file (uri_file), found the folder {value['path']}"
+        yield Finding(place, message, "name a file in it", "data-kind")
+    elif kind in FOLDERS and found == "file":
+        fix = "write `type: uri_file`" if kind == "uri_folder" else "name the folder that it is in"
+        yield Finding(place, f"expected a folder ({kind}), found the file {value['path']}", fix, "data-kind")
+
+
+def _elsewhere(path: str, place: Place, own: OwnModel, option: str | None) -> Finding:
+    known = f"the model azureml:{own.name}:{own.version} of this checkout"
+    message = f"expected {known} or a path of this machine, found {path}"
+    # Another version of this checkout's model is a mistake anywhere; other assets are Azure's to know.
+    match = ASSET.fullmatch(path)
+    rule = "model-version" if match and match["name"] == own.name and match["version"] else ELSEWHERE
+    return Finding(place, message, f"give one with {option}" if option else "give another", rule)

@@ -1,0 +1,300 @@
+"""A job file and the component files that its steps name, as they are written, each value with its place.
+
+A step whose component is a pipeline component has steps of its own: those are a job again, below it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from asset.checks.pipeline.errors import ELSEWHERE, InvalidJobError
+from asset.findings import Finding, InvalidFileError, Place
+from asset.yaml_file import Keys, YamlFile
+
+KINDS = ("command", "pipeline")
+"""The types of steps and components that run here."""
+
+REMOTE = re.compile(r"azureml:|\w[\w+.-]+://")
+"""What a path begins with that is not one of this machine."""
+
+
+Opened = Callable[[Path], YamlFile]
+
+
+@dataclass(frozen=True)
+class ComponentSource:
+    """What a step runs: a file of its own, or a part of the job file."""
+
+    file: YamlFile
+    keys: Keys = ()
+    declared: bool = True
+    """Whether it declares its inputs and outputs; a command written into the job takes what the step gives."""
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Return the component's keys and values."""
+        found = self.file.data
+        for key in self.keys:
+            found = found[key]
+        return found
+
+    @property
+    def folder(self) -> Path:
+        """Return the folder that its relative paths start from."""
+        return self.file.path.parent
+
+    @property
+    def is_pipeline(self) -> bool:
+        """Return whether it is made of steps."""
+        return self.data.get("type") == "pipeline"
+
+    def ports(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Return what is declared under "inputs" or "outputs", by name."""
+        return {name: port if isinstance(port, dict) else {} for name, port in (self.data.get(kind) or {}).items()}
+
+    def place(self, *keys: str) -> Place:
+        """Return where a part of the component is written."""
+        return self.file.place(*self.keys, *keys)
+
+
+@dataclass(frozen=True)
+class StepSource:
+    """A step of the job."""
+
+    name: str
+    data: dict[str, Any]
+    component: ComponentSource
+    inner: JobSource | None = None
+    """The steps that it stands for, where its component is a pipeline component."""
+
+    def given(self, kind: str) -> dict[str, Any]:
+        """Return what the step gives under "inputs" or "outputs", by name."""
+        return self.data.get(kind) or {}
+
+
+@dataclass
+class JobSource:
+    """The job file's content, with what `--set` changed in it; or that of a pipeline component, for a step of `above`.
+
+    `name` is empty for the job itself, and for a pipeline component the step's.
+    """
+
+    file: YamlFile
+    data: dict[str, Any]
+    steps: dict[str, StepSource] = field(default_factory=dict)
+    set_by: dict[Keys, Place] = field(default_factory=dict)
+    above: JobSource | None = None
+    name: str = ""
+    opened: Opened = YamlFile
+    """What reads a file that it names."""
+
+    @property
+    def called(self) -> str:
+        """Return what it is, for messages."""
+        return "the job" if self.above is None else "the pipeline component"
+
+    def full(self, step: str) -> str:
+        """Return a step's name with those of the steps that it is within: finetune.train.__main__."""
+        return step if self.above is None else f"{self.above.full(self.name)}.{step}"
+
+    def ports(self, kind: str) -> dict[str, Any]:
+        """Return its own "inputs" or "outputs", by name: values of a job, declarations of a pipeline component."""
+        return self.data.get(kind) or {}
+
+    def walk(self) -> Iterator[JobSource]:
+        """Yield it and the pipeline components below it."""
+        yield self
+        for step in self.steps.values():
+            if step.inner is not None:
+                yield from step.inner.walk()
+
+    def place(self, *keys: str) -> Place:
+        """Return where a part of the job is written: a line of the file, or the option that set it."""
+        for end in range(len(keys), 0, -1):
+            if keys[:end] in self.set_by:
+                return self.set_by[keys[:end]]
+        return self.file.place(*keys)
+
+
+def read_job(path: Path, opened: Opened = YamlFile) -> JobSource:
+    """Read a job file and the component files that it names.
+
+    Raises:
+        InvalidJobError: one of them is not there or no YAML, or it is not a pipeline job of commands and pipeline
+            components.
+    """
+    file = _open(path, opened)
+    return _read_steps(JobSource(file, file.data, opened=opened))
+
+
+def read_component(path: Path, opened: Opened = YamlFile) -> StepSource:
+    """Read a component's file, and those that it names, as a job of nothing else has it: a step without inputs.
+
+    Raises:
+        InvalidJobError: as read_job.
+    """
+    component = _checked(ComponentSource(_open(path, opened)))
+    name = path.stem
+    data = {"component": path.name}
+    if not component.is_pipeline:
+        return StepSource(name, data, component)
+    above = JobSource(component.file, {})
+    inner = JobSource(component.file, component.data, above=above, name=name, opened=opened)
+    above.steps[name] = StepSource(name, data, component, inner)
+    _read_steps(inner)
+    return above.steps[name]
+
+
+def _open(path: Path, opened: Opened) -> YamlFile:
+    try:
+        return opened(path.resolve())
+    except InvalidFileError as exc:
+        raise InvalidJobError(exc.findings) from exc
+    except RuntimeError as exc:  # what pathlib makes of links that lead to themselves
+        message = "expected a YAML file, found links that lead in a circle"
+        raise InvalidJobError([Finding(Place.in_file(path, 1), message, "name a file", "yaml-file")]) from exc
+
+
+def _read_steps(job: JobSource) -> JobSource:
+    problems = list(_shape(job))
+    if not problems:
+        for name, step in job.data["jobs"].items():
+            try:
+                job.steps[name] = _step(job, name, step)
+            except InvalidJobError as exc:
+                problems += exc.findings
+    if problems:
+        raise InvalidJobError(problems)
+    return job
+
+
+def _step(job: JobSource, name: str, step: dict[str, Any]) -> StepSource:
+    component = _component(job, name, step)
+    if not component.is_pipeline:
+        return StepSource(name, step, component)
+    around: JobSource | None = job
+    while around is not None:
+        if around.data and around.file.path == component.file.path:
+            message = f"expected a component without itself in it, found {step['component']} in itself"
+            raise _invalid(job.place("jobs", name, "component"), message, "cut the circle", "component-circle")
+        around = around.above
+    inner = JobSource(component.file, component.data, above=job, name=name, opened=job.opened)
+    return StepSource(name, step, component, _read_steps(inner))
+
+
+def _shape(job: JobSource) -> Iterator[Finding]:
+    """Say where the file is not made of the mappings that everything else here goes through."""
+    if job.data.get("type") != "pipeline":
+        found = repr(job.data.get("type", "no type"))
+        message = f"expected `type: pipeline`, found {found}"
+        yield Finding(job.place("type"), message, "write the command as a step of one", "job-type")
+        return
+    steps = job.data.get("jobs")
+    if steps is None and isinstance(job.data.get("component"), str):
+        message = "expected steps under `jobs`, found a component"
+        yield Finding(job.place("component"), message, "name it in a step, as only those run here", ELSEWHERE)
+        return
+    if not isinstance(steps, dict) or not steps:
+        message = "expected steps under `jobs`, found none"
+        yield Finding(job.place("jobs"), message, "write one (as in `predict: …`)", "no-steps")
+        return
+    parts = [(("inputs",), job.data), (("outputs",), job.data)]
+    for name, step in steps.items():
+        place = job.place("jobs", str(name))
+        if not isinstance(name, str):
+            yield Finding(place, f"expected a text for the name of a step, found {name!r}", "quote it", "step-name")
+        elif not isinstance(step, dict):
+            message = f"expected keys and values for step '{name}', found {step!r}"
+            yield Finding(place, message, "write `type`, `component` and `inputs`", "step-mapping")
+        else:
+            parts += [(("jobs", name, kind), step) for kind in ("inputs", "outputs")]
+            yield from _step_type(job, name, step.get("type", "command"))
+    for keys, holder in parts:
+        if not _is_named(holder.get(keys[-1]) or {}):
+            message = f"expected names and values under `{keys[-1]}`, found something else"
+            yield Finding(job.place(*keys), message, "write `NAME: VALUE`", "names-and-values")
+
+
+def _is_named(holder: Any) -> bool:  # noqa: ANN401  what YAML holds
+    return isinstance(holder, dict) and all(isinstance(name, str) for name in holder)
+
+
+def _step_type(job: JobSource, name: str, kind: object) -> Iterator[Finding]:
+    if kind not in KINDS:
+        message = f"expected `type: command` or `type: pipeline` in step '{name}', found {kind!r}"
+        fix = "only commands and pipeline components run here"
+        yield Finding(job.place("jobs", name, "type"), message, fix, ELSEWHERE)
+
+
+def _component(job: JobSource, name: str, step: dict[str, Any]) -> ComponentSource:
+    named, place = step.get("component"), job.place("jobs", name, "component")
+    if isinstance(named, dict):
+        return _of_kind(step, place, _checked(ComponentSource(job.file, ("jobs", name, "component"))))
+    if named is None and "command" in step:
+        return ComponentSource(job.file, ("jobs", name), declared=False)
+    if not isinstance(named, str):
+        message = f"expected a component in step '{name}', found none"
+        raise _invalid(place, message, "write `component: ./components/X.yml`", "no-component")
+    if REMOTE.match(named):
+        message = f"expected a component's file, found {named}"
+        raise _invalid(place, message, "only files of this checkout run here", ELSEWHERE)
+    path = job.file.path.parent / named.removeprefix("file:")
+    if not is_file(path):
+        message = f"expected a component's file, found none at {named}"
+        raise _invalid(place, message, "name one of this checkout, as only those run here", "component-file")
+    return _of_kind(step, place, _checked(ComponentSource(_open(path, job.opened))))
+
+
+def _of_kind(step: dict[str, Any], place: Place, component: ComponentSource) -> ComponentSource:
+    """See that a component is what the step says it is, and that a pipeline component has a file of its own."""
+    kind = "pipeline" if component.is_pipeline else "command"
+    if step.get("type", kind) != kind:
+        message = f"expected a component of `type: {step['type']}`, found one of `type: {kind}`"
+        raise _invalid(place, message, "write that at the step", "component-type")
+    if component.is_pipeline and component.keys:
+        message = "expected a pipeline component in a file of its own, found one written into a step"
+        raise _invalid(place, message, "move it to one", "component-type")
+    return component
+
+
+def _checked(component: ComponentSource) -> ComponentSource:
+    """See that a component is of a kind that runs here, and its inputs and outputs are declared by name."""
+    problems = []
+    found = component.data.get("type", "command")
+    if found not in KINDS:
+        message = f"expected `type: command` or `type: pipeline`, found {found!r}"
+        problems.append(Finding(component.place("type"), message, "only those run here", ELSEWHERE))
+    for kind in ("inputs", "outputs"):
+        declared = component.data.get(kind) or {}
+        odd = declared if not _is_named(declared) else [n for n, port in declared.items() if not isinstance(port, dict)]
+        if odd:
+            place = component.place(kind, odd[0]) if _is_named(declared) else component.place(kind)
+            message = f"expected `NAME: {{type: …}}` under `{kind}`, found {odd!r}"
+            problems.append(Finding(place, message, "write that", "port-mapping"))
+    if problems:
+        raise InvalidJobError(problems)
+    return component
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a file; a path that no system could have leads to none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Return whether there is a folder, as is_file does."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def _invalid(place: Place, message: str, fix: str, rule: str) -> InvalidJobError:
+    return InvalidJobError([Finding(place, message, fix, rule)])

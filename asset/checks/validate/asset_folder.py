@@ -1,0 +1,115 @@
+"""The asset that a file belongs to: what other files of it say, each read once.
+
+Whether a machine is one of the asset's, or of Azure's at all.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+from asset.checks.pipeline.data import OwnModel
+from asset.checks.pipeline.source import is_file
+from asset.environments import ROOT
+from asset.findings import Finding, InvalidFileError, Problem
+from asset.yaml_file import YamlFile
+from registry.sku_lists import SkuList, SkuListsError, read_sku_lists
+
+MARKS = ("spec.yaml", "sku_lists.yaml")
+"""The files that are at the top of an asset."""
+
+
+class AssetFolder:
+    """A folder with spec.yaml and sku_lists.yaml. What they do not say, as they are broken, is not asked of others."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._files: dict[Path, YamlFile | InvalidFileError] = {}
+        self.refused: dict[Path, list[Finding]] = {}
+        """What the SDK has said of jobs and components, each of which may be named by several."""
+
+    def read(self, path: Path) -> YamlFile:
+        """Read a YAML file.
+
+        Raises:
+            InvalidFileError: it is not one.
+        """
+        path = path.resolve()
+        if path not in self._files:
+            try:
+                self._files[path] = YamlFile(path)
+            except InvalidFileError as exc:
+                self._files[path] = exc
+        found = self._files[path]
+        if isinstance(found, InvalidFileError):
+            raise found
+        return found
+
+    def read_beside(self, folder: Path) -> list[YamlFile]:
+        """Read the YAML files of a folder, without those that are none."""
+        files = []
+        for path in sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")]):
+            try:
+                files.append(self.read(path))
+            except InvalidFileError:
+                continue
+        return files
+
+    @cached_property
+    def own(self) -> OwnModel:
+        """Return the model of this asset; one without a name where spec.yaml does not say."""
+        try:
+            spec = self.read(self.root / "spec.yaml").data
+        except InvalidFileError:
+            spec = {}
+        return OwnModel(str(spec.get("name", "")), str(spec.get("version", "")), self.root)
+
+    @cached_property
+    def skus(self) -> dict[str, SkuList]:
+        """Return the machines by scenario; none where sku_lists.yaml does not say."""
+        try:
+            self.read(self.root / "sku_lists.yaml")
+            return read_sku_lists(self.root / "sku_lists.yaml")
+        except (InvalidFileError, SkuListsError):
+            return {}
+
+
+def asset_root(path: Path) -> Path:
+    """Return the folder of the asset that a file is in; this checkout for one that is in none."""
+    for folder in path.resolve().parents:
+        if all(is_file(folder / name) for name in MARKS):
+            return folder
+    return ROOT
+
+
+SIZE = re.compile(r"standard_[a-z]{1,4}\d{1,3}(-\d{1,3})?[a-z]{0,5}(_[a-z0-9]{1,8}){0,3}(_v\d)?", re.IGNORECASE)
+"""How Azure names sizes of virtual machines: Standard_D12_v2, Standard_NC24ads_A100_v4."""
+
+WITH_GPU = re.compile(r"standard_n", re.IGNORECASE)
+
+
+def unknown_machine(name: str, known: Iterable[str], where: str, others: Iterable[str] = ()) -> Problem | None:
+    """Say what is wrong with a machine's name, or None; Azure takes it in any case: Standard_nc24rs_v3.
+
+    `others` are machines that there are, for something else: their names are not misspelled.
+    """
+    names = {one.lower(): one for one in known}
+    if name.lower() in names:
+        return None
+    real = name.lower() in map(str.lower, others)
+    close = [] if real else difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.85)
+    fix = "choose one of sku_lists.yaml" + (f", as {names[close[0]]}" if close else "")
+    return Problem(f"expected a machine of {where} in sku_lists.yaml, found {name}", fix)
+
+
+def unsuitable_machine(name: str, known: Iterable[str], where: str) -> Problem | None:
+    """Say what is wrong with a machine for a step of a job, or None.
+
+    One with GPUs is for the model, and one of the asset's; a step without a model runs on any of Azure's.
+    """
+    if SIZE.fullmatch(name) and not WITH_GPU.match(name):
+        return None
+    return unknown_machine(name, known, where)

@@ -1,0 +1,302 @@
+"""environment.yaml: what an image of Azure's is built from, or which one is taken.
+
+A Dockerfile: that it builds, from what is there, to an image that is the same tomorrow and does not run as root.
+
+A requirements file of an image: every package at one version, so that the image is the same tomorrow.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from asset.azure_sdk import refused
+from asset.checks.pipeline.source import REMOTE, is_file, is_folder
+from asset.checks.validate.asset_folder import AssetFolder
+from asset.findings import Finding, Place, Problem, one_of
+from asset.yaml_file import Part, YamlFile
+from tables.regular_file import read_text
+
+
+def check_environment_file(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
+    """Check the file, and the Dockerfile that it names."""
+    yield from refused(file, "environment")
+    yield from check_environment(file.top, file.path.parent, asset)
+
+
+def check_environment(environment: Part, folder: Path, asset: AssetFolder) -> Iterator[Finding]:
+    """Check an environment, in a file of its own or within a deployment in `folder`."""
+    if ("build" in environment) == ("image" in environment):
+        found = "both" if "build" in environment else "none"
+        place = environment.place("image" if found == "both" else "name")
+        yield Finding(place, f"expected `build` or `image`, found {found}", "write one of them", "environment-source")
+    image = environment.text("image")
+    if image and (wrong := tag_problem(image)):
+        yield Finding(environment.place("image"), wrong.message, wrong.fix, "image-tag")
+    conda = environment.text("conda_file")
+    if conda and not REMOTE.match(conda) and not is_file(folder / conda):
+        message = f"expected a conda file, found none at {conda}"
+        yield Finding(environment.place("conda_file"), message, "name one that is there", "conda-file")
+    if "build" in environment:
+        yield from _build(environment.part("build"), folder, asset)
+
+
+def _build(build: Part, folder: Path, asset: AssetFolder) -> Iterator[Finding]:
+    path = build.text("path")
+    if path is None:
+        yield Finding(build.place(), "expected the folder to build from, found none", "write `path: .`", "build-path")
+        return
+    if re.match(r"https?://|git\+", path):
+        return
+    if not is_folder(folder / path):
+        message = f"expected a folder to build from, found none at {path}"
+        yield Finding(build.place("path"), message, "name one that is there", "build-path")
+        return
+    name = build.text("dockerfile_path") or "Dockerfile"
+    if not is_file(folder / path / name):
+        place = build.place("dockerfile_path" if "dockerfile_path" in build else "path")
+        yield Finding(place, f"expected a Dockerfile, found none at {name}", "write one, or name it", "dockerfile")
+        return
+    yield from check_dockerfile(folder / path / name, asset)
+
+
+def check_named(holder: Part, folder: Path, asset: AssetFolder) -> Iterator[Finding]:
+    """Check the environment that a deployment in `folder` names or has."""
+    named, place = holder.data.get("environment"), holder.place("environment")
+    fix = "write `environment: file:…/environment/NAME/environment.yaml`"
+    if named is None:
+        yield Finding(holder.place("name"), "expected an environment, found none", fix, "no-environment")
+    elif isinstance(named, dict):
+        yield from check_environment(holder.part("environment"), folder, asset)
+    elif not isinstance(named, str):
+        yield Finding(place, f"expected an environment, found {named!r}", fix, "environment-prefix")
+    elif REMOTE.match(named):
+        return
+    elif not named.startswith("file:"):
+        fix = f"write `environment: file:{named}`" if is_file(folder / named) else fix
+        message = f"expected `file:` or `azureml:` before the environment, found {named}"
+        yield Finding(place, message, fix, "environment-prefix")
+    elif not is_file(folder / named.removeprefix("file:")):
+        message = f"expected an environment's file, found none at {named.removeprefix('file:')}"
+        yield Finding(place, message, "name one that is there", "environment-file")
+
+
+INSTRUCTIONS = (
+    *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER"),
+    *("ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
+)
+HEREDOC = re.compile(r"<<-?[\"']?(\w+)[\"']?")
+INDEX = re.compile(r"extra-index-url", re.IGNORECASE)
+"""What Microsoft's registry refuses in what an image is built from: a package of that name could come from either."""
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One instruction, its lines put together, and the line that it begins on."""
+
+    name: str
+    rest: str
+    line: int
+
+
+def check_dockerfile(path: Path, asset: AssetFolder) -> Iterator[Finding]:
+    """Check the instructions, and that what they copy is in the folder of the Dockerfile."""
+    try:
+        text = read_text(path)
+    except (OSError, ValueError) as exc:
+        message = f"expected a Dockerfile, found: {getattr(exc, 'strerror', None) or exc}"
+        yield Finding(Place.in_file(path, 1), message, "name a text file", "dockerfile")
+        return
+    instructions = list(_instructions(text))
+    for one in instructions:
+        place = Place.in_file(path, one.line)
+        if one.name not in INSTRUCTIONS:
+            names = one_of(one.name, INSTRUCTIONS)
+            message = f"expected an instruction of a Dockerfile, found {one.name}"
+            yield Finding(
+                place, message, names.fix.replace("choose one of those", "correct it"), "dockerfile-instruction"
+            )
+        elif one.name in ("COPY", "ADD"):
+            yield from _copied(one, path)
+        if INDEX.search(one.rest):
+            yield Finding(
+                place, "expected packages of one index, found --extra-index-url", "take it out", "extra-index"
+            )
+    yield from _base(instructions, path)
+    yield from _user(instructions, path)
+
+
+def tag_problem(image: str) -> Problem | None:
+    """Say why an image is not the same tomorrow, or None: python, python:latest."""
+    if image == "scratch" or "$" in image or "@sha256:" in image or image.startswith("azureml"):
+        return None
+    tag = image.rsplit("/", 1)[-1].partition(":")[2]
+    if tag and tag != "latest":
+        return None
+    return Problem(
+        f"expected an image with the tag of a version, found {image}", f"write {image.split(':latest')[0]}:VERSION"
+    )
+
+
+def _instructions(text: str) -> Iterator[Instruction]:
+    lines = iter(enumerate(text.splitlines(), 1))
+    for number, line in lines:
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        whole = line
+        while whole.rstrip().endswith("\\"):
+            following = next(((n, one) for n, one in lines if one.strip() and not one.lstrip().startswith("#")), None)
+            whole = whole.rstrip()[:-1] + (f" {following[1]}" if following else "")
+        for mark in HEREDOC.findall(whole):
+            # Its lines are of no instruction's.
+            next((one for _, one in lines if one.strip() == mark), None)
+        name, _, rest = whole.strip().partition(" ")
+        yield Instruction(name.upper(), rest.strip(), number)
+
+
+def _base(instructions: list[Instruction], path: Path) -> Iterator[Finding]:
+    first = next((one for one in instructions if one.name != "ARG"), None)
+    if first is None or first.name != "FROM":
+        found, line = (first.name, first.line) if first else ("nothing", 1)
+        message = f"expected FROM as the first instruction, found {found}"
+        yield Finding(Place.in_file(path, line), message, "write `FROM IMAGE:VERSION` first", "dockerfile-from")
+    stages: set[str] = set()
+    for one in instructions:
+        if one.name != "FROM":
+            continue
+        words = [word for word in one.rest.split() if not word.startswith("--")]
+        place = Place.in_file(path, one.line)
+        if not words:
+            yield Finding(
+                place, "expected the name of an image, found none", "write `FROM IMAGE:VERSION`", "dockerfile-from"
+            )
+        elif words[0].lower() not in stages and (wrong := tag_problem(words[0])):
+            yield Finding(place, wrong.message, wrong.fix, "image-tag")
+        if len(words) == 3 and words[1].upper() == "AS":
+            stages.add(words[2].lower())
+
+
+def _user(instructions: list[Instruction], path: Path) -> Iterator[Finding]:
+    """See that the last stage ends as another user than root."""
+    starts = [index for index, one in enumerate(instructions) if one.name == "FROM"]
+    last = instructions[starts[-1] :] if starts else []
+    users = [one for one in last if one.name == "USER"]
+    name = users[-1].rest.split(":")[0].strip() if users else ""
+    if last and name in ("", "root", "0"):
+        line = users[-1].line if users else last[-1].line
+        message = f"expected an image that runs as a user of its own, found {name or 'no USER, which is root'}"
+        fix = "end with `RUN useradd --create-home --uid 1000 NAME` and `USER NAME`"
+        yield Finding(Place.in_file(path, line), message, fix, "dockerfile-user")
+
+
+def _copied(one: Instruction, path: Path) -> Iterator[Finding]:
+    try:
+        words = json.loads(one.rest) if one.rest.startswith("[") else shlex.split(one.rest)
+    except ValueError:
+        words = one.rest.split()
+    options = [word for word in words if isinstance(word, str) and word.startswith("--")]
+    sources = [word for word in words if isinstance(word, str) and not word.startswith("--")][:-1]
+    if any(option.startswith("--from=") for option in options):
+        return
+    for source in sources:
+        if "$" in source or "://" in source or source.startswith("<<"):
+            continue
+        place = Place.in_file(path, one.line)
+        if ".." in Path(source).parts:
+            message = f"expected a path within the folder that the image is built from, found {source}"
+            yield Finding(place, message, "copy the file into that folder", "dockerfile-copy")
+        elif not _is_there(path.parent, source):
+            message = f"expected {source} beside the Dockerfile, found nothing there"
+            yield Finding(place, message, "add it, or name another", "dockerfile-copy")
+
+
+def _is_there(folder: Path, source: str) -> bool:
+    try:
+        pattern = source.strip("/") or "."
+        return any(folder.glob(pattern)) if set(pattern) & set("*?[") else (folder / pattern).exists()
+    except (OSError, ValueError, NotImplementedError):
+        return False
+
+
+HASH = re.compile(r"\s--hash[= ](?P<hash>\S+)")
+SHA256 = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128}")
+
+
+def check_requirements(path: Path, asset: AssetFolder) -> Iterator[Finding]:
+    """Check each line."""
+    try:
+        text = read_text(path)
+    except (OSError, ValueError) as exc:
+        message = f"expected a requirements file, found: {getattr(exc, 'strerror', None) or exc}"
+        yield Finding(Place.in_file(path, 1), message, "name a text file", "requirement")
+        return
+    first: dict[str, int] = {}
+    hashed = [bool(HASH.search(line)) for _, line in _lines(text) if not line.startswith("-")]
+    for number, line in _lines(text):
+        place = Place.in_file(path, number)
+        if line.startswith("-"):
+            yield from _option(line, path, place)
+            continue
+        if any(hashed) and not HASH.search(line):
+            message = f"expected a hash, as other packages have one, found none for {line.split()[0]}"
+            yield Finding(place, message, "add `--hash=sha256:…`: pip refuses the file otherwise", "requirement-hash")
+        for match in HASH.finditer(line):
+            if not SHA256.fullmatch(match["hash"]):
+                message = f"expected a hash as sha256: and 64 digits, found {match['hash'][:80]}"
+                yield Finding(place, message, "take it from `pip hash FILE`", "requirement-hash")
+        yield from _pinned(HASH.sub("", line).strip(), place, first, number)
+
+
+def _pinned(line: str, place: Place, first: dict[str, int], number: int) -> Iterator[Finding]:
+    try:
+        requirement = Requirement(line)
+    except InvalidRequirement:
+        message = f"expected NAME==VERSION, found {line}"
+        yield Finding(place, message, "write a package and its version", "requirement")
+        return
+    versions = list(requirement.specifier)
+    exact = len(versions) == 1 and versions[0].operator in ("==", "===") and "*" not in versions[0].version
+    if requirement.url or not exact:
+        message = f"expected one version of {requirement.name}, found {line}"
+        yield Finding(place, message, f"write {requirement.name}==VERSION", "requirement-pin")
+    # The same package may be there for each of several systems.
+    name = f"{canonicalize_name(requirement.name)} ; {requirement.marker or ''}"
+    if name in first:
+        message = f"expected each package once, found {requirement.name} here and on line {first[name]}"
+        yield Finding(place, message, "delete one of the two", "requirement-twice")
+    first.setdefault(name, number)
+
+
+def _option(line: str, path: Path, place: Place) -> Iterator[Finding]:
+    if INDEX.search(line):
+        yield Finding(place, "expected packages of one index, found --extra-index-url", "take it out", "extra-index")
+    other = re.match(r"(?:-r|--requirement|-c|--constraint)[= ]\s*(\S+)", line)
+    if other and not is_file(path.parent / other[1]):
+        message = f"expected another file of requirements, found none at {other[1]}"
+        yield Finding(place, message, "name one that is there", "requirement")
+    if re.match(r"-e\b|--editable\b", line):
+        message = f"expected packages of an index, found {line}"
+        yield Finding(place, message, "an image has no checkout; take it out", "requirement-pin")
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield each entry, its lines put together, without comments, and the line that it begins on."""
+    number, whole = 0, ""
+    for at, raw in enumerate(text.splitlines(), 1):
+        line = re.sub(r"(^|\s)#.*$", "", raw).rstrip()
+        number = number if whole else at
+        whole = f"{whole} {line.rstrip(chr(92)).strip()}".strip()
+        if line.endswith("\\"):
+            continue
+        if whole:
+            yield number, whole
+        whole = ""
+    if whole:
+        yield number, whole
