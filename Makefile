@@ -18,7 +18,7 @@ ARGS ?=
 GPU ?=
 
 serving = serving$(if $(GPU),-gpu)
-server = .venv/$(serving)/bin/python -m registry.local_server
+server = .venv/$(serving)/bin/python -m asset.local.server
 
 .PHONY: help score serve evaluate finetune notebooks test torture lint bench soak lock sbom
 

@@ -11,13 +11,13 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from registry.client import client
+    from asset.local.client import client
 
 __all__ = ["client"]
 
 
 def __getattr__(name: str) -> object:
-    """Give `registry.client`, which needs the Azure SDK, to who asks for it alone. It can be called, see there."""
+    """Give `asset.local.client`, which needs the Azure SDK, to who asks for it alone. It can be called, see there."""
     if name == "client":
-        return importlib.import_module("registry.client")
+        return importlib.import_module("asset.local.client")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -83,7 +83,7 @@ class Running:
 def local_servers(model: Path, cache: Path) -> dict[str, Server]:
     """Return our server of a model folder, and the one that does nothing, by name."""
     env = {"AZUREML_MODEL_DIR": str(model), "BERT_SERVING_CACHE_DIR": str(cache / "ours")}
-    local = [str(interpreter("serving")), "-m", "registry.local_server", "serve", "--port", "{port}"]
+    local = [str(interpreter("serving")), "-m", "asset.local.server", "serve", "--port", "{port}"]
     return {
         OURS: Server(OURS, local, "/score", env=env),
         NO_OP: Server(NO_OP, [*local, "--entry-script", str(SERVED / "no_op/score.py")], "/score", env=env),

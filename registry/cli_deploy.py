@@ -68,7 +68,7 @@ def serve_command(
 
         asset serve --model runs/notes/model --port 5002
     """
-    from registry.local_server import main as local_server
+    from asset.local.server import main as local_server
 
     given = ["serve", "--port", str(port), *(["--model", str(model)] if model else [])]
     raise typer.Exit(local_server(given))

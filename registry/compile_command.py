@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from asset.environments import ROOT
+from asset.local.server import SERVING_PYTHON
 from registry.client_command import FAILED, run
-from registry.local_server import SERVING_PYTHON
 from serving.model.model_folder import chosen_folder
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from asset.local.jobs.summary import program
 from registry.client_command import Where, run
-from registry.jobs.summary import program
 
 ENDPOINT, DEPLOYMENT = "endpoint", "deployment"
 

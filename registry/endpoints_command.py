@@ -9,10 +9,10 @@ from typing import Any
 from rich.console import Console
 
 from asset.environments import ROOT
+from asset.local.endpoints.deployment import FAILING
+from asset.local.endpoints.link import LocalEndpoint
+from asset.local.endpoints.records import EndpointFolder, endpoints
 from registry.client_command import run
-from registry.endpoints.deployment import FAILING
-from registry.endpoints.link import LocalEndpoint
-from registry.endpoints.records import EndpointFolder, endpoints
 
 
 def list_endpoints(state: Path | None, as_json: bool) -> int:

@@ -16,13 +16,13 @@ from asset.checks.pipeline.job import checked_job
 from asset.checks.pipeline.overrides import absolute
 from asset.environments import ROOT
 from asset.findings import shown
+from asset.local.jobs import summary
+from asset.local.jobs.plan import Plan, plan_job
+from asset.local.jobs.run_folder import INTERRUPTED as INTERRUPTED_STATUS
+from asset.local.jobs.run_folder import RunFolder, RunState, find_run, now
+from asset.local.jobs.runner import Runner, require_commands, require_environments
+from asset.local.jobs.tracking import Tracker, database
 from asset.screen import SafeStream, Screen, interrupt_on_signals, safe_console
-from registry.jobs import summary
-from registry.jobs.plan import Plan, plan_job
-from registry.jobs.run_folder import INTERRUPTED as INTERRUPTED_STATUS
-from registry.jobs.run_folder import RunFolder, RunState, find_run, now
-from registry.jobs.runner import Runner, require_commands, require_environments
-from registry.jobs.tracking import Tracker, database
 
 FAILED, INVALID, INTERRUPTED = 1, 2, 130
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from rich.console import Console
 
 from asset.environments import ROOT
+from asset.local.jobs.tracking import database, tracking_uri
 from asset.screen import interrupt_on_signals
-from registry.jobs.tracking import database, tracking_uri
 
 HOST = "127.0.0.1"
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from registry.local_server import local_server
+from asset.local.server import local_server
 
 ROOT = Path(__file__).resolve().parents[1]
 ASSET = [sys.executable, "-m", "registry.cli"]

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 
-from registry.batch_run import run_batch
-from registry.batch_settings import BatchSettings
-from registry.local_server import local_server
+from asset.local.batch.run import run_batch
+from asset.local.batch.settings import BatchSettings
+from asset.local.server import local_server
 from serving.engine.compile import compiled
 from serving.engine.compile import main as compile_main
 from tests.small_disk import SmallDisk

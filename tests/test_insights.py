@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from registry.local_server import SERVING_PYTHON, LocalServer, local_server
+from asset.local.server import SERVING_PYTHON, LocalServer, local_server
 
 KEY = "00000000-1111-2222-3333-444444444444"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.local_server import REQUEST_THREADS, LocalServer, Reply, local_server
+from asset.local.server import REQUEST_THREADS, LocalServer, Reply, local_server
 from serving.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from registry.local_server import LocalServer, local_server
+from asset.local.server import LocalServer, local_server
 from serving.model.tasks import Task
 from tests import private_requests
 from tests.private_requests import CODES, SCRIPT, Client

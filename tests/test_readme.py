@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.local_server import SERVE_PORT, LocalServer, local_server
+from asset.local.server import SERVE_PORT, LocalServer, local_server
 from serving.settings import PREFIX, Settings
 
 ROOT = Path(__file__).resolve().parents[1]

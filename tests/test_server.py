@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import InferenceClient
 
-from registry.local_server import LocalServer, LocalServerError, Reply, local_server
+from asset.local.server import LocalServer, LocalServerError, Reply, local_server
 from tests.torture.worker import forget, held
 
 ROOT = Path(__file__).resolve().parents[1]

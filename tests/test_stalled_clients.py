@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.local_server import REQUEST_THREADS, LocalServer, local_server
+from asset.local.server import REQUEST_THREADS, LocalServer, local_server
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVING_PYTHON = ROOT / ".venv/serving/bin/python"

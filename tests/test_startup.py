@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from asset.local.server import local_server
 from benchmarks.checkpoint import random_base
-from registry.local_server import local_server
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVING_PYTHON = ROOT / ".venv/serving/bin/python"

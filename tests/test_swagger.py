@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from registry.local_server import LocalServer, local_server
+from asset.local.server import LocalServer, local_server
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVING_PYTHON = ROOT / ".venv/serving/bin/python"

@@ -17,7 +17,7 @@ import struct
 import sys
 from pathlib import Path
 
-from registry.local_server import SERVING_PYTHON, local_server
+from asset.local.server import SERVING_PYTHON, local_server
 
 SIOCSIFFLAGS, IFF_UP = 0x8914, 0x1
 ELSEWHERE = ("192.0.2.1", 443)

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from asset.findings import shown
+from asset.local.jobs.tracking import database, set_up, tracking_uri
 from asset.models.errors import RegistryError, RequestError
-from registry.jobs.tracking import database, set_up, tracking_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

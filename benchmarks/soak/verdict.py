@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 REQUEST_THREADS = 256
-"""Of registry.local_server; the server makes them as they are needed, and keeps them."""
+"""Of asset.local.server; the server makes them as they are needed, and keeps them."""
 
 OTHER_THREADS = 32
 SPARE_FILES = 8

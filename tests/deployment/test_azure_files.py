@@ -13,7 +13,7 @@ from azure.ai.ml import load_batch_endpoint, load_online_deployment, load_online
 from azure.ai.ml.entities import ManagedOnlineDeployment
 from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 
-from registry.local_server import REQUEST_THREADS, STARTUP_SECONDS
+from asset.local.server import REQUEST_THREADS, STARTUP_SECONDS
 from registry.sku_lists import read_sku_lists
 from serving.settings import Settings
 

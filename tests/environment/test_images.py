@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 from azure.ai.ml import load_environment
 
-from registry.local_server import REQUEST_THREADS, SERVE_PORT
+from asset.local.server import REQUEST_THREADS, SERVE_PORT
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ("batch", "evaluation", "finetune", "serving")

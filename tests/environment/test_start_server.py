@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from registry.local_server import HAND_OVER_SOCKET
+from asset.local.server import HAND_OVER_SOCKET
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "environment/serving/start-server"

@@ -21,10 +21,10 @@ from azure.ai.ml import load_component
 from safetensors.numpy import load_file, save_file
 from transformers import AutoModelForQuestionAnswering, AutoModelForSequenceClassification
 
+from asset.local.jobs.summary import read_metrics
 from evaluation import compute_metrics, model_prediction
 from finetune.package.validation_models import CompiledClassifier, CompiledReader
 from finetune.prepare.prepared import PreparedFolder
-from registry.jobs.metrics_file import read_metrics
 from serving.answering.question_answering import QuestionAnswering
 from serving.answering.text_classification import TextClassification
 from tests.finetune.multilingual import LANGUAGES, save_multilingual_tokenizer

@@ -13,7 +13,7 @@ import yaml
 
 from asset.checks.pipeline.data import OwnModel
 from asset.checks.pipeline.job import checked_job
-from registry.jobs.plan import plan_job
+from asset.local.jobs.plan import plan_job
 from tables.table import open_table
 
 ROOT = Path(__file__).parents[2]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from asset.local.jobs.summary import read_metrics
 from evaluation import compute_metrics, model_prediction
 from finetune.package import __main__ as package
 from finetune.prepare import __main__ as prepare
 from finetune.train import __main__ as train
-from registry.jobs.metrics_file import read_metrics
 from serving.answering.text_classification import TextClassification
 from tests.finetune.multilingual import LANGUAGES, save_multilingual_tokenizer
 from tests.finetune.prepare_samples import argv, write

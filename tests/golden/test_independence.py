@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from registry.local_server import SERVING_PYTHON, local_server
+from asset.local.server import SERVING_PYTHON, local_server
 from serving.answering.service import Service
 from serving.model.tasks import Task
 from tests.golden.answers import PRECISIONS, TASKS, Precision, answer, differences, model_folder, service, unavailable

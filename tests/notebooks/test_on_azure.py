@@ -19,9 +19,9 @@ import requests
 from azure.ai.ml.entities import Model
 from azure.ai.ml.operations import JobOperations
 
-import registry.client.remote
+import asset.local.client.workspace
 from asset.environments import ROOT
-from registry.client.remote import VARIABLES
+from asset.local.client.workspace import VARIABLES
 from registry.run_notebooks import NOTEBOOKS
 from tests.registry.client.fake_azure import GROUP, HOST, SUBSCRIPTION, WORKSPACE, Credential, FakeAzure, fake_azure
 
@@ -50,7 +50,7 @@ def service(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeAzu
             for variable in variables:
                 monkeypatch.setenv(variable, NAMES[name])
         monkeypatch.setattr(azure.identity, "DefaultAzureCredential", Credential)
-        monkeypatch.setattr(registry.client.remote, "MLClient", lambda *named: found.client())
+        monkeypatch.setattr(asset.local.client.workspace, "MLClient", lambda *named: found.client())
         monkeypatch.setattr(JobOperations, "stream", lambda self, name: None)
         monkeypatch.setattr(requests.adapters.HTTPAdapter, "send", to_the_stand_in(found))
         monkeypatch.chdir(checkout / "notebooks")

@@ -11,8 +11,8 @@ import nbformat
 import pytest
 from rich.console import Console
 
-from registry.endpoints.link import LocalEndpoint
-from registry.endpoints.records import endpoints
+from asset.local.endpoints.link import LocalEndpoint
+from asset.local.endpoints.records import endpoints
 from registry.run_notebooks import NotebookError, Runs, main
 from tests.notebooks.conftest import FILES
 

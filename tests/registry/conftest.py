@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from registry.jobs.tracking import database, set_up
+from asset.local.jobs.tracking import database, set_up
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -18,8 +18,8 @@ import pytest
 from azure.ai.ml import load_batch_deployment
 from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 
-from registry.batch_run import files_of, run_batch
-from registry.batch_settings import BatchError, BatchFailed, BatchResult, BatchSettings
+from asset.local.batch.run import files_of, run_batch
+from asset.local.batch.settings import BatchError, BatchFailed, BatchResult, BatchSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv/batch/bin/python"
@@ -193,7 +193,7 @@ def test_an_init_that_fails_ends_the_run_with_its_reason(
 INTERRUPTED = """
 import sys
 from pathlib import Path
-from registry.batch_run import run_batch
+from asset.local.batch.run import run_batch
 from asset.screen import interrupt_on_signals
 interrupt_on_signals()  # as the process of a batch job does
 script, python, folder, out = map(Path, sys.argv[1:])

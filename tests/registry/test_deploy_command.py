@@ -16,12 +16,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from asset.local.endpoints.link import LocalEndpoint
+from asset.local.endpoints.records import endpoints
+from asset.local.jobs.tracking import database
 from registry.cli import app
 from registry.client_command import Where
 from registry.deploy_command import endpoint_file, parse_traffic, read_kind
-from registry.endpoints.link import LocalEndpoint
-from registry.endpoints.records import endpoints
-from registry.jobs.tracking import database
 from tests.registry.client.asset_files import write_asset
 from tests.registry.client.fake_azure import FakeAzure, fake_azure
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from registry import local_server as module
-from registry.local_server import LocalServer, LocalServerError, local_server
+from asset.local import server as module
+from asset.local.server import LocalServer, LocalServerError, local_server
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,7 +77,7 @@ def group_is_gone(group: int) -> bool:
 
 def run_command(*arguments: str, script: str = "") -> subprocess.Popen[str]:
     """Start the command as `make` does, with the scoring script of a test in the place of ours."""
-    command = [sys.executable, "-m", "registry.local_server", *arguments]
+    command = [sys.executable, "-m", "asset.local.server", *arguments]
     if script:
         command += ["--entry-script", script]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

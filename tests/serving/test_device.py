@@ -19,7 +19,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import serving.engine.compile
-from registry.local_server import local_server
+from asset.local.server import local_server
 from serving.answering.fill_mask import FillMask
 from serving.engine import cuda, cuda_trial, graph
 from serving.engine.backend import Choice, Precision, choose

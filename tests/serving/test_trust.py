@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from asset.local.server import LocalServerError, local_server
 from asset.models.signing import Signer, sign
 from evaluation.predict.loading import load as load_for_evaluation
-from registry.local_server import LocalServerError, local_server
 from serving.answering.service import Service, load_model
 from serving.engine.compile import compiled, main
 from serving.errors import ModelFolderError

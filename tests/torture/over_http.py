@@ -14,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from registry.local_server import LocalServer, local_server
+from asset.local.server import LocalServer, local_server
 from tests.torture import raw_bodies
 from tests.torture.answers import CODES, error_code
 from tests.torture.attack import BrokenPromise, drawing, shown

@@ -14,7 +14,7 @@ from typing import Any
 
 from asset.checks.doctor.check import Check, Machine, note, ok, wrong
 from asset.findings import shown
-from registry.workspace import VARIABLES
+from asset.local.client.workspace import VARIABLES
 
 CONFIG_KEYS = ("subscription_id", "resource_group", "workspace_name")
 SECRET = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from asset.environments import ROOT
-from registry.local_server import SERVE_PORT
+from asset.local.server import SERVE_PORT
 from serving.engine.machine import cpu_flags
 from serving.settings import Settings, SettingsError
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from registry import client
-from registry.client.local import LocalClient
-from registry.endpoints.link import LocalEndpoint
-from registry.endpoints.records import endpoints
-from registry.jobs.tracking import database, set_up
+from asset.local import client
+from asset.local.client.local import LocalClient
+from asset.local.endpoints.link import LocalEndpoint
+from asset.local.endpoints.records import endpoints
+from asset.local.jobs.tracking import database, set_up
 from tests.registry.client.asset_files import write_asset
 from tests.registry.client.fake_azure import FakeAzure, fake_azure
 

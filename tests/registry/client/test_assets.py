@@ -13,8 +13,8 @@ from azure.ai.ml.exceptions import ValidationException
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 
 from asset.checks.pipeline.data import OwnModel
-from registry.client.local import LocalClient
-from registry.jobs.tracking import tracking_uri
+from asset.local.client.local import LocalClient
+from asset.local.jobs.tracking import tracking_uri
 
 
 def test_models_are_versions_in_mlflows_registry(ml_client: LocalClient, files: Path) -> None:

@@ -6,9 +6,9 @@ import sys
 import time
 from pathlib import Path
 
-from registry.client.background import Background
-from registry.client.runs import RUNNING, STARTING, LocalRun
-from registry.jobs.run_folder import FINISHED, INTERRUPTED, RunFolder, RunState
+from asset.local.client.runs import RUNNING, STARTING, LocalRun
+from asset.local.jobs.run_folder import FINISHED, INTERRUPTED, RunFolder, RunState
+from asset.local.processes import Background
 
 # Like a runner that waits for its step to write down where it is, and kills it at a second interrupt.
 TAKES_ITS_TIME = """

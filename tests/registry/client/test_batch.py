@@ -15,12 +15,12 @@ from azure.ai.ml.exceptions import JobException, ValidationException
 from azure.core.exceptions import ResourceNotFoundError
 
 from asset.environments import ROOT
-from registry.client import batch_process
-from registry.client.background import Background
-from registry.client.batch_runs import LocalBatchRun, new_batch_run
-from registry.client.errors import UnsupportedError
-from registry.client.local import LocalClient
-from registry.client.runs import COMPLETED
+from asset.local.client import batch_process
+from asset.local.client.batch_runs import LocalBatchRun, new_batch_run
+from asset.local.client.local import LocalClient
+from asset.local.client.operations import UnsupportedError
+from asset.local.client.runs import COMPLETED
+from asset.local.processes import Background
 
 
 @pytest.fixture
@@ -35,9 +35,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         given["output"].mkdir(parents=True)
         (given["output"] / given["output_file_name"]).write_text("done\n", encoding="utf-8")
 
-    module = types.ModuleType("registry.batch_run")
+    module = types.ModuleType("asset.local.batch.run")
     module.run_batch = run_batch  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "registry.batch_run", module)
+    monkeypatch.setitem(sys.modules, "asset.local.batch.run", module)
 
     def start(run: LocalBatchRun) -> None:
         run.log.write_text("a line of the log\n", encoding="utf-8")

@@ -14,11 +14,11 @@ from azure.ai.ml.entities import Data, PipelineJob
 from azure.ai.ml.exceptions import JobException, ValidationException
 from azure.core.exceptions import ResourceNotFoundError
 
-from registry.client.errors import UnsupportedError
-from registry.client.local import LocalClient
-from registry.jobs.run_folder import RunFolder
-from registry.jobs.runner import MARK
-from registry.jobs.step_process import end_leftovers
+from asset.local.client.local import LocalClient
+from asset.local.client.operations import UnsupportedError
+from asset.local.jobs.run_folder import RunFolder
+from asset.local.jobs.runner import MARK
+from asset.local.jobs.step_process import end_leftovers
 from tests.registry.client.asset_files import FILES
 from tests.registry.client.built_job import built_job
 from tests.registry.jobs.pipeline_files import PIPELINE_FILES

@@ -21,8 +21,8 @@ from azure.core.polling import LROPoller
 
 from asset.checks.pipeline.data import OwnModel
 from asset.environments import ROOT
-from registry.client.errors import UnsupportedError
-from registry.client.local import LocalClient
+from asset.local.client.local import LocalClient
+from asset.local.client.operations import UnsupportedError
 from tests.registry.client.asset_files import SCHEMA
 
 ENVIRONMENT = f"""\

@@ -10,9 +10,9 @@ import pytest
 from azure.ai.ml import MLClient
 from azure.core.exceptions import ClientAuthenticationError
 
-from registry import client
-from registry.client.errors import NoWorkspaceError
-from registry.workspace import VARIABLES
+from asset.local import client
+from asset.local.client.operations import NoWorkspaceError
+from asset.local.client.workspace import VARIABLES
 from tests.registry.client.fake_azure import Credential
 
 NAMES = {"subscription_id": "s", "resource_group_name": "g", "workspace_name": "w"}

@@ -14,9 +14,9 @@ from azure.ai.ml import MLClient
 from azure.ai.ml.entities import ManagedOnlineEndpoint
 from azure.ai.ml.exceptions import ValidationException
 
-from registry import client
-from registry.client.errors import UnsupportedError
-from registry.client.local import SUB_OBJECTS, LocalClient
+from asset.local import client
+from asset.local.client.local import SUB_OBJECTS, LocalClient
+from asset.local.client.operations import UnsupportedError
 
 ROOT = Path(__file__).resolve().parents[3]
 THEIRS = {
@@ -128,8 +128,8 @@ def test_the_wrong_entity_is_refused_by_name(here: LocalClient) -> None:
 def test_the_package_is_light_and_the_client_can_be_called_by_either_name() -> None:
     code = (
         "import sys, registry; assert 'azure' not in sys.modules\n"
-        "import registry.client.errors\n"
-        "assert registry.client(local=True) and registry.client.client(local=True).state.name == '.asset'\n"
+        "import asset.local.client.operations\n"
+        "assert asset.local.client(local=True) and asset.local.client.client(local=True).state.name == '.asset'\n"
         "from asset import client; print(client(asset_dir='/x'))"
     )
     done = subprocess.run(

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from registry.endpoints.link import LocalEndpoint
-from registry.endpoints.records import DeploymentRecord, EndpointFolder, EndpointRecord
-from registry.local_server import SERVING_PYTHON
+from asset.local.endpoints.link import LocalEndpoint
+from asset.local.endpoints.records import DeploymentRecord, EndpointFolder, EndpointRecord
+from asset.local.server import SERVING_PYTHON
 
 SCRIPT = """
 import json, os, signal, time

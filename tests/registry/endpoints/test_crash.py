@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.endpoints.errors import DiedError, StartError
-from registry.endpoints.records import DaemonRecord, Probe
-from registry.local_server import SERVING_PYTHON, local_server
+from asset.local.endpoints.errors import DiedError, StartError
+from asset.local.endpoints.records import DaemonRecord, Probe
+from asset.local.server import SERVING_PYTHON, local_server
 from tests.registry.endpoints.conftest import Load, Online, until
 
 CLIENTS = 8

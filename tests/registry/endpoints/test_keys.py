@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from registry.endpoints import keys as module
-from registry.endpoints.keys import MISSING, WRONG, Keys
+from asset.local.endpoints import router as module
+from asset.local.endpoints.router import MISSING, WRONG, Keys
 
 KEYS = Keys("first-of-two", "second")
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from registry.endpoints import link
-from registry.endpoints.errors import NotFoundError
-from registry.endpoints.keys import Keys
-from registry.endpoints.link import LocalEndpoint
-from registry.endpoints.process_id import ProcessId
-from registry.endpoints.records import EndpointFolder, EndpointRecord
+from asset.local.endpoints import link
+from asset.local.endpoints.errors import NotFoundError
+from asset.local.endpoints.link import LocalEndpoint
+from asset.local.endpoints.records import EndpointFolder, EndpointRecord
+from asset.local.endpoints.router import Keys
+from asset.local.processes import ProcessId
 from tests.registry.endpoints.conftest import Online
 
 

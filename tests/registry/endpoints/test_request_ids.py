@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from asset.environments import ROOT
-from registry.endpoints.records import DeploymentRecord
-from registry.endpoints.router import MOST_BODY_BYTES
-from registry.local_server import SERVING_PYTHON
+from asset.local.endpoints.records import DeploymentRecord
+from asset.local.endpoints.router import MOST_BODY_BYTES
+from asset.local.server import SERVING_PYTHON
 from tests.registry.endpoints.conftest import Online, send
 
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

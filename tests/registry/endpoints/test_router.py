@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from registry.endpoints.router import MOST_BODY_BYTES
-from registry.local_server import SERVING_PYTHON
+from asset.local.endpoints.router import MOST_BODY_BYTES
+from asset.local.server import SERVING_PYTHON
 from tests.registry.endpoints.conftest import Load, Online, Reply, send
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.endpoints.errors import InvalidEndpointError
-from registry.endpoints.traffic import Traffic, check_traffic
+from asset.local.endpoints.errors import InvalidEndpointError
+from asset.local.endpoints.router import Traffic, check_traffic
 
 
 def test_a_tenth_of_the_requests_comes_in_the_middle_of_ten() -> None:

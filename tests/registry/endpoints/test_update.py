@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.endpoints.errors import (
+from asset.local.endpoints.errors import (
     ConflictError,
     EndpointError,
     InvalidEndpointError,
@@ -19,8 +19,8 @@ from registry.endpoints.errors import (
     NotRunningError,
     StartError,
 )
-from registry.endpoints.link import LocalEndpoint
-from registry.endpoints.records import EndpointFolder, EndpointRecord
+from asset.local.endpoints.link import LocalEndpoint
+from asset.local.endpoints.records import EndpointFolder, EndpointRecord
 from tests.registry.endpoints.conftest import Load, Online, Reply, until
 from tests.registry.jobs.processes import gone
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from asset.local.jobs.run_folder import RunFolder, RunState, find_run
+from asset.local.jobs.tracking import database
 from registry.cli import app
-from registry.jobs.run_folder import RunFolder, RunState, find_run
-from registry.jobs.tracking import database
 from tests.registry.jobs.pipeline_files import PIPELINE_FILES
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -70,7 +70,7 @@ def test_json_is_printed_also_where_nothing_could_be_begun(asset: Asset, monkeyp
 def test_a_run_that_is_stopped_while_the_store_is_set_up_is_not_running(
     asset: Asset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("registry.jobs.tracking.set_up", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("asset.local.jobs.tracking.set_up", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
     result = asset.run("--json")
     assert result.exit_code == 130
     assert json.loads(result.stdout)["status"] == asset.last_state.status == "interrupted"

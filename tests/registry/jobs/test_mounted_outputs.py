@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from registry.jobs.run_folder import RunFolder
+from asset.local.jobs.run_folder import RunFolder
 from tests.registry.jobs.processes import alive, gone, wait_for
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import pytest
 
 from asset.checks.pipeline.data import OwnModel
 from asset.checks.pipeline.job import checked_job
-from registry.jobs.plan import Plan, Step, StepOutput, plan_job
+from asset.local.jobs.plan import Plan, Step, StepOutput, plan_job
 
 if TYPE_CHECKING:
     from tests.registry.jobs.conftest import Asset

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from asset.checks.pipeline.errors import RunError
-from registry.jobs.run_folder import STATE, RunFolder, RunState, StepFolder, now
+from asset.local.jobs.run_folder import STATE, RunFolder, RunState, StepFolder, now
 from tests.registry.jobs.processes import alive, wait_for
 
 if TYPE_CHECKING:

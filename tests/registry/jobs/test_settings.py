@@ -12,7 +12,7 @@ from asset.checks.pipeline.errors import InvalidJobError
 from asset.checks.pipeline.job import checked_job
 from asset.checks.pipeline.overrides import absolute
 from asset.checks.pipeline.source import read_job
-from registry.jobs.plan import Plan, plan_job
+from asset.local.jobs.plan import Plan, plan_job
 
 if TYPE_CHECKING:
     from tests.registry.jobs.conftest import Asset

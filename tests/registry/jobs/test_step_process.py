@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.jobs.step_process import Launch, StepProcess, end_leftovers
+from asset.local.jobs.step_process import Launch, StepProcess, end_leftovers
 from tests.registry.jobs.processes import alive, wait_for
 
 QUICK = ((signal.SIGINT, 0.5), (signal.SIGTERM, 0.5), (signal.SIGKILL, 5.0))

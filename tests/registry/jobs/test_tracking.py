@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from asset.environments import VirtualEnvironment
-from registry.jobs.tracking import database, set_up, tracking_uri
+from asset.local.jobs.tracking import database, set_up, tracking_uri
 
 if TYPE_CHECKING:
     from tests.registry.jobs.conftest import Asset
@@ -107,7 +107,7 @@ def test_setting_up_the_store_is_told_in_one_line(asset: Asset) -> None:
 
 
 def test_a_store_that_is_made_by_itself_is_made_in_silence(tmp_path: Path) -> None:
-    code = f"from pathlib import Path; from registry.jobs.tracking import set_up; set_up(Path({str(tmp_path)!r}))"
+    code = f"from pathlib import Path; from asset.local.jobs.tracking import set_up; set_up(Path({str(tmp_path)!r}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "") and database(tmp_path).exists()
 

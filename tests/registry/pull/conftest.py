@@ -11,10 +11,10 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
+from asset.local.jobs.tracking import database
 from asset.models.hub import Hub, Patience
 from asset.models.pull import Pulled, pull
 from asset.models.selection import Wanted
-from registry.jobs.tracking import database
 from tests.loopback_hub import LoopbackHub, Repository, files_of
 
 REPOSITORY = "some/tiny-bert"

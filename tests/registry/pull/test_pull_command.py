@@ -16,9 +16,9 @@ import yaml
 from mlflow import MlflowClient
 from typer.testing import CliRunner, Result
 
+from asset.local.jobs.tracking import tracking_uri
 from asset.models.selection import LATER, Asset
 from registry.cli import app
-from registry.jobs.tracking import tracking_uri
 from serving.answering.service import Service
 from tests.loopback_hub import LoopbackHub, Repository
 from tests.registry.pull.conftest import REPOSITORY, Puller, names, require_same

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
+from asset.local.jobs.tracking import tracking_uri
 from asset.models.errors import RegistryError, RequestError
 from asset.models.package import package
 from asset.models.registration import PLACEHOLDER, Registered, register
-from registry.jobs.tracking import tracking_uri
 
 ROOT = Path(__file__).resolve().parents[3]
 

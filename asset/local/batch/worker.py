@@ -1,0 +1,52 @@
+"""The process of a batch run here: it imports a scoring script as Azure ML's batch runtime does, and calls init() and run().
+
+    python -P asset/local/batch/worker.py DESCRIPTOR CODE SCRIPT
+
+in the environment of the deployment, so this file needs the standard library alone. A line of standard input is a
+mini-batch, a JSON list of files. What comes of it is written to the descriptor as a line of JSON: {"ready": true} after
+init(), then {"rows": [TEXT, …]}, what run() returned, or {"error": TEXT}. What the script prints goes to standard output.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from typing import Any
+
+
+def rows_of(result: Any) -> list[str]:  # noqa: ANN401 - whatever the script returns
+    """Return what run() returned as lines of text; raises TypeError for what Azure would not take."""
+    if hasattr(result, "to_csv"):
+        return str(result.to_csv(index=False, header=False)).splitlines()
+    if not isinstance(result, list | tuple):
+        raise TypeError(f"expected run() to return a list or a DataFrame, found {type(result).__name__}")
+    return [str(row) for row in result]
+
+
+def main(descriptor: str, code: str, script: str) -> None:
+    """Call the script for each mini-batch, until there are no more."""
+    os.chdir(code)
+    sys.path.insert(0, code)
+    with os.fdopen(int(descriptor), "w", encoding="utf-8") as answers:
+
+        def say(answer: dict[str, object]) -> None:
+            answers.write(json.dumps(answer) + "\n")
+            answers.flush()
+
+        # The root of the code is on the path, and a script in a folder of it is a module of that package.
+        module = importlib.import_module(script.removesuffix(".py").replace("/", "."))
+        module.init()
+        say({"ready": True})
+        for line in sys.stdin:
+            try:
+                say({"rows": rows_of(module.run(json.loads(line)))})
+            except Exception as exc:
+                traceback.print_exc()
+                say({"error": f"{type(exc).__name__}: {exc}"})
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

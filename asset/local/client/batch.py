@@ -1,0 +1,252 @@
+"""Batch deployments of the client of this machine: what a batch job is run with.
+
+.asset/batch_endpoints/NAME/endpoint.json, deployments/NAME.json: as Azure's service has them
+
+Batch endpoints of the client of this machine: what they are asked for becomes a job, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azure.ai.ml import Input
+from azure.ai.ml.entities import BatchDeployment, BatchEndpoint, PipelineComponentBatchDeployment
+from azure.core.exceptions import ResourceNotFoundError
+
+from asset.checks.pipeline.source import REMOTE
+from asset.local.client.batch_runs import all_batch_runs, new_batch_run
+from asset.local.client.deployment_parts import DeploymentParts
+from asset.local.client.operations import Operations, UnsupportedError, begin, invalid, logger, translated
+from asset.local.client.resources import Resource, batch_deployment, batch_endpoint, batch_endpoint_resource
+from asset.local.endpoints.records import checked_name
+from tables.whole_file import write_json
+
+if TYPE_CHECKING:
+    from azure.ai.ml.entities import BatchJob
+    from azure.core.polling import LROPoller
+
+
+@dataclass(frozen=True)
+class BatchFolder:
+    """The folder of a batch endpoint."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, state: Path, name: str) -> BatchFolder:
+        """Return the folder of the endpoint `name`."""
+        with translated():
+            return cls(state / "batch_endpoints" / checked_name(name, "endpoint"))
+
+    @property
+    def file(self) -> Path:
+        """Return the file of the endpoint."""
+        return self.path / "endpoint.json"
+
+    @property
+    def links(self) -> Path:
+        """Return the folder that AZUREML_MODEL_DIR points into."""
+        return self.path / "models"
+
+    def require(self) -> BatchFolder:
+        """Return it, where there is such an endpoint; raises ResourceNotFoundError for another name."""
+        if not self.file.is_file():
+            known = ", ".join(sorted(path.parent.name for path in self.path.parent.glob("*/endpoint.json"))) or "none"
+            raise ResourceNotFoundError(
+                f"expected one of the batch endpoints here ({known}), found the name {self.path.name}; name one of those, or "
+                "create it"
+            )
+        return self
+
+    def deployments(self) -> dict[str, dict[str, Any]]:
+        """Return its deployments by name: `run` is what `run_batch` is called with, `resource` what Azure has."""
+        return {path.stem: json.loads(path.read_bytes()) for path in sorted(self.path.glob("deployments/*.json"))}
+
+    def write(self, name: str, run: dict[str, Any], resource: Resource) -> None:
+        """Keep a deployment."""
+        (self.path / "deployments").mkdir(parents=True, exist_ok=True)
+        write_json(self.path / f"deployments/{name}.json", {"run": run, "resource": resource})
+
+
+class LocalBatchDeployments(Operations):
+    """Batch deployments."""
+
+    named = "batch_deployments"
+
+    def __init__(self, state: Path, parts: DeploymentParts) -> None:
+        super().__init__(state)
+        self._parts = parts
+
+    def begin_create_or_update(
+        self,
+        deployment: BatchDeployment,
+        *,
+        skip_script_validation: bool = False,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> LROPoller[BatchDeployment]:
+        """Keep a deployment, after a look at all that it names. On which compute it is to run is for Azure."""
+        self._refuse("begin_create_or_update", **kwargs)
+        if isinstance(deployment, PipelineComponentBatchDeployment):
+            raise UnsupportedError(
+                "expected a batch deployment with a model and a scoring script, found one of a pipeline component, which is "
+                "Azure's alone; run its job with jobs.create_or_update"
+            )
+        if not isinstance(deployment, BatchDeployment):
+            raise invalid(
+                f"expected a BatchDeployment of azure.ai.ml.entities, found {type(deployment).__name__}; load or build one"
+            )
+        with translated():
+            name = checked_name(str(deployment.name), "deployment")
+        folder = BatchFolder.of(self._state, str(deployment.endpoint_name)).require()
+        parts = self._parts.of(deployment, skip_script_validation)
+        if deployment.resources and (deployment.resources.instance_count or 1) > 1:
+            logger.warning("%s: instance_count %s is one machine here", name, deployment.resources.instance_count)
+        settings = deployment._settings
+        retry = settings.retry_settings
+        run = {
+            "code": str(parts.code),
+            "script": str(parts.code / parts.script),
+            "python": str(parts.python),
+            "model": str(parts.model.link_in(folder.links)) if parts.model else None,
+            "variables": {key: str(value) for key, value in (settings.environment_variables or {}).items()},
+            "mini_batch_size": settings.mini_batch_size or 10,
+            "max_concurrency": settings.max_concurrency_per_instance or 1,
+            "max_retries": 3 if retry is None or retry.max_retries is None else retry.max_retries,
+            "timeout": 30 if retry is None or retry.timeout is None else retry.timeout,
+            "error_threshold": -1 if settings.error_threshold is None else settings.error_threshold,
+            "output_action": str(settings.output_action or "append_row"),
+            "output_file_name": settings.output_file_name or "predictions.csv",
+            "logging_level": str(settings.logging_level or "Info"),
+        }
+
+        def keep() -> BatchDeployment:
+            folder.write(name, run, parts.resource)
+            return self.get(name, folder.path.name)
+
+        return begin(keep)
+
+    def get(self, name: str, endpoint_name: str) -> BatchDeployment:
+        """Return a deployment."""
+        found = self._folder(endpoint_name).deployments()
+        if name.lower() not in found:
+            raise ResourceNotFoundError(
+                f"expected one of the deployments of {endpoint_name} ({', '.join(found) or 'none'}), found the name {name}; "
+                "name one of those"
+            )
+        return batch_deployment(endpoint_name, name.lower(), found[name.lower()]["resource"])
+
+    def list(self, endpoint_name: str) -> Iterator[BatchDeployment]:
+        """Yield an endpoint's deployments."""
+        return (self.get(name, endpoint_name) for name in self._folder(endpoint_name).deployments())
+
+    def list_jobs(self, endpoint_name: str, *, name: str | None = None) -> Iterator[BatchJob]:
+        """Yield the jobs of an endpoint, or of one of its deployments, the newest first."""
+        endpoint = self._folder(endpoint_name).path.name
+        for run in all_batch_runs(self._state):
+            if run.request["endpoint"] == endpoint and (name is None or name.lower() == run.request["deployment"]):
+                yield run.batch_job()
+
+    def begin_delete(self, name: str, endpoint_name: str) -> LROPoller[None]:
+        """Remove a deployment; its jobs and what they wrote stay."""
+        self.get(name, endpoint_name)
+        file = self._folder(endpoint_name).path / f"deployments/{name.lower()}.json"
+        return begin(file.unlink)
+
+    def _folder(self, endpoint_name: str) -> BatchFolder:
+        return BatchFolder.of(self._state, endpoint_name).require()
+
+
+class LocalBatchEndpoints(Operations):
+    """Batch endpoints. Nobody but their owner's processes can ask them for anything, so no sign-in is checked."""
+
+    named = "batch_endpoints"
+
+    def __init__(self, state: Path, deployments: LocalBatchDeployments, data: Callable[[str], str | None]) -> None:
+        super().__init__(state)
+        self._deployments, self._data = deployments, data
+
+    def begin_create_or_update(self, endpoint: BatchEndpoint) -> LROPoller[BatchEndpoint]:
+        """Keep an endpoint, and which of its deployments is the default one."""
+        if not isinstance(endpoint, BatchEndpoint):
+            raise invalid(
+                f"expected a BatchEndpoint of azure.ai.ml.entities, found {type(endpoint).__name__}; load or build one"
+            )
+        resource = batch_endpoint_resource(endpoint)
+        folder = BatchFolder.of(self._state, str(endpoint.name))
+
+        def keep() -> BatchEndpoint:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            write_json(folder.file, resource)
+            return self.get(str(endpoint.name))
+
+        return begin(keep)
+
+    def begin_delete(self, name: str) -> LROPoller[None]:
+        """Remove an endpoint and its deployments; its jobs and what they wrote stay."""
+        folder = BatchFolder.of(self._state, name).require()
+        return begin(lambda: shutil.rmtree(folder.path))
+
+    def get(self, name: str) -> BatchEndpoint:
+        """Return an endpoint."""
+        return batch_endpoint(name, json.loads(BatchFolder.of(self._state, name).require().file.read_bytes()))
+
+    def list(self) -> Iterator[BatchEndpoint]:
+        """Yield the batch endpoints of this machine."""
+        names = sorted(path.parent.name for path in (self._state / "batch_endpoints").glob("*/endpoint.json"))
+        return (self.get(name) for name in names)
+
+    def list_jobs(self, endpoint_name: str) -> Iterator[BatchJob]:
+        """Yield an endpoint's jobs, the newest first."""
+        return self._deployments.list_jobs(endpoint_name)
+
+    def invoke(
+        self,
+        endpoint_name: str,
+        *,
+        deployment_name: str | None = None,
+        inputs: Mapping[str, Input] | None = None,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> BatchJob:
+        """Start a job on a file or a folder; `jobs.stream` follows it, and `jobs.download` gets its output `score`."""
+        given = {key: kwargs.pop(key, None) for key in ("input", "job_name", "experiment_name")}
+        self._refuse("invoke", **kwargs)
+        folder = BatchFolder.of(self._state, endpoint_name).require()
+        name = deployment_name or self._default(folder)
+        deployments = folder.deployments()
+        if name.lower() not in deployments:
+            raise invalid(f"Deployment name {name} not found for this endpoint")
+        request = deployments[name.lower()]["run"] | {"input": str(self._input(given["input"], inputs))}
+        about = {"endpoint": folder.path.name, "deployment": name.lower(), "experiment": given["experiment_name"]}
+        run = new_batch_run(self._state, given["job_name"], about | {"run": request})
+        run.start()
+        return run.batch_job()
+
+    def _default(self, folder: BatchFolder) -> str:
+        defaults = json.loads(folder.file.read_bytes())["properties"].get("defaults") or {}
+        if not defaults.get("deploymentName"):
+            raise invalid(
+                f"expected deployment_name, as {folder.path.name} has no default deployment, found none; name one of "
+                f"{', '.join(folder.deployments()) or 'none'}"
+            )
+        return str(defaults["deploymentName"])
+
+    def _input(self, single: object, inputs: Mapping[str, Input] | None) -> Path:
+        """Return the one file or folder that a job is to read."""
+        found = [single] if single is not None else list((inputs or {}).values())
+        if len(found) != 1 or not isinstance(found[0], Input):
+            raise invalid(f"expected one Input of azure.ai.ml, found {len(found)}; name a file or a folder with it")
+        text = str(found[0].path)
+        text = (self._data(text) if text.startswith("azureml:") else None) or text
+        if REMOTE.match(text):
+            raise invalid(
+                f"expected data of this machine, or a registered data asset, found {text}; name a file or a folder"
+            )
+        path = Path(text.removeprefix("file:")).resolve()
+        if not path.exists():
+            raise invalid(f"expected data at {path}, found nothing there; name a file or a folder")
+        return path

@@ -1,0 +1,170 @@
+"""A pipeline job, as loaded from YAML or built in Python, as files that the runner here reads.
+
+A job that is as its file says is run from that file. Another one is written down: its inputs with absolute paths, each step
+with the file of its component, or one that is written beside the job's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from azure.ai.ml import Input, load_component, load_job
+from azure.ai.ml.entities import Component, PipelineJob
+
+from asset.azure_sdk import quiet
+from asset.checks.pipeline.data import ASSET
+from asset.checks.pipeline.source import REMOTE
+from asset.environments import ROOT, VirtualEnvironment
+from asset.local.client.assets import environment_file
+from asset.local.client.operations import invalid
+from asset.local.client.yaml_assets import plain
+
+KEPT = (
+    "$schema",
+    "type",
+    "display_name",
+    "experiment_name",
+    "description",
+    "tags",
+    "settings",
+    "inputs",
+    "outputs",
+    "jobs",
+)
+
+
+@dataclass(frozen=True)
+class JobWriter:
+    """What a job's references stand for here.
+
+    data: the path of a registered data asset or model (azureml:NAME:VERSION), or None for one that is not registered.
+    component: a registered component. environment: the virtual environment for one of Azure's.
+    """
+
+    data: Callable[[str], str | None]
+    component: Callable[[str], Component]
+    environment: Callable[[Any], VirtualEnvironment]
+
+    def file_of(self, job: PipelineJob, folder: Path, changed: Mapping[str, Any]) -> Path:
+        """Return a file with the job: its own, or one that is written into the folder.
+
+        Args:
+            job: the job.
+            folder: where to write; it is made where something is written.
+            changed: keys of the job, as "tags", that are to be others.
+        """
+        with quiet():
+            content = plain(job._to_dict())
+            source = Path(str(job._source_path)) if job._source_path else None
+            names_assets = any(isinstance(node.component, str) for node in job.jobs.values()) or any(
+                (reference := _reference(data, job)) and self.data(reference) for data in _data(job)
+            )
+            if source and source.is_file() and not changed and not names_assets:
+                if content == plain(load_job(str(source))._to_dict()):
+                    return source.resolve()
+            return self._write(job, content, folder, changed)
+
+    def _write(self, job: PipelineJob, content: dict[str, Any], folder: Path, changed: Mapping[str, Any]) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {key: content[key] for key in KEPT if key in content} | dict(changed)
+        content["inputs"] = {name: self._input(port._data, job) for name, port in job.inputs.items()}
+        content["jobs"] = self._nodes(job.jobs, content["jobs"], job, folder)
+        return _save(folder / "job.yml", content)
+
+    def _nodes(self, nodes: Mapping[str, Any], told: dict[str, Any], job: PipelineJob, folder: Path) -> dict[str, Any]:
+        """Return the steps of a job or a pipeline component, with files in the place of their components."""
+        steps = {}
+        for name, node in nodes.items():
+            step = dict(told[name])
+            step["component"] = str(self._component(node.component, name, job, folder))
+            inputs = {
+                port: self._bound(node.inputs[port]._data, value, job) for port, value in step.get("inputs", {}).items()
+            }
+            outputs = {port: _binding(value) for port, value in step.get("outputs", {}).items()}
+            steps[name] = step | {"inputs": inputs, "outputs": outputs}
+        return steps
+
+    def _component(self, component: Component | str, name: str, job: PipelineJob, folder: Path) -> Path:
+        if isinstance(component, str):
+            component = self.component(component)
+        content = plain(component._to_dict())
+        source = Path(str(component._source_path)) if component._source_path else None
+        if (
+            source
+            and source.is_file()
+            and _nameless(content) == _nameless(plain(load_component(str(source))._to_dict()))
+        ):
+            return source.resolve()
+        if content["type"] == "pipeline":
+            content["jobs"] = self._nodes(component.jobs, content["jobs"], job, folder / name)
+        else:
+            known = environment_file(component.environment)
+            named = ROOT / "environment" / self.environment(component.environment).name / "environment.yaml"
+            content["environment"] = f"file:{known or named}"
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        return _save(folder / name / "component.yml", content)
+
+    def _bound(self, data: Any, told: Any, job: PipelineJob) -> Any:  # noqa: ANN401
+        """Return an input of a step: data of its own, or what it is bound to as the SDK writes it."""
+        return self._input(data, job) if isinstance(data, Input) and "${{" not in str(data.path) else _binding(told)
+
+    def _input(self, data: Any, job: PipelineJob) -> Any:  # noqa: ANN401
+        if not isinstance(data, Input):
+            return data
+        if data.path is None:
+            return data.default
+        path = str(data.path)
+        if reference := _reference(data, job):
+            path = self.data(reference) or reference
+        elif not REMOTE.match(path):
+            path = str(Path(job.base_path or ".", path.removeprefix("file:")).resolve())
+        return {"type": data.type, "path": path} | ({"mode": data.mode} if data.mode else {})
+
+
+def _reference(data: Input, job: PipelineJob) -> str | None:
+    """Return the asset that an input names, as azureml:NAME:VERSION, which the SDK shortens; None where it names a path."""
+    text = str(data.path).removeprefix("azureml:")
+    match = ASSET.fullmatch(f"azureml:{text}")
+    if match is None or not (match["version"] or match["label"]) or Path(job.base_path or ".", text).exists():
+        return None
+    return f"azureml:{text}"
+
+
+def _data(job: PipelineJob) -> list[Input]:
+    """Return the data that a job and its steps name."""
+    holders = [job, *job.jobs.values()]
+    return [port._data for holder in holders for port in holder.inputs.values() if isinstance(port._data, Input)]
+
+
+def _nameless(component: dict[str, Any]) -> dict[str, Any]:
+    """Return a component without its name, which one within a job's file loses."""
+    return {key: value for key, value in component.items() if key not in ("name", "version")}
+
+
+def _binding(told: Any) -> Any:  # noqa: ANN401
+    """Return ${{…}} as a text, which the SDK may write as {"path": "${{…}}"}."""
+    whole = isinstance(told, dict) and set(told) <= {"path", "type", "mode"} and "${{" in str(told.get("path"))
+    return told["path"] if whole else told
+
+
+def _save(path: Path, content: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(plain(content), sort_keys=False), encoding="utf-8")
+    return path
+
+
+def require_pipeline(job: object) -> PipelineJob:
+    """Return a job that can run here.
+
+    Raises:
+        ValidationException: it is another kind of job.
+    """
+    if not isinstance(job, PipelineJob):
+        raise invalid(
+            f"expected a PipelineJob, found {type(job).__name__}; make it a step of one: a function with @dsl.pipeline, or YAML "
+            "of `type: pipeline`"
+        )
+    return job

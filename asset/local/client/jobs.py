@@ -1,0 +1,214 @@
+"""Jobs of the client of this machine: pipeline jobs that the runner of `asset run` runs, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from azure.ai.ml.constants import ListViewType
+from azure.ai.ml.entities import Job, PipelineJob
+from azure.core.exceptions import ResourceNotFoundError
+
+from asset.azure_sdk import quiet
+from asset.checks.pipeline.data import OwnModel
+from asset.checks.pipeline.job import checked_job
+from asset.local.client.batch_runs import LocalBatchRun, all_batch_runs
+from asset.local.client.job_file import JobWriter, require_pipeline
+from asset.local.client.operations import Operations, begin, failed_job, invalid, logger, translated
+from asset.local.client.runs import COMPLETED, ENDED, LocalRun, all_runs
+from asset.local.client.yaml_assets import NAME
+from asset.local.jobs.plan import plan_job
+from asset.local.jobs.run_folder import INTERRUPTED, RunFolder, RunState, now
+from asset.local.jobs.runner import require_commands, require_environments
+
+if TYPE_CHECKING:
+    from azure.core.polling import LROPoller
+
+POLL_SECONDS = 0.1
+
+
+class LocalJobs(Operations):
+    """Jobs."""
+
+    named = "jobs"
+
+    def __init__(self, state: Path, writer: JobWriter) -> None:
+        super().__init__(state)
+        self._writer = writer
+
+    def create_or_update(
+        self,
+        job: Job,
+        *,
+        description: str | None = None,
+        compute: str | None = None,
+        tags: dict[str, str] | None = None,
+        experiment_name: str | None = None,
+        skip_validation: bool = False,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> PipelineJob:
+        """Check a pipeline job and start it; it runs on when this process ends. Which compute it names is for Azure."""
+        self._refuse("create_or_update", skip_validation=skip_validation, **kwargs)
+        job = require_pipeline(job)
+        if compute:
+            logger.warning("compute=%s is for Azure: the job runs on this machine", compute)
+        given = {"description": description, "tags": tags, "experiment_name": experiment_name}
+        folder = self._new_folder(job)
+        files = self._state / "jobs" / folder.path.name
+        try:
+            with translated():
+                file = self._writer.file_of(job, files, {key: value for key, value in given.items() if value})
+                own = OwnModel.read()
+                plan = plan_job(*checked_job(file, [], own), own)
+                require_environments(plan)
+                require_commands(plan)
+        except BaseException:
+            shutil.rmtree(folder.path)
+            shutil.rmtree(files, ignore_errors=True)
+            raise
+        for warning in plan.warnings:
+            logger.warning("%s", warning)
+        folder.write(RunState(folder.path.name, str(file), [], now(), INTERRUPTED))
+        run = LocalRun(folder)
+        command = ("run", "--asset-dir", str(self._state), "--resume", folder.path.name)
+        run.process.start([sys.executable, "-m", "registry.cli", *command])
+        return self.get(folder.path.name)
+
+    def get(self, name: str) -> PipelineJob:
+        """Return a job, of `asset run` too, with its status and, when it has ended, where its outputs lie."""
+        return self._run(name).entity()
+
+    def list(
+        self,
+        *,
+        parent_job_name: str | None = None,
+        list_view_type: ListViewType = ListViewType.ACTIVE_ONLY,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> Iterator[PipelineJob]:
+        """Yield the jobs of this machine, the newest first."""
+        self._refuse("list", **kwargs)
+        self._refuse_archived("list", list_view_type)
+        if parent_job_name:
+            # A batch job is one step, and so its own child. A step of a pipeline job is no job here.
+            run = self._run(parent_job_name)
+            return iter([run.entity()] if isinstance(run, LocalBatchRun) else [])
+        return (run.entity() for run in self._runs())
+
+    def stream(self, name: str) -> None:
+        """Print a job's log until the job ends; raises JobException where it has failed or was stopped."""
+        run = self._run(name)
+        _follow(run.log, lambda: run.status in ENDED)
+        status = run.status
+        if status != COMPLETED:
+            raise failed_job(f"job {name} ended as {status}; all of its logs are in {run.path}")
+
+    def download(
+        self,
+        name: str,
+        *,
+        download_path: os.PathLike[str] | str = ".",
+        output_name: str | None = None,
+        all: bool = False,  # noqa: A002  as MLClient calls it
+    ) -> None:
+        """Copy a job's output into download_path/named-outputs/NAME, or its logs into download_path/artifacts, or all."""
+        run = self._run(name)
+        if run.status not in ENDED:
+            raise failed_job(f"This job is in state {run.status}. Download is allowed only in states {sorted(ENDED)}")
+        target, outputs = Path(download_path), run.outputs()
+        if output_name and output_name not in outputs:
+            raise invalid(
+                f"expected one of the outputs of job {name} ({', '.join(outputs) or 'none'}), found {output_name}; name one"
+            )
+        wanted = [output_name] if output_name else list(outputs) if all else []
+        for one in wanted:
+            _copy(outputs[one], target / "named-outputs" / one)
+        if not output_name:
+            for log in run.logs():
+                _copy(log, target / "artifacts" / log.relative_to(run.path).parent)
+
+    def begin_cancel(self, name: str, **kwargs: Any) -> LROPoller[None]:  # noqa: ANN401
+        """Stop a job; what it has finished is kept, and `asset run --resume` goes on with it."""
+        self._refuse("begin_cancel", **kwargs)
+        return begin(self._run(name).cancel)
+
+    def begin_delete(self, name: str, **kwargs: Any) -> LROPoller[None]:  # noqa: ANN401
+        """Remove a job that has ended, and all that it wrote."""
+        self._refuse("begin_delete", **kwargs)
+        run = self._run(name)
+
+        def delete() -> None:
+            if run.status not in ENDED:
+                raise failed_job(
+                    f"expected job {name} to have ended, found it {run.status}; stop it with begin_cancel first"
+                )
+            shutil.rmtree(run.path)
+            shutil.rmtree(self._state / "jobs" / name, ignore_errors=True)
+
+        return begin(delete)
+
+    def validate(self, job: Job, *, raise_on_failure: bool = False, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Return what the SDK finds in a job, without a workspace."""
+        self._refuse("validate", **kwargs)
+        with quiet():
+            return require_pipeline(job)._validate(raise_error=raise_on_failure)
+
+    def _runs(self) -> list[LocalRun | LocalBatchRun]:
+        return [*all_runs(self._state), *all_batch_runs(self._state)]
+
+    def _run(self, name: str) -> LocalRun | LocalBatchRun:
+        found = next((run for run in self._runs() if run.name == name), None)
+        if found is None:
+            known = ", ".join(run.name for run in self._runs()[:5]) or "none"
+            raise ResourceNotFoundError(
+                f"expected one of the jobs here ({known}), found the name {name}; name one of those"
+            )
+        return found
+
+    def _new_folder(self, job: PipelineJob) -> RunFolder:
+        runs = self._state / "runs"
+        if not job.name:
+            source = Path(str(job._source_path)).stem if job._source_path else None
+            return RunFolder.create(runs, source or job.display_name or "job")
+        if not NAME.fullmatch(job.name):
+            raise invalid(
+                f"expected letters, digits, '.', '_' and '-' in the name of a job, found {job.name!r}; rename it"
+            )
+        try:
+            (runs / job.name).mkdir(parents=True)
+        except FileExistsError as exc:
+            raise invalid(f"expected a new name for the job, found {job.name}, which is there; choose another") from exc
+        return RunFolder(runs / job.name)
+
+
+def _follow(log: Path, ended: Callable[[], bool]) -> None:
+    """Print a file that grows, until what writes it has ended."""
+    while not log.is_file() and not ended():
+        time.sleep(POLL_SECONDS)
+    if not log.is_file():
+        return
+    with open(log, encoding="utf-8", errors="replace") as text:
+        last = False
+        while True:
+            if piece := text.read():
+                sys.stdout.write(piece)
+                sys.stdout.flush()
+            elif last:
+                return
+            else:
+                # What it wrote just before it ended is read once more.
+                last = ended()
+                time.sleep(0 if last else POLL_SECONDS)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a file into a folder, or a folder's content."""
+    target.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target, dirs_exist_ok=True)
+    else:
+        shutil.copy2(source, target)

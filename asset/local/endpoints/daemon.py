@@ -1,0 +1,113 @@
+"""The process that serves an endpoint: `python -m asset.local.endpoints.daemon FOLDER`; commands start it, see `link`.
+
+It runs until it is told to stop (`control`, or SIGTERM). What it does is in daemon.log, without anything of what clients
+send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from aiohttp import web
+
+from asset.local.endpoints.control import SOCKET, Control
+from asset.local.endpoints.deployment import Deployment
+from asset.local.endpoints.records import DaemonRecord, EndpointFolder
+from asset.local.endpoints.router import Keys, Router, Traffic
+from asset.local.endpoints.server import Listener
+from asset.local.processes import ProcessId
+from asset.local.server import BACKLOG, LocalServerError, listen_on_loopback
+
+logger = logging.getLogger("registry.endpoints")
+
+LONGEST_DRAIN = 30.0
+
+
+async def serve(folder: EndpointFolder) -> None:
+    """Serve an endpoint until it is told to stop."""
+    record = folder.read()
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    listener = _listener(record.port)
+    router = Router(Keys.read(folder.keys), Traffic(record.traffic))
+    for name, deployment in folder.deployments().items():
+        router.deployments[name] = Deployment(deployment, folder.deployment(name))
+        router.deployments[name].restore()
+    control = Control(folder, router, stopping)
+    port = listener.getsockname()[1]
+    folder.write(replace(record, port=port))
+    async with _site(control.app(), Listener(folder.path, SOCKET).socket, 1.0):
+        async with _site(router.app(), listener, LONGEST_DRAIN):
+            folder.write_daemon(DaemonRecord(_this_process(), port))
+            logger.info("serving at http://127.0.0.1:%d/score", port)
+            await stopping.wait()
+            logger.info("stopping")
+        await asyncio.gather(*(deployment.stop() for deployment in router.deployments.values()))
+        folder.write_daemon(None)
+    logger.info("stopped")
+
+
+@contextlib.asynccontextmanager
+async def _site(app: web.Application, listener: socket.socket, drain: float) -> AsyncIterator[None]:
+    """Serve on a socket; at the end, answer for so many seconds what was accepted."""
+    # A compressed body goes on as it came.
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain, auto_decompress=False)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener, backlog=BACKLOG).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+def _listener(port: int) -> socket.socket:
+    """Take the port that the endpoint had, or another where that is not free any more."""
+    try:
+        return listen_on_loopback(port)
+    except LocalServerError:
+        logger.warning("port %d is taken: the endpoint has another one from now on", port)
+        return listen_on_loopback(0)
+
+
+def _this_process() -> ProcessId:
+    process = ProcessId.of(os.getpid())
+    assert process is not None
+    return process
+
+
+@contextlib.contextmanager
+def _alone(folder: EndpointFolder) -> Iterator[None]:
+    """Be the only process that serves the endpoint."""
+    with open(folder.path / "daemon.lock", "w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def main(arguments: list[str]) -> int:
+    """Serve the endpoint of a folder; return the exit status."""
+    folder = EndpointFolder(Path(arguments[0]))
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    logger.setLevel(logging.INFO)
+    try:
+        with _alone(folder):
+            asyncio.run(serve(folder))
+    except BlockingIOError:
+        logger.error("another process serves this endpoint")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
