@@ -38,7 +38,7 @@ finetune: .venv/dev/.installed .venv/finetune/.installed  ## Tune the embedded m
 	@.venv/dev/bin/asset run -f finetune/finetune-sentiment.yml $(ARGS)
 
 notebooks: .venv/dev/.installed .venv/serving/.installed .venv/evaluation/.installed .venv/finetune/.installed  ## Run every notebook here, from top to bottom (ARGS=NAME)
-	@.venv/dev/bin/python -m registry.run_notebooks $(ARGS)
+	@.venv/dev/bin/python -m asset.tools.notebooks $(ARGS)
 
 test: .venv/serving/.installed .venv/batch/.installed .venv/evaluation/.installed .venv/finetune/.installed .venv/dev/.installed  ## Run every test
 	@# Torch's threads of one process, spinning while they wait, would take the cores of the other.

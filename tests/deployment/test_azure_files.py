@@ -14,7 +14,7 @@ from azure.ai.ml.entities import ManagedOnlineDeployment
 from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 
 from asset.local.server import REQUEST_THREADS, STARTUP_SECONDS
-from registry.sku_lists import read_sku_lists
+from asset.tools.sku_lists import read_sku_lists
 from serving.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,7 +7,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from registry.run_notebooks import NOTEBOOKS
+from asset.tools.notebooks import NOTEBOOKS
 
 FILES = sorted(NOTEBOOKS.glob("*.ipynb"))
 

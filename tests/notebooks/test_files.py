@@ -8,11 +8,11 @@ from pathlib import Path
 
 import nbformat
 
-from registry.strip_notebooks import main, stripped
+from asset.tools.strip_notebooks import main, stripped
 from tests.notebooks.conftest import FILES
 
 ROOT = Path(__file__).resolve().parents[2]
-FIX = "run `.venv/dev/bin/python -m registry.strip_notebooks`"
+FIX = "run `.venv/dev/bin/python -m asset.tools.strip_notebooks`"
 
 
 def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:

@@ -22,7 +22,7 @@ from azure.ai.ml.operations import JobOperations
 import asset.local.client.workspace
 from asset.environments import ROOT
 from asset.local.client.workspace import VARIABLES
-from registry.run_notebooks import NOTEBOOKS
+from asset.tools.notebooks import NOTEBOOKS
 from tests.registry.client.fake_azure import GROUP, HOST, SUBSCRIPTION, WORKSPACE, Credential, FakeAzure, fake_azure
 
 PARTS = ("deployment", "environment", "evaluation", "finetune", "model/embedded", "notebooks", "serving")

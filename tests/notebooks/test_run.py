@@ -13,7 +13,7 @@ from rich.console import Console
 
 from asset.local.endpoints.link import LocalEndpoint
 from asset.local.endpoints.records import endpoints
-from registry.run_notebooks import NotebookError, Runs, main
+from asset.tools.notebooks import NotebookError, Runs, main
 from tests.notebooks.conftest import FILES
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ import yaml
 from azure.ai.ml import load_model
 
 from asset.checks.validate.collect import validate
-from registry.sku_lists import SCENARIOS, main
+from asset.tools.sku_lists import SCENARIOS, main
 
 ROOT = Path(__file__).resolve().parents[2]
 ASSET_FILES = ("asset.yaml", "model.yaml", "spec.yaml", "sku_lists.yaml", "description.md")
@@ -126,7 +126,7 @@ def test_a_changed_list_fails_the_check_until_rendered(asset_copy: Path, capsys:
     assert main(["--folder", str(asset_copy), "--check"]) == 1
     message = capsys.readouterr().err
     assert "tags.inference_compute_allow_list: not in sku_lists.yaml: Standard_D4a_v4" in message
-    assert "run `python -m registry.sku_lists`" in message
+    assert "run `python -m asset.tools.sku_lists`" in message
 
     before = (asset_copy / "spec.yaml").read_text(encoding="utf-8")
     assert main(["--folder", str(asset_copy)]) == 0

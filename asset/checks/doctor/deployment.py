@@ -19,7 +19,7 @@ from asset.checks.doctor.environments import check_settings
 from asset.checks.doctor.model import BERT_BASE, Size, opened
 from asset.checks.doctor.processor import SLOWER
 from asset.findings import shown
-from registry.sku_lists import SkuList, SkuListsError, SkuSpec, read_sizes, read_sku_lists
+from asset.tools.sku_lists import SkuList, SkuListsError, SkuSpec, read_sizes, read_sku_lists
 from serving.errors import ModelFolderError
 from serving.settings import PREFIX
 

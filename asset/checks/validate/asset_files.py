@@ -11,8 +11,8 @@ from asset.checks.pipeline.source import is_file, is_folder
 from asset.checks.validate import microsoft_validator
 from asset.checks.validate.asset_folder import AssetFolder
 from asset.findings import Finding, InvalidFileError, Place, one_of
+from asset.tools.sku_lists import SkuListsError, read_sku_lists
 from asset.yaml_file import Part, YamlFile
-from registry.sku_lists import SkuListsError, read_sku_lists
 from tables.regular_file import read_text
 
 ASSET_KEYS = (

@@ -15,8 +15,8 @@ from asset.checks.pipeline.data import OwnModel
 from asset.checks.pipeline.source import is_file
 from asset.environments import ROOT
 from asset.findings import Finding, InvalidFileError, Problem
+from asset.tools.sku_lists import SkuList, SkuListsError, read_sku_lists
 from asset.yaml_file import YamlFile
-from registry.sku_lists import SkuList, SkuListsError, read_sku_lists
 
 MARKS = ("spec.yaml", "sku_lists.yaml")
 """The files that are at the top of an asset."""

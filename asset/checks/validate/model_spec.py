@@ -13,8 +13,8 @@ from asset.azure_sdk import refused
 from asset.checks.pipeline.source import REMOTE
 from asset.checks.validate.asset_folder import AssetFolder
 from asset.findings import Finding, InvalidFileError, Place
+from asset.tools.sku_lists import COMMAND, SkuListsError, different_values, render
 from asset.yaml_file import Keys, Part, YamlFile
-from registry.sku_lists import COMMAND, SkuListsError, different_values, render
 from serving.model.model_folder import has_weights
 
 SURVIVORS: tuple[tuple[Keys, str, str], ...] = (

@@ -1,6 +1,6 @@
 """Take out of the notebooks what a run leaves in them: outputs, counts, and which machine and editor it was.
 
-    python -m registry.strip_notebooks              those of this checkout, in place
+    python -m asset.tools.strip_notebooks              those of this checkout, in place
 
 What is left is what git keeps: prose, code, the ids of cells, and a kernel that every Jupyter and VS Code knows.
 """
@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 from nbstripout import strip_output
 
-from registry.run_notebooks import NOTEBOOKS
+from asset.tools.notebooks import NOTEBOOKS
 
 KERNEL = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},

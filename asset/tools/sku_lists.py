@@ -1,7 +1,7 @@
 """Render the allow-lists and minimum specifications of sku_lists.yaml into spec.yaml.
 
-    python -m registry.sku_lists            write spec.yaml
-    python -m registry.sku_lists --check    exit 1 and say what differs, write nothing
+    python -m asset.tools.sku_lists            write spec.yaml
+    python -m asset.tools.sku_lists --check    exit 1 and say what differs, write nothing
 
 spec.yaml needs each list three times (a property, a tag and an entry of system_metadata, each in its
 own notation), so a person edits sku_lists.yaml and this module fills the marked blocks of spec.yaml.
@@ -26,7 +26,7 @@ from typing import Any
 import yaml
 
 SCENARIOS = ("inference", "evaluation", "finetune")
-COMMAND = "python -m registry.sku_lists"
+COMMAND = "python -m asset.tools.sku_lists"
 LINE_WIDTH = 100
 
 
@@ -254,7 +254,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status: 0, or 1 where something is to be done."""
     parser = argparse.ArgumentParser(prog=COMMAND, description="Render sku_lists.yaml into spec.yaml.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where spec.yaml differs")
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     parser.add_argument("--folder", type=Path, default=root, help="where both files are")
     options = parser.parse_args(arguments)
     spec = options.folder / "spec.yaml"

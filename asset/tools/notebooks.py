@@ -1,7 +1,7 @@
 """Run the notebooks from their first cell to their last, on this machine.
 
-    python -m registry.run_notebooks                the notebooks of this checkout, one after the other
-    python -m registry.run_notebooks sdk-example    one of them
+    python -m asset.tools.notebooks                the notebooks of this checkout, one after the other
+    python -m asset.tools.notebooks sdk-example    one of them
 
 The files stay as they are. What comes of a run, with its plots, is a notebook in .asset/notebooks (or the folder ASSET_DIR);
 so it is where a cell fails, and what is printed says which notebook, which cell and why.
@@ -117,7 +117,7 @@ def _chosen(names: Sequence[str]) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run notebooks; return 0, or 1 where one failed, 2 where one is not there, 130 where it was interrupted."""
-    parser = argparse.ArgumentParser(prog="python -m registry.run_notebooks", description="Run the notebooks here.")
+    parser = argparse.ArgumentParser(prog="python -m asset.tools.notebooks", description="Run the notebooks here.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="a notebook, as sdk-example; without one: all")
     parser.add_argument("--cell-seconds", type=int, default=CELL_SECONDS, help="how long a cell may take (%(default)s)")
     given = parser.parse_args(arguments)
