@@ -86,7 +86,7 @@ lock: .venv/dev/.installed  ## Pin the newest packages that pyproject.toml allow
 	done
 
 sbom: .venv/serving/.installed .venv/batch/.installed .venv/evaluation/.installed .venv/finetune/.installed .venv/dev/.installed  ## Write what each environment is made of, and the licenses
-	@.venv/dev/bin/python -m registry.sbom
+	@.venv/dev/bin/python -m asset.tools.sbom
 
 # The stamp is written last, so a set-up that was cut short starts over. Wheels only, so that nothing is compiled here;
 # DeepSpeed and fusepy alone have none: the one is Python that compiles what it needs when it runs, the other Python.

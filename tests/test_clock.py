@@ -22,7 +22,7 @@ SERVING_PYTHON = ROOT / ".venv/serving/bin/python"
 DAY = 86400
 PARIS = "Paris is the [MASK] of France."
 LONG = "We walked through the old streets and looked at the houses. " * 4 + PARIS
-PACKAGES = ("serving", "registry", "deployment", "evaluation", "finetune", "benchmarks")
+PACKAGES = ("tables", "serving", "asset", "deployment", "evaluation", "finetune", "benchmarks")
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,15 @@ def run(state: Path) -> Callable[..., dict[str, Any]]:
     """Run the job of a task with some of its inputs changed; returns what metrics.json says."""
 
     def evaluate(task: str, **inputs: object) -> dict[str, Any]:
-        command = [sys.executable, "-m", "registry.cli", "run", "-f", f"evaluation/evaluate-model-{task}.yml", "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "asset.cli.main",
+            "run",
+            "-f",
+            f"evaluation/evaluate-model-{task}.yml",
+            "--json",
+        ]
         for name, value in inputs.items():
             command += ["--set", f"inputs.{name}{'.path' if isinstance(value, Path) else ''}={value}"]
         done = subprocess.run(
@@ -133,7 +141,7 @@ def test_answers_are_evaluated(run: Callable[..., dict[str, Any]], sharp_reader:
 def test_a_killed_evaluation_goes_on_and_takes_nothing_half_written(state: Path, tmp_path: Path) -> None:
     row = {"input_string": "Paris is the [MASK] of France.", "title": "capital"}
     data = jsonl(tmp_path / "rows.jsonl", [row] * 50_000)
-    command = [sys.executable, "-m", "registry.cli", "run", "--asset-dir", str(state)]
+    command = [sys.executable, "-m", "asset.cli.main", "run", "--asset-dir", str(state)]
     job = ["-f", "evaluation/evaluate-model-fill-mask.yml", "--set", f"inputs.test_data.path={data}"]
     before = set((state / "runs").iterdir()) if (state / "runs").is_dir() else set()
     process = subprocess.Popen([*command, *job], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

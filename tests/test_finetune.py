@@ -19,7 +19,7 @@ import pytest
 from asset.local.server import local_server
 
 ROOT = Path(__file__).resolve().parents[1]
-ASSET = [sys.executable, "-m", "registry.cli"]
+ASSET = [sys.executable, "-m", "asset.cli.main"]
 SAMPLES = ROOT / "finetune/sample_data"
 
 

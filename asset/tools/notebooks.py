@@ -87,7 +87,7 @@ class Runs:
         return target
 
     def _environment(self) -> dict[str, str]:
-        """Return the kernel's environment variables: `import registry` is this checkout's, and plots go into the notebook."""
+        """Return the kernel's environment variables: `import asset` is this checkout's, and plots go into the notebook."""
         paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         kept = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
         return kept | {"ASSET_DIR": str(self.state), "PYTHONPATH": os.pathsep.join(paths)}

@@ -4,7 +4,7 @@ The table of licenses, from the bills of materials.
 
 Write the bill of materials of each environment, and the table of licenses.
 
-python -m registry.sbom
+python -m asset.tools.sbom
 """
 
 from __future__ import annotations

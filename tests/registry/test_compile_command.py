@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from registry import compile_command
-from registry.compile_command import CompileOptions, compile_model
+from asset.cli import compile as compile_command
+from asset.cli.compile import CompileOptions, compile_model
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def asset_compile(*options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "registry.cli", "compile", *options]
+    command = [sys.executable, "-m", "asset.cli.main", "compile", *options]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 

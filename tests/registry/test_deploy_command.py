@@ -16,12 +16,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from asset.cli.deploy import endpoint_file, parse_traffic, read_kind
+from asset.cli.loop import Where
+from asset.cli.main import app
 from asset.local.endpoints.link import LocalEndpoint
 from asset.local.endpoints.records import endpoints
 from asset.local.jobs.tracking import database
-from registry.cli import app
-from registry.client_command import Where
-from registry.deploy_command import endpoint_file, parse_traffic, read_kind
 from tests.registry.client.asset_files import write_asset
 from tests.registry.client.fake_azure import FakeAzure, fake_azure
 
@@ -62,7 +62,7 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def start(files: Path, state: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start the command as a process of its own, in the folder of the files."""
     environment = os.environ | {"ASSET_DIR": str(state), "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "registry.cli", *arguments]
+    command = [sys.executable, "-m", "asset.cli.main", *arguments]
     pipe = subprocess.PIPE
     return subprocess.Popen(command, cwd=files, env=environment, stdout=pipe, stderr=pipe, text=True)
 

@@ -15,7 +15,7 @@ from serving.errors import ModelFolderError
 from serving.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("serving", "deployment", "evaluation", "finetune", "registry", "score.py")
+PACKAGES = ("serving", "deployment", "evaluation", "finetune", "asset", "tables", "score.py")
 
 UNSAFE = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
 """Modules that run what they read."""

@@ -18,8 +18,8 @@ from asset.checks.pipeline.data import OwnModel
 from asset.checks.pipeline.errors import JobError
 from asset.checks.pipeline.job import checked_job
 from asset.checks.validate.collect import FAULT
+from asset.cli.validate import ValidateOptions, run
 from asset.local.jobs.plan import plan_job
-from registry.validate_command import ValidateOptions, run
 from tests.torture.attack import BrokenPromise, drawing, shown
 from tests.torture.yaml_damages import DAMAGES, structure, text
 

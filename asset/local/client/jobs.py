@@ -76,7 +76,7 @@ class LocalJobs(Operations):
         folder.write(RunState(folder.path.name, str(file), [], now(), INTERRUPTED))
         run = LocalRun(folder)
         command = ("run", "--asset-dir", str(self._state), "--resume", folder.path.name)
-        run.process.start([sys.executable, "-m", "registry.cli", *command])
+        run.process.start([sys.executable, "-m", "asset.cli.main", *command])
         return self.get(folder.path.name)
 
     def get(self, name: str) -> PipelineJob:

@@ -28,7 +28,7 @@ from asset.local.endpoints.records import DeploymentRecord, EndpointFolder
 from asset.local.endpoints.router import Keys, Router, Traffic, check_traffic
 from asset.local.endpoints.server import reachable
 
-logger = logging.getLogger("registry.endpoints")
+logger = logging.getLogger("asset.local.endpoints")
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 SOCKET = "control.sock"

@@ -28,7 +28,7 @@ from asset.local.endpoints.server import Listener
 from asset.local.processes import ProcessId
 from asset.local.server import BACKLOG, LocalServerError, listen_on_loopback
 
-logger = logging.getLogger("registry.endpoints")
+logger = logging.getLogger("asset.local.endpoints")
 
 LONGEST_DRAIN = 30.0
 

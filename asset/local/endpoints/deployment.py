@@ -20,7 +20,7 @@ from asset.local.endpoints.records import DeploymentFolder, DeploymentRecord
 from asset.local.endpoints.server import MARK, SERVER_OPTIONS, Answer, Launch, Listener, LostError, Server
 from asset.local.server import DEFAULTS, LocalServerError
 
-logger = logging.getLogger("registry.endpoints")
+logger = logging.getLogger("asset.local.endpoints")
 
 LONGEST_DELAY = 30.0
 STARTING, READY, RESTARTING, FAILING, STOPPED = "starting", "ready", "restarting", "failing", "stopped"

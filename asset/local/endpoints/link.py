@@ -27,7 +27,7 @@ from asset.local.endpoints.router import Keys, check_traffic
 from asset.local.endpoints.server import MARK
 from asset.local.jobs.step_process import end_leftovers
 
-logger = logging.getLogger("registry.endpoints")
+logger = logging.getLogger("asset.local.endpoints")
 
 START_SECONDS, STOP_SECONDS = 60.0, 60.0
 LOG_LINES_SHOWN = 15

@@ -127,7 +127,7 @@ def test_the_wrong_entity_is_refused_by_name(here: LocalClient) -> None:
 
 def test_the_package_is_light_and_the_client_can_be_called_by_either_name() -> None:
     code = (
-        "import sys, registry; assert 'azure' not in sys.modules\n"
+        "import sys, asset; assert 'azure' not in sys.modules\n"
         "import asset.local.client.operations\n"
         "assert asset.local.client(local=True) and asset.local.client.client(local=True).state.name == '.asset'\n"
         "from asset import client; print(client(asset_dir='/x'))"

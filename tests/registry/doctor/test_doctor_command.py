@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from asset.checks.doctor.check import Machine
-from registry.doctor.command import DoctorOptions, doctor
+from asset.cli.doctor import DoctorOptions, doctor
 
 ROOT = Path(__file__).resolve().parents[3]
 BLUE = ROOT / "deployment/online-deployment-blue.yml"
 
 
 def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "registry.cli", "doctor", *arguments]
+    command = [sys.executable, "-m", "asset.cli.main", "doctor", *arguments]
     return subprocess.run(command, cwd=ROOT, env=os.environ | variables, capture_output=True, text=True, check=False)
 
 
@@ -48,7 +48,7 @@ def test_this_checkout_is_looked_at_whole() -> None:
 def test_the_look_is_quick_as_nothing_heavy_is_imported() -> None:
     heavy = ("torch", "azure", "mlflow", "onnx", "onnxruntime", "transformers", "huggingface_hub")
     code = (
-        "import sys\nfrom registry.doctor.command import DoctorOptions, doctor\n"
+        "import sys\nfrom asset.cli.doctor import DoctorOptions, doctor\n"
         "from asset.checks.doctor.check import Machine\n"
         "doctor(DoctorOptions(None, 'Standard_F4s_v2'), Machine())\n"
         f"sys.stderr.write(str([name for name in {heavy} if name in sys.modules]))"

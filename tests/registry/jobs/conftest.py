@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from asset.cli.main import app
 from asset.local.jobs.run_folder import RunFolder, RunState, find_run
 from asset.local.jobs.tracking import database
-from registry.cli import app
 from tests.registry.jobs.pipeline_files import PIPELINE_FILES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -158,7 +158,7 @@ class Asset:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start the command as a process of its own."""
         return subprocess.Popen(
-            [sys.executable, "-m", "registry.cli", *arguments],
+            [sys.executable, "-m", "asset.cli.main", *arguments],
             cwd=ROOT,
             env=os.environ | {"ASSET_DIR": str(self.state)},
             stdout=subprocess.PIPE,

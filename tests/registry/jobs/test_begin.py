@@ -61,7 +61,7 @@ def test_json_is_printed_also_where_nothing_could_be_begun(asset: Asset, monkeyp
     result = asset.run("--json")
     found = json.loads(result.stdout)
     assert result.exit_code == 1 and found["status"] == "failed" and "cannot go on: " in found["message"]
-    monkeypatch.setattr("registry.run_command.plan_job", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr("asset.cli.run.plan_job", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     result = asset.run("--json")
     expected = {"status": "interrupted", "message": "interrupted before a step ran"}
     assert result.exit_code == 130 and json.loads(result.stdout) == expected

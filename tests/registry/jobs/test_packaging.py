@@ -8,7 +8,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from registry.cli import main
+from asset.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -270,7 +270,11 @@ def test_there_has_to_be_a_job(asset: Asset) -> None:
 @pytest.mark.parametrize("command", [[], ["run"], ["ui"]])
 def test_help_teaches_with_examples(command: list[str]) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "registry.cli", *command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", "asset.cli.main", *command, "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert all(
         word in done.stdout for word in (["asset run -f", "--resume", "--set"] if command == ["run"] else ["asset"])
@@ -278,7 +282,9 @@ def test_help_teaches_with_examples(command: list[str]) -> None:
 
 
 def test_help_comes_without_the_heavy_packages() -> None:
-    code = "import sys; import registry.cli; print([n for n in ('azure.ai.ml', 'mlflow', 'torch') if n in sys.modules])"
+    code = (
+        "import sys; import asset.cli.main; print([n for n in ('azure.ai.ml', 'mlflow', 'torch') if n in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

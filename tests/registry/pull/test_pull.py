@@ -224,7 +224,7 @@ def test_the_later_commit_stands_in_for_no_other(puller: Puller, asset: Asset, t
 
 def test_the_commit_is_written_in_one_place() -> None:
     pinned = Asset.read().commit
-    sources = [path for folder in ("registry", "serving", "finetune") for path in (ROOT / folder).rglob("*.py")]
+    sources = [path for folder in ("asset", "serving", "finetune", "tables") for path in (ROOT / folder).rglob("*.py")]
     assert [path.name for path in sources if pinned in path.read_text(encoding="utf-8")] == []
     assert [path.name for path in sources if LATER in path.read_text(encoding="utf-8")] == ["pinned.py"]
 

@@ -16,9 +16,9 @@ import yaml
 from mlflow import MlflowClient
 from typer.testing import CliRunner, Result
 
+from asset.cli.main import app
 from asset.local.jobs.tracking import tracking_uri
 from asset.models.selection import LATER, Asset
-from registry.cli import app
 from serving.answering.service import Service
 from tests.loopback_hub import LoopbackHub, Repository
 from tests.registry.pull.conftest import REPOSITORY, Puller, names, require_same
@@ -31,7 +31,7 @@ def asset_pull(
 ) -> subprocess.CompletedProcess[str]:
     """Run the command in a process of its own: huggingface_hub reads its settings once."""
     return subprocess.run(
-        [sys.executable, "-m", "registry.cli", "pull", *arguments],
+        [sys.executable, "-m", "asset.cli.main", "pull", *arguments],
         cwd=ROOT,
         env=loopback.environment(state / "home", ASSET_DIR=str(state), **environment),
         capture_output=True,
@@ -167,7 +167,7 @@ def test_what_cannot_be_packaged_is_told(state: Path, folder: Path, arguments: l
 
 
 def test_the_asset_that_is_not_here_is_told_how_to_get(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("registry.pull.command.has_weights", lambda folder: False)
+    monkeypatch.setattr("asset.cli.pull.has_weights", lambda folder: False)
     done = asset_package(state)
     assert done.exit_code == 2
     assert done.stderr.endswith("bert-base-cased: expected a model, found no weights; get them with `asset pull`\n")

@@ -113,7 +113,7 @@ def test_a_kill_at_any_step_leaves_the_old_folder_or_the_new_one(
 def start(puller: Puller, tmp_path: Path, *more: str) -> subprocess.Popen[str]:
     command = ["pull", "--model-id", REPOSITORY, "--output", str(puller.folder), "--no-package", *more]
     return subprocess.Popen(
-        [sys.executable, "-m", "registry.cli", *command],
+        [sys.executable, "-m", "asset.cli.main", *command],
         cwd=ROOT,
         env=puller.loopback.environment(tmp_path / "home"),
         stdout=subprocess.PIPE,

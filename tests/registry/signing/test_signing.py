@@ -37,7 +37,7 @@ def keys(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def asset(*arguments: str | Path, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "registry.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "asset.cli.main", *map(str, arguments)]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("BERT_SERVING_")} | env
     return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
 

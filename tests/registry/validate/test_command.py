@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from typer.testing import CliRunner, Result
 
-from registry.cli import app
+from asset.cli.main import app
 from tests.registry.validate.mistakes import BLUE, DOCKERFILE, ENDPOINT
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def asset(*arguments: str) -> Result:
 
 def test_the_checkout_has_no_mistakes_and_takes_a_few_seconds_of_a_cpu() -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    command = [sys.executable, "-m", "registry.cli", "validate", "--json"]
+    command = [sys.executable, "-m", "asset.cli.main", "validate", "--json"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     found = json.loads(result.stdout)
@@ -106,7 +106,7 @@ def test_what_is_no_file_of_azures_is_named_and_left_alone(small: SmallAsset) ->
 
 def test_colors_are_for_terminals(small: SmallAsset) -> None:
     small.edit(BLUE, "Standard_DS3_v2", "Standard_DS33_v2")
-    command = [sys.executable, "-m", "registry.cli", "validate", BLUE]
+    command = [sys.executable, "-m", "asset.cli.main", "validate", BLUE]
     environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TERM": "xterm-256color"}
     piped = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert "\x1b" not in piped.stdout

@@ -70,7 +70,7 @@ def run(act: Callable[[Console], dict[str, Any]], as_json: bool) -> int:
     # What the client warns of is told plainly.
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("warning: %(message)s"))
-    logging.getLogger("registry").addHandler(handler)
+    logging.getLogger("asset").addHandler(handler)
     restore = interrupt_on_signals()
     try:
         told = act(errors if as_json else safe_console(sys.stdout))
@@ -89,7 +89,7 @@ def run(act: Callable[[Console], dict[str, Any]], as_json: bool) -> int:
         errors.print(message, markup=False, soft_wrap=True)
     finally:
         restore()
-        logging.getLogger("registry").removeHandler(handler)
+        logging.getLogger("asset").removeHandler(handler)
     if as_json:
         names = {FAILED: "failed", NOTHING_DONE: "invalid", INTERRUPTED: "interrupted"}
         _print_json({"status": names[status], "message": message})

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from asset.cli.loop import Where, run
 from asset.local.jobs.summary import program
-from registry.client_command import Where, run
 
 ENDPOINT, DEPLOYMENT = "endpoint", "deployment"
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from registry.cli_options import AsJson, Azure, ResourceGroup, State, Subscription, Workspace
+from asset.cli.options import AsJson, Azure, ResourceGroup, State, Subscription, Workspace
 
 deploy_app = typer.Typer(rich_markup_mode="markdown")
 
@@ -43,7 +43,7 @@ def compile_command(
 
         asset compile --model runs/notes/model --precision int8
     """
-    from registry.compile_command import CompileOptions, compile_model
+    from asset.cli.compile import CompileOptions, compile_model
 
     raise typer.Exit(compile_model(CompileOptions(model, precision, engine, cache_dir, as_json)))
 
@@ -104,8 +104,8 @@ def deploy_command(
 
         asset deploy -f deployment/batch-deployment.yml --azure --workspace mine --resource-group ours --subscription ID
     """
-    from registry.client_command import Where
-    from registry.deploy_command import DeployOptions, deploy
+    from asset.cli.deploy import DeployOptions, deploy
+    from asset.cli.loop import Where
 
     where = Where(azure, state, subscription, resource_group, workspace)
     raise typer.Exit(deploy(DeployOptions(file, traffic, where, as_json)))
@@ -142,8 +142,8 @@ def invoke_command(
 
         asset invoke bert-base-cased-batch --input rows.jsonl
     """
-    from registry.client_command import Where
-    from registry.invoke_command import InvokeOptions, invoke
+    from asset.cli.invoke import InvokeOptions, invoke
+    from asset.cli.loop import Where
 
     where = Where(azure, state, subscription, resource_group, workspace)
     raise typer.Exit(invoke(InvokeOptions(endpoint, request_file, deployment, data, where, as_json)))
@@ -171,8 +171,8 @@ def submit_command(
 
         asset submit -f finetune/finetune-sentiment.yml --set inputs.num_train_epochs=3 --workspace mine
     """
-    from registry.client_command import Where
-    from registry.submit_command import SubmitOptions, submit
+    from asset.cli.loop import Where
+    from asset.cli.submit import SubmitOptions, submit
 
     where = Where(True, None, subscription, resource_group, workspace)
     raise typer.Exit(submit(SubmitOptions(file, list(settings or []), stream, where, as_json)))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from registry.cli_options import AsJson, State
+from asset.cli.options import AsJson, State
 
 endpoints_app = typer.Typer(
     help="The online endpoints of this machine: list, logs, keys, start, stop, delete.",
@@ -19,7 +19,7 @@ Endpoint = Annotated[str, typer.Argument(help="The endpoint's name.")]
 @endpoints_app.command("list")
 def endpoints_list(as_json: AsJson = False, state: State = None) -> None:
     """Show the endpoints, their deployments, processes and traffic."""
-    from registry.endpoints_command import list_endpoints
+    from asset.cli.endpoints import list_endpoints
 
     raise typer.Exit(list_endpoints(state, as_json))
 
@@ -39,7 +39,7 @@ def endpoints_logs(
 
         asset endpoints logs bert-base-cased blue --lines 20
     """
-    from registry.endpoints_command import show_logs
+    from asset.cli.endpoints import show_logs
 
     raise typer.Exit(show_logs(state, endpoint, deployment, lines))
 
@@ -47,7 +47,7 @@ def endpoints_logs(
 @endpoints_app.command("keys")
 def endpoints_keys(endpoint: Endpoint, as_json: AsJson = False, state: State = None) -> None:
     """Print the endpoint's keys: one is sent as `Authorization: Bearer KEY`."""
-    from registry.endpoints_command import show_keys
+    from asset.cli.endpoints import show_keys
 
     raise typer.Exit(show_keys(state, endpoint, as_json))
 
@@ -55,7 +55,7 @@ def endpoints_keys(endpoint: Endpoint, as_json: AsJson = False, state: State = N
 @endpoints_app.command("start")
 def endpoints_start(endpoint: Endpoint, as_json: AsJson = False, state: State = None) -> None:
     """Start an endpoint again, with its deployments, as after a restart of the machine."""
-    from registry.endpoints_command import start
+    from asset.cli.endpoints import start
 
     raise typer.Exit(start(state, endpoint, as_json))
 
@@ -63,7 +63,7 @@ def endpoints_start(endpoint: Endpoint, as_json: AsJson = False, state: State = 
 @endpoints_app.command("stop")
 def endpoints_stop(endpoint: Endpoint, as_json: AsJson = False, state: State = None) -> None:
     """Stop an endpoint when it has answered what it was asked; its deployments and keys are kept."""
-    from registry.endpoints_command import stop
+    from asset.cli.endpoints import stop
 
     raise typer.Exit(stop(state, endpoint, as_json))
 
@@ -76,6 +76,6 @@ def endpoints_delete(
     state: State = None,
 ) -> None:
     """Delete an endpoint with all that belongs to it, or one of its deployments."""
-    from registry.endpoints_command import delete
+    from asset.cli.endpoints import delete
 
     raise typer.Exit(delete(state, endpoint, deployment, as_json))

@@ -8,11 +8,11 @@ from typing import Any
 
 from rich.console import Console
 
+from asset.cli.loop import run
 from asset.environments import ROOT
 from asset.local.endpoints.deployment import FAILING
 from asset.local.endpoints.link import LocalEndpoint
 from asset.local.endpoints.records import EndpointFolder, endpoints
-from registry.client_command import run
 
 
 def list_endpoints(state: Path | None, as_json: bool) -> int:

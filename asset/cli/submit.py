@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from registry.client_command import Where, run
+from asset.cli.loop import Where, run
 
 
 @dataclass(frozen=True)

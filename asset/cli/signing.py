@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from registry.cli_options import AsJson
+from asset.cli.options import AsJson
 
 signing_app = typer.Typer(rich_markup_mode="markdown")
 
@@ -53,8 +53,8 @@ def sign_command(
 
         BERT_SERVING_SIGNATURE_KEY=signer.pub make serve        # serves what that key signed, and nothing else
     """
-    from registry.signing.command import SignOptions
-    from registry.signing.command import sign_command as sign
+    from asset.cli.sign import SignOptions
+    from asset.cli.sign import sign_command as sign
 
     raise typer.Exit(sign(SignOptions(folder, key, certificate, tuple(chain or ()), as_json)))
 
@@ -96,8 +96,8 @@ def verify_command(
 
         asset verify model/bert-base-cased --certificate-chain company-root.pem --json | jq '.differences'
     """
-    from registry.signing.command import VerifyOptions
-    from registry.signing.command import verify_command as verify
+    from asset.cli.sign import VerifyOptions
+    from asset.cli.sign import verify_command as verify
 
     chains = tuple(chain or ())
     raise typer.Exit(verify(VerifyOptions(folder, None if chains else key, chains, as_json)))

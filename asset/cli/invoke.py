@@ -11,8 +11,8 @@ from typing import Any
 
 from rich.console import Console
 
+from asset.cli.loop import FAILED, Where, run
 from asset.environments import ROOT
-from registry.client_command import FAILED, Where, run
 
 SAMPLE = ROOT / "sample_input.json"
 

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from registry.cli_deploy import deploy_app
-from registry.cli_endpoints import endpoints_app
-from registry.cli_options import State
-from registry.cli_signing import signing_app
+from asset.cli.deploying import deploy_app
+from asset.cli.endpoints_group import endpoints_app
+from asset.cli.options import State
+from asset.cli.signing import signing_app
 
 app = typer.Typer(
     name="asset",
@@ -76,8 +76,8 @@ def run_command(
 
         asset run --resume evaluate-model-fill-mask-20261121-183000
     """
-    from registry.run_command import RunOptions
-    from registry.run_command import run as run_job
+    from asset.cli.run import RunOptions
+    from asset.cli.run import run as run_job
 
     raise typer.Exit(run_job(RunOptions(file, list(settings or []), resume, run, state, as_json)))
 
@@ -93,7 +93,7 @@ def ui_command(
 
         asset ui --port 5051
     """
-    from registry.ui_command import ui
+    from asset.cli.ui import ui
 
     raise typer.Exit(ui(state, port))
 
@@ -139,8 +139,8 @@ def pull_command(
 
         asset pull --model-id distilbert/distilbert-base-cased --output model/distilbert
     """
-    from registry.pull.command import PullOptions
-    from registry.pull.command import pull_command as pull
+    from asset.cli.pull import PullOptions
+    from asset.cli.pull import pull_command as pull
 
     raise typer.Exit(pull(PullOptions(model_id, revision, output, package, state, as_json)))
 
@@ -177,8 +177,8 @@ def package_command(
 
         MLFLOW_TRACKING_URI=sqlite:///.asset/mlflow.db mlflow models serve -m models:/bert-base-cased/17 --env-manager local
     """
-    from registry.pull.command import PackageOptions
-    from registry.pull.command import package_command as make
+    from asset.cli.pull import PackageOptions
+    from asset.cli.pull import package_command as make
 
     raise typer.Exit(make(PackageOptions(model, name, version, state, as_json)))
 
@@ -207,8 +207,8 @@ def validate_command(
 
         asset validate --json | jq '.findings[] | .file, .line, .fix'
     """
-    from registry.validate_command import ValidateOptions
-    from registry.validate_command import run as run_validate
+    from asset.cli.validate import ValidateOptions
+    from asset.cli.validate import run as run_validate
 
     raise typer.Exit(run_validate(ValidateOptions(tuple(paths or ()), as_json)))
 
@@ -247,7 +247,7 @@ def doctor_command(
         asset doctor --azure --json
     """
     from asset.checks.doctor.check import Machine
-    from registry.doctor.command import DoctorOptions, doctor
+    from asset.cli.doctor import DoctorOptions, doctor
 
     raise typer.Exit(doctor(DoctorOptions(file, sku, azure, as_json), Machine(port=port)))
 

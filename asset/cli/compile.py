@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from asset.cli.loop import FAILED, run
 from asset.environments import ROOT
 from asset.local.server import SERVING_PYTHON
-from registry.client_command import FAILED, run
 from serving.model.model_folder import chosen_folder
 
 
