@@ -23,7 +23,7 @@ import asset.local.client.workspace
 from asset.environments import ROOT
 from asset.local.client.workspace import VARIABLES
 from asset.tools.notebooks import NOTEBOOKS
-from tests.registry.client.fake_azure import GROUP, HOST, SUBSCRIPTION, WORKSPACE, Credential, FakeAzure, fake_azure
+from tests.asset.local.client.fake_azure import GROUP, HOST, SUBSCRIPTION, WORKSPACE, Credential, FakeAzure, fake_azure
 
 PARTS = ("deployment", "environment", "evaluation", "finetune", "model/embedded", "notebooks", "serving")
 FILES = (".amlignore", "sample_input.json", "score.py")

@@ -22,7 +22,7 @@ from asset.models.signing import Signer, sign
 from serving.errors import ModelFolderError
 from serving.model.trust import check_folder
 from serving.settings import Settings
-from tests.registry.signing.authority import new_key
+from tests.asset.models.signing.authority import new_key
 
 SAMPLED = 1000
 

@@ -21,7 +21,7 @@ from serving.errors import ModelFolderError
 from serving.model.signature import SignatureError
 from serving.model.trust import check_folder
 from serving.settings import Settings, SettingsError
-from tests.registry.signing.authority import new_key
+from tests.asset.models.signing.authority import new_key
 from tests.serving.flipped_bytes import accepted, every_place
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,70 @@
+"""local=False is MLClient itself, or a clear word on what is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import azure.identity
+import pytest
+from azure.ai.ml import MLClient
+from azure.core.exceptions import ClientAuthenticationError
+
+from asset.local import client
+from asset.local.client.operations import NoWorkspaceError
+from asset.local.client.workspace import VARIABLES
+from tests.asset.local.client.fake_azure import Credential
+
+NAMES = {"subscription_id": "s", "resource_group_name": "g", "workspace_name": "w"}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for variables in VARIABLES.values():
+        for name in variables:
+            monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def names(ml_client: MLClient) -> tuple[str | None, ...]:
+    return ml_client.subscription_id, ml_client.resource_group_name, ml_client.workspace_name
+
+
+def test_it_is_mlclient_untouched() -> None:
+    ml_client = client(local=False, credential=Credential(), **NAMES, enable_telemetry=False)
+    assert type(ml_client) is MLClient
+    assert names(ml_client) == ("s", "g", "w")
+
+
+def test_the_environment_completes_the_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_SUBSCRIPTION_ID", "of the environment")
+    monkeypatch.setenv("AZUREML_ARM_RESOURCEGROUP", "a group")
+    ml_client = client(local=False, credential=Credential(), workspace_name="mine", enable_telemetry=False)
+    assert names(ml_client) == ("of the environment", "a group", "mine")
+
+
+def test_config_json_names_the_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {"subscription_id": "of the file", "resource_group": "g", "workspace_name": "w"}
+    (tmp_path / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert names(client(local=False, credential=Credential(), enable_telemetry=False)) == ("of the file", "g", "w")
+
+
+def test_without_a_workspace_it_says_how_to_name_one() -> None:
+    with pytest.raises(
+        NoWorkspaceError, match=r"found none for subscription_id, resource_group_name; .*AZURE_RESOURCE_GROUP"
+    ):
+        client(local=False, credential=Credential(), workspace_name="mine")
+    with pytest.raises(NoWorkspaceError, match="download config.json from the workspace's page"):
+        client(local=False, credential=Credential())
+
+
+def test_without_anybody_signed_in_it_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Nobody:
+        def get_token(self, *scopes: str) -> None:
+            raise ClientAuthenticationError("AzureCliCredential: Please run 'az login'")
+
+    monkeypatch.setattr(azure.identity, "DefaultAzureCredential", Nobody)
+    with pytest.raises(NoWorkspaceError, match="(?s)found nobody; run `az login`.*AzureCliCredential"):
+        client(local=False, **NAMES)
