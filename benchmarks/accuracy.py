@@ -1,4 +1,4 @@
-"""Accuracy on a cloze file: ours in both precisions by evaluation.cloze, the peers' by their own best tokens."""
+"""Accuracy on a cloze file: ours in both precisions by benchmarks.cloze, the peers' by their own best tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def measure(
     """Return shares from 0 to 1, by system, of rows whose masked word was the best; `problems` by system."""
     report: dict[str, Any] = {"model": model.name, "data": data.name, "problems": {}}
     say(f"accuracy: ours on {data.name}")
-    command = [str(interpreter("serving")), "-m", "evaluation.cloze", "--model", str(model), "--data", str(data)]
+    command = [str(interpreter("serving")), "-m", "benchmarks.cloze", "--model", str(model), "--data", str(data)]
     done = subprocess.run(
         [*command, "--precision", "fp32", "int8", "--json"],
         cwd=ROOT,
@@ -35,7 +35,7 @@ def measure(
         check=False,
     )
     if done.returncode:
-        raise WorkerError(f"evaluation.cloze ended with status {done.returncode}: {done.stderr.strip()[-300:]}")
+        raise WorkerError(f"benchmarks.cloze ended with status {done.returncode}: {done.stderr.strip()[-300:]}")
     ours = json.loads(done.stdout)
     report |= {"rows": ours["rows"], "int8_vs_fp32": ours["int8_vs_fp32"]}
     report["accuracy@1"] = {f"ours {precision}": ours[precision]["accuracy@1"] for precision in ("fp32", "int8")}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.killed_run import descendants, kill, killed
+from benchmarks.long.killed_run import descendants, kill, killed
 
 NESTED = """
 import subprocess, sys, time

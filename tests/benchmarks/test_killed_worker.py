@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.killed_worker import Round, main
 from benchmarks.load import Exchange
-from benchmarks.soak.traffic import Asked
+from benchmarks.long.killed_worker import Round, main
+from benchmarks.long.soak.traffic import Asked
 
 ASKED = [Asked("a", "200")]
 ALONE = {0: b'["a"]'}

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 
 from benchmarks.load import Exchange
-from benchmarks.soak.__main__ import main
-from benchmarks.soak.models import TASKS
-from benchmarks.soak.record import Record
-from benchmarks.soak.traffic import Asked, same, traffic
-from benchmarks.soak.verdict import judge, trend
+from benchmarks.long.soak.__main__ import main
+from benchmarks.long.soak.record import Record
+from benchmarks.long.soak.traffic import TASKS, Asked, same, traffic
+from benchmarks.long.soak.verdict import judge, trend
 
 DEADLINE_MS = 4000.0
 

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, BertForMaskedLM
 
-from evaluation import cloze
-from evaluation.cloze import Answer, ClozeError, Row, accuracy, agreement, evaluate, read_rows, table
+from benchmarks import cloze
+from benchmarks.cloze import Answer, ClozeError, Row, accuracy, agreement, evaluate, read_rows, table
 
 ROOT = Path(__file__).parents[2]
 
@@ -216,7 +216,7 @@ def test_progress_counts_the_rows(sharp_checkpoint: Path, data: Path) -> None:
 
 def test_it_runs_without_torch(sharp_checkpoint: Path, data: Path) -> None:
     code = (
-        "import sys; from evaluation.cloze import main; status = main(sys.argv[1:])\n"
+        "import sys; from benchmarks.cloze import main; status = main(sys.argv[1:])\n"
         "assert not {'torch', 'transformers', 'tqdm'} & set(sys.modules); sys.exit(status)"
     )
     arguments = ["--model", str(sharp_checkpoint), "--data", str(data)]

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from evaluation import cloze
+from benchmarks import cloze
 from evaluation.predict.fill_mask import filled
 from evaluation.predict.likelihood import pseudo_log_likelihoods, score
 from serving.engine import engine

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from evaluation.cloze import MASK, read_rows
+from benchmarks.cloze import MASK, read_rows
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "evaluation/test_set"

@@ -1,6 +1,6 @@
 """Kill the server's worker again and again under load, and see what its clients saw.
 
-    .venv/bench/bin/python -m benchmarks.killed_worker --kills 100
+    .venv/bench/bin/python -m benchmarks.long.killed_worker --kills 100
 
 Requests come open loop, each over a connection of its own, so that none is sent twice. Each kill is a round: SIGKILL to the
 worker at a random moment, while the load goes on. Promised is that each answer is right; that what is lost is lost at the
@@ -29,11 +29,10 @@ import psutil
 
 from benchmarks.crew import ROOT
 from benchmarks.load import Client, Exchange
+from benchmarks.long.soak.phase import answers_alone
+from benchmarks.long.soak.record import OVERLOADED
+from benchmarks.long.soak.traffic import EMBEDDED, Asked, same, traffic
 from benchmarks.servers import NO_OP, OURS, Running, local_servers, running
-from benchmarks.soak.models import EMBEDDED
-from benchmarks.soak.phase import answers_alone
-from benchmarks.soak.record import OVERLOADED
-from benchmarks.soak.traffic import Asked, same, traffic
 
 ALLOWED_SECONDS = 2.0
 """Beyond the start of a server that does nothing, until the service is back."""
@@ -157,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; exit status 1 where something was not as promised."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        "python -m benchmarks.killed_worker", description=__doc__, formatter_class=formatter
+        "python -m benchmarks.long.killed_worker", description=__doc__, formatter_class=formatter
     )
     parser.add_argument("--kills", type=int, default=100, help="how often (%(default)s)")
     parser.add_argument("--rate", type=float, default=100.0, help="requests a second (%(default)s)")

@@ -1,6 +1,6 @@
 """Accuracy of a masked-language model on a cloze file, at the precisions it is served with.
 
-    python -m evaluation.cloze --model model/embedded --data cloze.jsonl --precision fp32 int8
+    python -m benchmarks.cloze --model model/embedded --data cloze.jsonl --precision fp32 int8
 
 reads one row a line, {"input_string": "Paris is the [MASK] of France.", "title": "capital"}, and asks the engine of
 `serving/` for the five best words. A word counts as found after the model's own normalization, so that an uncased
@@ -179,7 +179,7 @@ def table(report: dict[str, Any]) -> Iterator[str]:
 def main(argv: list[str] | None = None) -> int:
     """Run from the command line; exit status 1 and one line where the model or the data cannot be used."""
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m evaluation.cloze", description=__doc__, formatter_class=formatter)
+    parser = argparse.ArgumentParser("python -m benchmarks.cloze", description=__doc__, formatter_class=formatter)
     parser.add_argument("--model", type=Path, required=True, help="model folder, as score.py serves it")
     parser.add_argument("--data", type=Path, required=True, help="JSON lines with input_string and title")
     parser.add_argument("--precision", nargs="+", choices=["fp32", "int8"], default=["fp32"], help="one or both (fp32)")

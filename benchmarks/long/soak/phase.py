@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.load import Client, Exchange
+from benchmarks.long.soak.record import Record, Watch
+from benchmarks.long.soak.rude_clients import RudeClients
+from benchmarks.long.soak.traffic import Asked
 from benchmarks.machine import OtherWork
 from benchmarks.servers import Running
-from benchmarks.soak.record import Record
-from benchmarks.soak.rude_clients import RudeClients
-from benchmarks.soak.traffic import Asked
-from benchmarks.soak.watch import Watch
 
 BINS = 120
 CONNECTIONS = 24

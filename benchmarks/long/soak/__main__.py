@@ -22,12 +22,11 @@ from typing import Any
 
 from benchmarks.checkpoint import random_base
 from benchmarks.crew import ROOT
+from benchmarks.long.soak import phase, picture
+from benchmarks.long.soak.traffic import EMBEDDED, TASKS, model_for, traffic
+from benchmarks.long.soak.verdict import judge
 from benchmarks.machine import describe
 from benchmarks.servers import OURS, Server, local_servers, running
-from benchmarks.soak import phase, picture
-from benchmarks.soak.models import EMBEDDED, TASKS, model_for
-from benchmarks.soak.traffic import traffic
-from benchmarks.soak.verdict import judge
 from serving.engine.machine import usable_cpus
 from serving.settings import Settings
 

@@ -1,6 +1,6 @@
 """A fine-tuning job that is killed at random moments and resumed each time, beside the same job left alone.
 
-    .venv/dev/bin/python -m benchmarks.killed_run -f finetune/finetune-sentiment.yml --kills 10
+    .venv/dev/bin/python -m benchmarks.long.killed_run -f finetune/finetune-sentiment.yml --kills 10
 
 runs `asset run` on the job once undisturbed, then again with SIGKILL to the runner and to every process below it at
 random moments of the time that the first run took, and `asset run --resume` after each. Prints one line of JSON with

@@ -39,7 +39,7 @@ class Finding:
 
 
 def judge(phase: Mapping[str, Any], deadline_ms: float) -> list[Finding]:
-    """Return what is found of a phase's report (`benchmarks.soak.phase`)."""
+    """Return what is found of a phase's report (`benchmarks.long.soak.phase`)."""
     findings = []
     for name, server in phase["servers"].items():
         findings += [
