@@ -91,6 +91,8 @@ sbom: .venv/serving/.installed .venv/batch/.installed .venv/evaluation/.installe
 # The stamp is written last, so a set-up that was cut short starts over. Wheels only, so that nothing is compiled here;
 # DeepSpeed and fusepy alone have none: the one is Python that compiles what it needs when it runs, the other Python.
 # The command `asset` is this checkout itself, installed with what the environment has.
+# It is installed anew if pyproject.toml names other commands.
+.venv/dev/.installed: pyproject.toml
 itself = install --disable-pip-version-check --no-input --no-deps --no-build-isolation --editable .
 .venv/%/.installed: environment/%/requirements.txt
 	@python=; found=; \
