@@ -19,9 +19,9 @@ from deployment.batch_model import BatchModel
 from deployment.batch_options import Options
 from deployment.batch_output import FileOutput, Part, Summary, name_of
 from serving.errors import BadRequest
-from serving.model.tasks import Task
 from serving.requests.rows import FIELDS, find_columns
 from serving.requests.rows import Row as Texts
+from serving.tasks import Task
 from tables.files import Wanted, read_delimited, read_json_lines, read_lines, read_parquet
 from tables.rows import Reject, Row, TableError, chunks, shown
 

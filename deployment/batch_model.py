@@ -13,12 +13,12 @@ from serving.answering.service import Service, load_model
 from serving.errors import BadRequest
 from serving.model.checkpoint import weights_file
 from serving.model.model_folder import chosen_folder, find_checkpoint
-from serving.model.tasks import Task
 from serving.requests.parameters import check
 from serving.requests.rows import FIELDS
 from serving.requests.rows import Row as Texts
 from serving.requests.schema import DIALECTS, SAMPLES, Request, check_row
 from serving.settings import Settings
+from serving.tasks import Task
 
 AZURE_ML = next(dialect for dialect in DIALECTS if dialect.name == "azureml")
 """Whose answers these are."""

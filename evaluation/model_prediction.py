@@ -28,8 +28,8 @@ from evaluation.config import ConfigError, read_config
 from evaluation.predict.loading import DEVICES, Loaded, load, settings_for
 from evaluation.predict.predictor import OptionError, Predicted, Predictor, columns_of
 from serving.errors import ModelFolderError, RequestError
-from serving.model.tasks import Task
 from serving.settings import PRECISIONS, SettingsError
+from serving.tasks import Task
 from tables.rows import Reject, Row, TableError, chunks
 from tables.table import open_table
 from tables.whole_file import Outputs

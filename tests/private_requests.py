@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from serving.errors import INTERNAL_ERROR, BadCode, LargeCode
-from serving.model.tasks import Task
 from serving.requests.schema import DIALECTS, SAMPLES
+from serving.tasks import Task
 
 ROOT = Path(__file__).resolve().parents[1]
 CODES = {*get_args(BadCode), *get_args(LargeCode), "queue_full", "deadline_exceeded", INTERNAL_ERROR["error"]["code"]}

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from asset.local.server import LocalServer, local_server
-from serving.model.tasks import Task
+from serving.tasks import Task
 from tests import private_requests
 from tests.private_requests import CODES, SCRIPT, Client
 

@@ -25,8 +25,8 @@ from finetune.prepare.weights_file import WHOLE, TensorFile
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import Checkpoint, read_config
 from serving.model.model_folder import find_checkpoint, name_of
-from serving.model.tasks import Task
 from serving.model.tokenizer import open_tokenizer
+from serving.tasks import Task
 
 MLMODEL = "MLmodel"
 UNFINISHED = ".package-"

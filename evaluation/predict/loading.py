@@ -16,9 +16,9 @@ from serving.engine.engine import OpenFolder, open_folder
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import read_task
 from serving.model.model_folder import find_checkpoint
-from serving.model.tasks import Task
 from serving.model.trust import check_folder
 from serving.settings import Settings
+from serving.tasks import Task
 
 DEVICES = {"auto": "auto", "cpu": "cpu", "gpu": "cuda"}
 """The component's device -> that of serving's settings."""

@@ -21,7 +21,7 @@ import yaml
 
 from finetune.package.tuned_model import TOKENIZER_FILES
 from finetune.prepare.prepared import FinetuneError
-from serving.model.tasks import Task
+from serving.tasks import Task
 
 LOADER = Path(__file__).with_name("question_answering_pyfunc.py")
 """What loads a question answerer: it stands in the folder, as neither transformers 5 nor MLflow has such a loader."""

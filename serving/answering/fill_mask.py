@@ -16,10 +16,10 @@ from typing import ClassVar, NamedTuple, Self
 from serving.engine.engine import Engine, open_engine, open_folder
 from serving.engine.heads import MaskHead, Scores
 from serving.errors import BadRequest
-from serving.model.tasks import Task
 from serving.model.tokenizer import EncodedText, MaskTokenizer, Passage
 from serving.requests.call import check_answer, check_passages
 from serving.settings import Settings
+from serving.tasks import Task
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from serving.answering.spans import best_spans, probabilities
 from serving.engine.engine import Engine, open_engine, open_folder
 from serving.engine.heads import Logits, SpanHead
 from serving.errors import BadRequest
-from serving.model.tasks import Task
 from serving.model.tokenizer import PairTokenizer, Passage, Tokens
 from serving.requests.call import check_answer, check_passages
 from serving.settings import Settings
+from serving.tasks import Task
 
 MAX_SEQ_LEN = 384
 DOC_STRIDE = 128

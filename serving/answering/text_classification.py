@@ -15,10 +15,10 @@ import numpy as np
 
 from serving.engine.engine import Engine, open_engine, open_folder
 from serving.engine.heads import ClassificationHead, Logits
-from serving.model.tasks import Function, Labels, Task
 from serving.model.tokenizer import PairTokenizer
 from serving.requests.call import check_answer, check_passages
 from serving.settings import Settings
+from serving.tasks import Function, Labels, Task
 
 LABEL_BYTES = 40
 """What a label takes in an answer, its name aside."""

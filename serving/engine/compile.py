@@ -32,11 +32,11 @@ from serving.errors import ModelFolderError
 from serving.model import checkpoint
 from serving.model.model_folder import find_checkpoint
 from serving.model.signature import CACHE
-from serving.model.tasks import Task
 from serving.model.tokenizer import Passage
 from serving.model.trust import check_folder, is_our_folder, is_ours, signed_folder
 from serving.native import weights
 from serving.settings import ENGINES, PRECISIONS, Settings, SettingsError
+from serving.tasks import Task
 
 logger = logging.getLogger("serving.engine.compile")
 
@@ -45,7 +45,7 @@ _MODULES = (
     "engine/graph_nodes",
     "engine/quantize",
     "model/checkpoint",
-    "model/tasks",
+    "tasks",
     "native/weights",
 )
 CODE = tuple(Path(__file__).parents[1] / f"{module}.py" for module in _MODULES)

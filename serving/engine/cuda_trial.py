@@ -19,9 +19,9 @@ from serving.engine.engine import Engine
 from serving.engine.graph import build
 from serving.engine.heads import ClassificationHead, Head, MaskLogits, SpanHead
 from serving.model.checkpoint import BertConfig, Checkpoint, expected_shapes
-from serving.model.tasks import Task
 from serving.model.tokenizer import Passage
 from serving.settings import Settings
+from serving.tasks import Task
 
 TOLERANCE = 0.02
 """The largest difference, relative to the size of the logits. Both round to fp16 on the way, each in its own places."""

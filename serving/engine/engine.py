@@ -21,12 +21,12 @@ from serving.engine.compile import compiled
 from serving.engine.heads import Feeds, Head
 from serving.engine.session import Session, open_session, pads_rows
 from serving.errors import ModelFolderError
-from serving.model.checkpoint import MODELS, BertConfig, read_config, read_task
+from serving.model.checkpoint import BertConfig, read_config, read_task
 from serving.model.model_folder import ModelFolder, find_checkpoint
-from serving.model.tasks import Task
 from serving.model.tokenizer import Passage
 from serving.requests.call import current_call
 from serving.settings import Settings
+from serving.tasks import TASKS, Task
 
 BATCH_MASKS = 512
 """Masks that go through the vocabulary's layer at once: 60 MB of scores for 30,000 words."""
@@ -117,7 +117,7 @@ def open_folder(folder: Path, task: Task) -> OpenFolder:
     config = BertConfig.from_json(described)
     found = read_task(parts.checkpoint)
     if found != task:
-        raise ModelFolderError(f"{parts.checkpoint}: expected a {MODELS[task]}, found a {MODELS[found]}")
+        raise ModelFolderError(f"{parts.checkpoint}: expected a {TASKS[task].model}, found a {TASKS[found].model}")
     return OpenFolder(parts, described, config)
 
 

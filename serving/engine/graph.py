@@ -34,7 +34,7 @@ from onnx import TensorProto, helper
 from serving.engine.backend import Precision
 from serving.engine.graph_nodes import Nodes, onnx_file
 from serving.model.checkpoint import DECODER, WORD_EMBEDDINGS, Checkpoint
-from serving.model.tasks import Task
+from serving.tasks import Task
 
 Signature = dict[str, tuple[int, list[str | int | None]]]
 

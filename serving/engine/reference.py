@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.model.checkpoint import DECODER, WORD_EMBEDDINGS, Array, Checkpoint
-from serving.model.tasks import Task
+from serving.tasks import Task
 
 _erf = np.vectorize(math.erf, otypes=[np.float32])
 

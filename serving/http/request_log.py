@@ -28,7 +28,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from serving.model.tasks import Task
+from serving.tasks import Task
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 
 from serving.engine.machine import check_fits
 from serving.errors import ModelFolderError, NotFiniteError
-from serving.model.tasks import Labels, Task, find_task
+from serving.tasks import TASKS, Labels, Task, find_task
 from tables.regular_file import read_regular
 
 Array = npt.NDArray[np.float32]
@@ -52,13 +52,6 @@ KEYS = {
     },
 }
 """model_type -> where its config.json has each dimension."""
-
-MODELS: dict[Task, str] = {
-    "fill-mask": "masked-language model",
-    "text-classification": "text classifier",
-    "question-answering": "question-answering model",
-}
-"""What a model of each task is called in a message."""
 
 LIMITS = {"num_layers": (1, 1024), "max_positions": (8, 2**24)}
 """What a dimension may be at least and at most, where that is not 1 and 2**24: more layers are nobody's, and fewer positions
@@ -199,7 +192,7 @@ def _check_shapes(
 ) -> None:
     for name, shape in expected.items():
         if name not in found:
-            raise ModelFolderError(f"{folder}: no tensor {name} in model.safetensors; expected a {MODELS[task]}")
+            raise ModelFolderError(f"{folder}: no tensor {name} in model.safetensors; expected a {TASKS[task].model}")
         if found[name] != shape:
             raise ModelFolderError(
                 f"{folder}: expected {name} of shape {shape}, as config.json says, found {found[name]}"

@@ -26,7 +26,7 @@ import numpy.typing as npt
 from serving.engine.quantize import quantize_columns
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import ACTIVATIONS, DECODER, WORD_EMBEDDINGS, Array, BertConfig, Checkpoint
-from serving.model.tasks import Task
+from serving.tasks import Task
 
 PANEL, TILE_BYTES = 32, 64
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from serving.errors import BadRequest
-from serving.model.tasks import Task
 from serving.requests.rows import Json, kind_of, listed
 from serving.settings import Settings
+from serving.tasks import Task
 
 
 class Kind(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from serving.errors import BadCode, BadRequest
-from serving.model.tasks import Task
+from serving.tasks import Task
 
 Json: TypeAlias = Any
 """A value as json.loads returns it: nothing is known of it yet."""

@@ -11,9 +11,9 @@ from typing import Any
 
 from serving.answering.service import Service, load_model
 from serving.engine.machine import has_int8_products
-from serving.model.tasks import Task
 from serving.native import library
 from serving.settings import Settings
+from serving.tasks import Task
 from tests.golden import checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from serving.model.tasks import Task
+from serving.tasks import Task
 
 WORDS = (
     "[PAD] [UNK] [CLS] [SEP] [MASK] the a cat dog bird mouse sat slept on under mat roof chair garden and looked at moon "

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from serving.model.tasks import Task
+from serving.tasks import Task
 from tests.golden.answers import (
     FOLDER,
     PRECISIONS,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.model.tasks import Task
+from serving.tasks import Task
 from tests.golden import checkpoints, renew
 from tests.golden.answers import (
     FOLDER,

@@ -13,7 +13,7 @@ import pytest
 
 from asset.local.server import SERVING_PYTHON, local_server
 from serving.answering.service import Service
-from serving.model.tasks import Task
+from serving.tasks import Task
 from tests.golden.answers import PRECISIONS, TASKS, Precision, answer, differences, model_folder, service, unavailable
 
 WORDS = "the a cat dog bird sat slept on under red warm mat roof and looked at moon number 12 3".split()

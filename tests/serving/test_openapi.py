@@ -26,9 +26,9 @@ from serving.errors import (
 from serving.http.openapi.answers import answer_example, answer_name, error_example
 from serving.http.openapi.documents import asset_version, documents, openapi30, openapi31, text
 from serving.http.openapi.requests import request_name
-from serving.model.tasks import Task
 from serving.requests.schema import ALL, DIALECTS, Dialect
 from serving.settings import Settings
+from serving.tasks import Task
 
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = Settings(precision="fp32")

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from serving.answering.answers import candidates_wanted, filled_answer
 from serving.answering.fill_mask import Candidate, Filled
 from serving.errors import RequestError, TooLarge
-from serving.model.tasks import Task
 from serving.requests.schema import ALL, DIALECTS, Dialect, parse
 from serving.settings import Settings
+from serving.tasks import Task
 from tests.serving.json_requests import BODIES, JSON, A, B
 
 SETTINGS = Settings()

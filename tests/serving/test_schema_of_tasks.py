@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from serving.answering.service import Service, load_model
 from serving.errors import RequestError
-from serving.model.tasks import Task
 from serving.requests.parameters import PARAMETERS
 from serving.requests.schema import ALL, DIALECTS, Dialect, parse
 from serving.settings import Settings
+from serving.tasks import Task
 
 SETTINGS = Settings(precision="fp32")
 FILL, CLASSIFY, ANSWER = ALL

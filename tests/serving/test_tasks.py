@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from serving.answering.service import load_model
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import Checkpoint, canonical_name, read_task
-from serving.model.tasks import Labels, find_task
 from serving.settings import Settings
+from serving.tasks import Labels, find_task
 
 TASKS = ("fill-mask", "text-classification", "question-answering")
 NONE: dict[str, Any] = {}

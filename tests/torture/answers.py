@@ -11,8 +11,8 @@ from typing import Any
 
 from serving.answering.service import Answer, Service, load_model
 from serving.errors import BadRequest, DeadlineExceeded, QueueFull, TooLarge
-from serving.model.tasks import Task
 from serving.settings import Settings
+from serving.tasks import Task
 from tests.torture.attack import BrokenPromise, shown
 from tests.torture.checkpoints import ARCHITECTURES, write_checkpoint
 

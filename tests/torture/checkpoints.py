@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from serving.model.checkpoint import BertConfig, expected_shapes
-from serving.model.tasks import Labels, Task
+from serving.tasks import Labels, Task
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = (

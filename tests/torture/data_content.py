@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow
 import pyarrow.parquet
 
-from serving.model.tasks import Task
+from serving.tasks import Task
 
 MANY = 100_000
 """Times that a text is repeated in a file of 4 KB; the tiny models answer so many questions in 15 s."""

@@ -20,7 +20,7 @@ from deployment.batch_options import Options
 from evaluation import compute_metrics, model_prediction
 from evaluation import prepare as evaluation_prepare
 from finetune.prepare import __main__ as finetune_prepare
-from serving.model.tasks import Task
+from serving.tasks import Task
 from tests.torture.attack import BrokenPromise, drawing, shown
 from tests.torture.checkpoints import ARCHITECTURES, write_checkpoint
 from tests.torture.data_content import MLTABLES, ROWS, WRITERS, rows_of

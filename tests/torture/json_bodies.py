@@ -11,9 +11,9 @@ from typing import Any
 import hypothesis
 from hypothesis import strategies as st
 
-from serving.model.tasks import Task
 from serving.requests.rows import FIELDS
 from serving.requests.schema import DIALECTS
+from serving.tasks import Task
 from tests.serving.json_requests import BODIES, JSON
 from tests.torture.answers import answered, services
 from tests.torture.attack import KINDS

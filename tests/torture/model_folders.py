@@ -16,8 +16,8 @@ from serving.answering.service import Service, load_model
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import check
 from serving.model.model_folder import find_checkpoint
-from serving.model.tasks import Task
 from serving.settings import Settings
+from serving.tasks import Task
 from tests.torture import folder_parts, weights_bytes
 from tests.torture.answers import LONGEST_MESSAGE, answered
 from tests.torture.attack import BrokenPromise, drawing, shown

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from serving.model.tasks import Task
 from serving.requests.schema import DIALECTS
+from serving.tasks import Task
 from tests.torture.answers import answered, services
 from tests.torture.attack import drawing
 from tests.torture.mutations import mutated

@@ -20,9 +20,9 @@ from serving.errors import ModelFolderError
 from serving.model.checkpoint import BertConfig, check, expected_shapes
 from serving.model.model_folder import chosen_folder, find_checkpoint
 from serving.model.signature import SignatureError
-from serving.model.tasks import Task
 from serving.model.tokenizer import open_tokenizer
 from serving.model.trust import check_folder
+from serving.tasks import Task
 
 MB = 1_000_000
 

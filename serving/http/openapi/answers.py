@@ -10,11 +10,11 @@ from serving.answering.question_answering import Answers, Span
 from serving.answering.text_classification import Classified, Label
 from serving.errors import INTERNAL_ERROR, BadRequest, DeadlineExceeded, QueueFull, RequestError, TooLarge
 from serving.http.openapi.requests import ref, request_name
-from serving.model.tasks import Task
 from serving.requests import schema
 from serving.requests.rows import FIELDS, Json, one_row
 from serving.requests.schema import DIALECTS, Dialect
 from serving.settings import Settings
+from serving.tasks import Task
 
 WORDS = (
     ("capital", 3007, 0.74),

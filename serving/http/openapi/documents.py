@@ -16,10 +16,10 @@ from pathlib import Path
 
 from serving.http.openapi.answers import ERRORS, answer_example, answer_name, answer_schemas, error_example
 from serving.http.openapi.requests import ref, request_name, request_schemas
-from serving.model.tasks import Task
 from serving.requests.rows import FIELDS, Json
 from serving.requests.schema import DIALECTS, Dialect
 from serving.settings import Settings
+from serving.tasks import Task
 
 TITLE = "BERT on Azure Machine Learning"
 ABOUT = """\

@@ -6,11 +6,11 @@ another, or that there is a mask in the text after the tokenizer has read it, a 
 
 from __future__ import annotations
 
-from serving.model.tasks import Task
 from serving.requests.parameters import PARAMETERS
 from serving.requests.rows import FIELDS, Fields, Json, list_of_rows, one_row, table
 from serving.requests.schema import DIALECTS, IGNORED_KEYS, Dialect
 from serving.settings import Settings
+from serving.tasks import Task
 
 MASK_PATTERN = r"\[MASK\]"
 MENTIONS: dict[Task, str] = {

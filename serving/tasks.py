@@ -14,41 +14,73 @@ from tables.regular_file import read_start
 Task = Literal["fill-mask", "text-classification", "question-answering"]
 Function = Literal["softmax", "sigmoid", "none"]
 
-TASKS: dict[str, Task] = {
-    "BertForMaskedLM": "fill-mask",
-    "BertForPreTraining": "fill-mask",
-    "BertForSequenceClassification": "text-classification",
-    "BertForQuestionAnswering": "question-answering",
-    "DistilBertForMaskedLM": "fill-mask",
-    "DistilBertForSequenceClassification": "text-classification",
-    "DistilBertForQuestionAnswering": "question-answering",
-}
-"""config.json's architectures -> the task. One without a head of its own, as BertModel, leaves the question open."""
 
-HEADLESS = {"BertModel", "DistilBertModel"}
+@dataclass(frozen=True)
+class TaskFacts:
+    """What is known of a task wherever it is served, evaluated or tuned.
 
-ML_TASKS: dict[str, Task] = {
-    "fill-mask": "fill-mask",
-    "text-classification": "text-classification",
-    "sentiment-analysis": "text-classification",
-    "multiclass": "text-classification",
-    "multilabel": "text-classification",
-    "question-answering": "question-answering",
+    Each package keeps what it does for the task in a module of its own that is called `module`, such as
+    serving/answering/fill_mask.py and evaluation/predict/fill_mask.py.
+    """
+
+    module: str
+    model: str
+    """What a message calls a model of the task."""
+    heads: tuple[str, ...]
+    """How the names of transformers' classes for it end; config.json's architectures are "Bert" and "DistilBert" before."""
+    mlmodel_names: tuple[str, ...]
+    """The task in an MLmodel: `task` of MLflow's flavor, or `task_type` of Azure ML's."""
+    head_tensor: str
+    """A tensor that only a model of this task has, by its canonical name (serving.model.checkpoint)."""
+
+
+TASKS: dict[Task, TaskFacts] = {
+    "fill-mask": TaskFacts(
+        module="fill_mask",
+        model="masked-language model",
+        heads=("ForMaskedLM", "ForPreTraining"),
+        mlmodel_names=("fill-mask",),
+        head_tensor="cls.predictions.transform.dense.weight",
+    ),
+    "text-classification": TaskFacts(
+        module="text_classification",
+        model="text classifier",
+        heads=("ForSequenceClassification",),
+        mlmodel_names=("text-classification", "sentiment-analysis", "multiclass", "multilabel"),
+        head_tensor="classifier.weight",
+    ),
+    "question-answering": TaskFacts(
+        module="question_answering",
+        model="question-answering model",
+        heads=("ForQuestionAnswering",),
+        mlmodel_names=("question-answering",),
+        head_tensor="qa_outputs.weight",
+    ),
 }
-"""An MLmodel's `task` (MLflow's flavor) or `task_type` (Azure ML's) -> the task."""
+"""The tasks that are served, evaluated and tuned: a new task is a new entry here, and its own modules."""
+
+FAMILIES = ("Bert", "DistilBert")
+"""How the names of transformers' classes begin for the models that are served."""
+
+ARCHITECTURES: dict[str, Task] = {
+    family + head: task
+    for family in FAMILIES
+    for task, facts in TASKS.items()
+    for head in facts.heads
+    if (family, head) != ("DistilBert", "ForPreTraining")  # transformers has no such class
+}
+"""config.json's architectures -> the task. A name without a head, such as BertModel, leaves the task open."""
+
+HEADLESS = {f"{family}Model" for family in FAMILIES}
+
+MLMODEL_NAMES: dict[str, Task] = {name: task for task, facts in TASKS.items() for name in facts.mlmodel_names}
+"""The task that an MLmodel names -> our task."""
 
 MLMODEL_BYTES = 1_000_000
-"""Of an MLmodel that are read; its task stands in the first thousands."""
+"""Bytes of an MLmodel that are read; its task stands in the first thousands."""
 
 MOST_LABELS = 1 << 20
 """Labels that a config.json may give by their number alone."""
-
-HEADS: dict[str, Task] = {
-    "qa_outputs.weight": "question-answering",
-    "classifier.weight": "text-classification",
-    "cls.predictions.transform.dense.weight": "fill-mask",
-}
-"""A tensor that only a model of this task has, by its canonical name."""
 
 
 def find_task(folder: Path, config: dict[str, Any], tensors: Iterable[str]) -> Task:
@@ -59,17 +91,17 @@ def find_task(folder: Path, config: dict[str, Any], tensors: Iterable[str]) -> T
     architectures = config.get("architectures") or []
     named = [name for name in architectures if name not in list(HEADLESS)] if isinstance(architectures, list) else []
     if named:
-        return _known(named[0], TASKS, f"{folder}/config.json: expected architectures to name one of")
+        return _known(named[0], ARCHITECTURES, f"{folder}/config.json: expected architectures to name one of")
     for place in (folder / "MLmodel", folder.parent / "MLmodel"):
         text = read_start(place, MLMODEL_BYTES).decode(errors="replace") if place.is_file() else ""
         said = re.search(r"(?m)^\s+task(?:_type)?:\s*['\"]?([\w-]+)", text)
         if said:
-            return _known(said[1], ML_TASKS, f"{place}: expected the task to be one of")
+            return _known(said[1], MLMODEL_NAMES, f"{place}: expected the task to be one of")
     present = set(tensors)
-    found = next((task for tensor, task in HEADS.items() if tensor in present), None)
+    found = next((task for task, facts in reversed(TASKS.items()) if facts.head_tensor in present), None)
     if found is None:
         raise ModelFolderError(
-            f"{folder}: expected the head of a model of {_listed(TASKS)}; found neither architectures in config.json, "
+            f"{folder}: expected the head of a model of {_listed(ARCHITECTURES)}; found neither architectures in config.json, "
             "nor a task in an MLmodel, nor the tensors of such a head"
         )
     return found
