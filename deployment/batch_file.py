@@ -22,7 +22,7 @@ from serving.errors import BadRequest
 from serving.requests.rows import FIELDS, find_columns
 from serving.requests.rows import Row as Texts
 from serving.tasks import Task
-from tables.files import Wanted, read_delimited, read_json_lines, read_lines, read_parquet
+from tables.files import TEXT_SUFFIX, Wanted, file_kind, read_lines
 from tables.rows import Reject, Row, TableError, chunks, shown
 
 logger = logging.getLogger("deployment.batch_file")
@@ -156,9 +156,6 @@ class Tally:
         return f"{self.rows:,} rows, {self.failed:,} failed, {(self.rows - self.before) / seconds:,.0f} rows a second"
 
 
-SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".txt")
-
-
 class InputFile:
     """A file of rows, and where a row's texts are in it: the columns that are named, else those of a request."""
 
@@ -171,19 +168,10 @@ class InputFile:
 
     def rows(self) -> Iterator[Row | Reject]:
         """Read the rows in their order; a broken one is a Reject. Raises TableError where the file cannot be read."""
-        kind = self._path.suffix.lower()
-        if kind in (".jsonl", ".json"):
-            yield from read_json_lines(self._path, self._choose)
-        elif kind in (".csv", ".tsv"):
-            yield from read_delimited(self._path, self._choose, "\t" if kind == ".tsv" else ",")
-        elif kind == ".parquet":
-            yield from read_parquet(self._path, self._choose)
-        elif kind == ".txt":
+        if self._path.suffix.lower() == TEXT_SUFFIX:
             yield from self._lines()
         else:
-            raise TableError(
-                f"{self._path}: expected a file that ends in {', '.join(SUFFIXES)}, found {self._path.name}; rename it"
-            )
+            yield from file_kind(self._path, also=[TEXT_SUFFIX]).rows(self._path, self._choose)
 
     def texts(self, row: Row) -> Texts:
         """Return a row's text, and the second of a pair; None where there is none."""

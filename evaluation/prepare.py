@@ -20,8 +20,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tables.files import KINDS, TEXT_SUFFIX, read_lines
+from tables.mltable import FILE as MLTABLE
 from tables.rows import Reject, Row, TableError, is_printed, is_texts, read_cell
-from tables.table import KINDS, open_table
+from tables.table import open_table
 from tables.whole_file import Outputs
 
 MASK = "[MASK]"
@@ -88,29 +90,24 @@ def _read(row: Row | Reject) -> Prepared:
 
 def _is_text(path: Path) -> bool:
     files = [path] if path.is_file() else [file for file in path.glob("*") if file.is_file()]
-    return any(file.suffix.lower() == ".txt" for file in files) and not any(
-        file.suffix.lower() in KINDS or file.name == "MLTable" for file in files
+    return any(file.suffix.lower() == TEXT_SUFFIX for file in files) and not any(
+        file.suffix.lower() in KINDS or file.name == MLTABLE for file in files
     )
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a file, or of a folder's files in the order of their names, blank ones left out.
+    """Yield the lines of a file, or of a folder's files ordered by name, without blank lines.
 
-    One that is no UTF-8 is an empty text.
+    A line that is not UTF-8 is an empty text.
     """
-    files = [path] if path.is_file() else sorted(file for file in path.glob("*.txt") if file.is_file())
+    files = [path] if path.is_file() else sorted(file for file in path.glob(f"*{TEXT_SUFFIX}") if file.is_file())
     if not files:
-        raise TableError(f"{path}: expected a file of text or a folder of .txt files, found none; name one")
+        raise TableError(f"{path}: expected a file of text or a folder of {TEXT_SUFFIX} files, found none; name one")
     for file in files:
-        with file.open("rb") as opened:
-            for line in opened:
-                try:
-                    text = line.decode("utf-8-sig").strip()
-                except UnicodeDecodeError:
-                    yield ""
-                    continue
-                if text:
-                    yield text
+        for row in read_lines(file, TEXTS):
+            text = "" if isinstance(row, Reject) else row.values[TEXTS].strip()
+            if text or isinstance(row, Reject):
+                yield text
 
 
 def write(rows: Iterable[Prepared], output: Path, limit: int | None = None) -> Counter[str]:

@@ -1,1 +1,1 @@
-"""Files of rows, read row by row: what evaluation and batch scoring share. Parquet alone needs pyarrow, where one is opened."""
+"""Files of rows, read row by row, and files written whole. Only parquet needs pyarrow, imported when one is opened."""

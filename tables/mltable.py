@@ -1,4 +1,4 @@
-"""Read an Azure ML MLTable file: where a table's files are and of which kind, of the parts that we know.
+"""Read an Azure ML MLTable file: which files make up a table, and how they are written.
 
     paths:
       - pattern: ./part-*.csv
@@ -6,7 +6,7 @@
       - read_delimited:
           delimiter: ";"
 
-Whatever else such a file may ask for is refused, as leaving it out would evaluate on other data than it describes.
+Anything else in an MLTable file is refused, as ignoring it would read other data than the file describes.
 https://learn.microsoft.com/azure/machine-learning/reference-yaml-mltable
 """
 
@@ -20,6 +20,7 @@ from typing import Any
 
 import yaml
 
+from tables.files import JSON_LINES, PARQUET, FileKind
 from tables.regular_file import read_text
 from tables.rows import TableError
 
@@ -40,14 +41,14 @@ READERS: dict[str, dict[str, tuple[object, ...]]] = {
     },
     "read_parquet": {"include_path_column": (False,)},
 }
-"""A transformation -> its options and the values that change nothing here. invalid_lines: broken lines are rejected and
-counted either way. `delimiter` of read_delimited is any character."""
+"""A transformation -> its options, and the values of each that change nothing here: with either value of invalid_lines,
+broken lines are rejected and counted. The option `delimiter` of read_delimited may be any character."""
 
 PATHS = ("file", "folder", "pattern")
 
 
 class MLTableError(TableError):
-    """An MLTable file asks for what is not known here; `keys` lead to the part of it that does."""
+    """An MLTable file asks for something that is not supported; `keys` lead to that part of the file."""
 
     def __init__(self, path: Path, keys: tuple[object, ...], message: str, fix: str) -> None:
         super().__init__(f"{path}: {message}; {fix}")
@@ -56,41 +57,39 @@ class MLTableError(TableError):
 
 @dataclass(frozen=True)
 class Described:
-    """What an MLTable says: files in their order, their kind (tables.table.KINDS) and the delimiter of fields."""
+    """The files of an MLTable in their order, and how they are written."""
 
     files: tuple[Path, ...]
-    kind: str
-    delimiter: str = ""
+    kind: FileKind
 
 
 def read(path: Path) -> Described:
-    """Read an MLTable file; raises MLTableError for what we do not know of it and for paths without a file."""
+    """Read an MLTable file; raises MLTableError for a part that is not supported and for paths without a file."""
     try:
-        found = yaml.safe_load(read_text(path, "utf-8-sig"))
+        content = yaml.safe_load(read_text(path, "utf-8-sig"))
     except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError, yaml.YAMLError) as exc:
         raise MLTableError(path, (), f"expected YAML that can be read, found: {exc}", "correct it") from exc
-    if not isinstance(found, dict) or not isinstance(found.get("paths"), list) or not found["paths"]:
+    if not isinstance(content, dict) or not isinstance(content.get("paths"), list) or not content["paths"]:
         message = "expected a list of paths and one of transformations, found no paths"
         raise MLTableError(path, ("paths",), message, "write `paths: [{file: NAME}]`")
-    unknown = sorted(set(map(str, found)) - {"$schema", "type", "paths", "transformations"})
+    unknown = sorted(set(map(str, content)) - {"$schema", "type", "paths", "transformations"})
     if unknown:
         message = f"expected paths and transformations, found {', '.join(unknown)} too"
         raise MLTableError(path, (unknown[0],), message, "leave it out")
-    name, options = _reader(path, found.get("transformations"))
-    files = tuple(file for index, entry in enumerate(found["paths"]) for file in _files(path, index, entry))
+    name, options = _reader(path, content.get("transformations"))
+    files = tuple(file for index, entry in enumerate(content["paths"]) for file in _files(path, index, entry))
     if name == "read_delimited":
-        delimiter = options.get("delimiter", ",")
-        return Described(files, "tsv" if delimiter == "\t" else "csv", delimiter)
-    return Described(files, name.removeprefix("read_"))
+        return Described(files, FileKind("delimited", options.get("delimiter", ",")))
+    return Described(files, PARQUET if name == "read_parquet" else JSON_LINES)
 
 
 def _shown(value: Any) -> str:  # noqa: ANN401 - YAML
-    """Show a value in a message: aliases in it may stand for millions of parts."""
+    """Shorten a value for a message: aliases in it may stand for millions of parts."""
     return value[:200] if isinstance(value, str) else reprlib.repr(value)
 
 
 def _reader(path: Path, transformations: Any) -> tuple[str, dict[str, Any]]:  # noqa: ANN401 - YAML
-    """Return the one transformation that we know, and its options."""
+    """Return the name of the one transformation, and its options."""
     keys, fix = ("transformations",), "prepare the data and leave other transformations out"
     expected = f"expected one transformation, of {', '.join(READERS)}"
     if not isinstance(transformations, list) or len(transformations) != 1:
@@ -115,10 +114,7 @@ def _reader(path: Path, transformations: Any) -> tuple[str, dict[str, Any]]:  # 
 
 
 def _files(path: Path, index: int, entry: Any) -> list[Path]:  # noqa: ANN401 - YAML
-    """Return the files that an entry of `paths` names, those of a folder or pattern in the order of their names.
-
-    The MLTable file is none of them, though it may lie among them.
-    """
+    """Return the files that an entry of `paths` names, ordered by name, without the MLTable file itself."""
     if not isinstance(entry, dict) or len(entry) != 1 or next(iter(entry)) not in PATHS:
         message = f"expected each of paths to be one of {', '.join(PATHS)}, found {reprlib.repr(entry)}"
         raise MLTableError(path, ("paths", index), message, "write `- file: NAME`")
@@ -127,14 +123,14 @@ def _files(path: Path, index: int, entry: Any) -> list[Path]:  # noqa: ANN401 - 
         message = f"expected paths beside the MLTable file, found {_shown(place)}"
         raise MLTableError(path, ("paths", index), message, "download it there")
     if kind == "file":
-        found = [path.parent / place]
+        files = [path.parent / place]
     else:
         pattern = f"{glob.escape(place)}/*" if kind == "folder" else place
         below = (path.parent / name for name in sorted(glob.glob(pattern, root_dir=path.parent, recursive=True)))
-        found = [
+        files = [
             file for file in below if file.is_file() and not file.name.startswith((".", "_")) and file.name != FILE
         ]
-    if not found or not all(file.is_file() for file in found):
+    if not files or not all(file.is_file() for file in files):
         message = f"expected {kind} {place} to be there, found no file"
         raise MLTableError(path, ("paths", index), message, "name one that is there")
-    return found
+    return files

@@ -1,9 +1,4 @@
-"""Rows of data, and what is said of those that cannot be used.
-
-Read what a cell of CSV holds where it may be a list or an object: as JSON, or not at all.
-
-A table of plain text has no lists, so that those who write one choose how. JSON is read; what Python prints is told.
-"""
+"""Rows of data, the reasons why a row cannot be used, and the values in its cells."""
 
 from __future__ import annotations
 
@@ -16,11 +11,11 @@ from typing import Any
 
 
 class TableError(Exception):
-    """The data cannot be read at all; the message says what was expected, what was found and what to do."""
+    """The data cannot be read at all; the message says why and what to do."""
 
 
 def shown(columns: Sequence[str]) -> list[str]:
-    """Return the names of a file's columns for a message, and not at length: a file that is none has a whole line of them.
+    """Shorten the names of a file's columns for a message: a file that is not a table may have a whole line of them.
 
     >>> shown(["a", "b" * 100])
     ['a', 'bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb…']
@@ -30,10 +25,10 @@ def shown(columns: Sequence[str]) -> list[str]:
 
 
 class ColumnsError(TableError):
-    """A file has not got the columns that are asked for, whose names are settings of the caller's."""
+    """A file lacks some of the expected columns, whose names are settings of the caller."""
 
     def __init__(self, path: Path, expected: Sequence[str], found: Sequence[str], fix: str) -> None:
-        """Take the file, the columns that are asked for and those that there are, and how to name others."""
+        """Keep the file, the expected columns, the columns that the file has, and how to name others."""
         super().__init__(f"{path}: expected columns {list(expected)}, found {shown(found)}; {fix}")
         self.path = path
         self.expected = list(expected)
@@ -42,9 +37,9 @@ class ColumnsError(TableError):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row's values by column, the file that it is in, and its line there, from 1; in parquet its row, from 1.
+    """A row's values by column, its file, and its line in the file, from 1; in parquet the number of the row.
 
-    `several` says that the table has other files too.
+    `several` is true if the table has several files.
     """
 
     file: str
@@ -54,7 +49,7 @@ class Row:
 
     @property
     def place(self) -> dict[str, Any]:
-        """Return what the outputs say of where the row is: its line, and the file where there are several.
+        """Return the row's place for an output file: its line, and its file if the table has several.
 
         >>> Row("b/data.csv", 3, {}, several=True).place
         {'line': 3, 'file': 'b/data.csv'}
@@ -62,17 +57,17 @@ class Row:
         return {"line": self.line, "file": self.file} if self.several else {"line": self.line}
 
     def of_several(self, file: str) -> Row:
-        """Return the row as one of a file, so called, among others."""
+        """Return the row with the name of its file in a table of several files."""
         return replace(self, file=file, several=True)
 
     def reject(self, code: str, message: str) -> Reject:
-        """Say why this row cannot be used."""
+        """Return the reason why this row cannot be used."""
         return Reject(self.file, self.line, code, message)
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """A row that cannot be used: where it is, a code for programs, and a message for people without the row's text."""
+    """A row that cannot be used: its place, a code for programs, and a message for people without the row's text."""
 
     file: str
     line: int
@@ -80,11 +75,11 @@ class Reject:
     message: str
 
     def of_several(self, file: str) -> Reject:
-        """Return the row as one of a file, so called, among others."""
+        """Return the reject with the name of its file in a table of several files."""
         return replace(self, file=file)
 
     def record(self) -> dict[str, Any]:
-        """Return what is written into a file of rejects.
+        """Return the record for a file of rejects.
 
         >>> Reject("a.csv", 7, "missing_mask", "expected a mask").record()
         {'file': 'a.csv', 'line': 7, 'code': 'missing_mask', 'message': 'expected a mask'}
@@ -93,7 +88,7 @@ class Reject:
 
 
 def chunks(rows: Iterable[Row | Reject], most_rows: int, most_characters: int) -> Iterator[list[Row | Reject]]:
-    """Yield rows in lists of at most `most_rows`, or about `most_characters` of text."""
+    """Yield rows in lists of at most `most_rows` rows and about `most_characters` of text."""
     chunk: list[Row | Reject] = []
     size = 0
     for row in rows:
@@ -107,12 +102,31 @@ def chunks(rows: Iterable[Row | Reject], most_rows: int, most_characters: int) -
         yield chunk
 
 
+def kind_of(value: Any) -> str:  # noqa: ANN401 - a value of the user's
+    """Name a value's JSON type for a message, never its content: messages end up in logs.
+
+    >>> kind_of([1]), kind_of(None)
+    ('a list', 'null')
+    """
+    names = {
+        str: "a text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "an object",
+    }
+    return names.get(type(value), "null")
+
+
 PRINTED = re.compile(r"""\s*(?:\{.*?(['"])text\1\s*:|\[\s*['"].*\]\s*$)""", re.DOTALL)
-"""How the text of a list of texts, or of an object of answers, looks."""
+"""Matches the text of a printed list of texts, or of a printed object with answers."""
 
 
 def read_cell(value: Any, accepted: Callable[[Any], bool]) -> Any:  # noqa: ANN401 - a value of the user's
-    """Return what a text says as JSON where that is accepted, and any other value as it is.
+    """Parse a text as JSON and return the result if it is accepted; return any other value unchanged.
+
+    A cell of CSV holds only text, so lists and objects are written in it as JSON.
 
     >>> read_cell('["capital"]', is_texts), read_cell("1990", is_texts)
     (['capital'], '1990')
@@ -120,22 +134,22 @@ def read_cell(value: Any, accepted: Callable[[Any], bool]) -> Any:  # noqa: ANN4
     if not isinstance(value, str) or not value.lstrip().startswith(("[", "{")):
         return value
     try:
-        found = json.loads(value)
+        parsed = json.loads(value)
     except (ValueError, RecursionError):
         return value
-    return found if accepted(found) else value
+    return parsed if accepted(parsed) else value
 
 
 def is_texts(value: object) -> bool:
-    """Tell whether a value is a list of texts."""
+    """Return whether a value is a list of texts."""
     return isinstance(value, list) and all(isinstance(text, str) for text in value)
 
 
 def is_printed(value: object) -> bool:
-    """Tell whether a value that `read_cell` returned is the text of a list or object all the same.
+    """Return whether a value that `read_cell` returned is a list or object that Python or pandas printed.
 
-    Python and pandas print {'text': array(['Paris'])} and ['Paris'], which is no JSON. Taken for a word or an answer it
-    would never be found, and nobody would be told.
+    They print {'text': array(['Paris'])} and ['Paris'], which are not JSON. Taken for a word or an answer, such a text
+    would never match, and nobody would notice.
 
     >>> is_printed("['Paris']"), is_printed("[sic]")
     (True, False)
@@ -144,4 +158,4 @@ def is_printed(value: object) -> bool:
 
 
 PRINTED_MESSAGE = "found the text of a list or an object that is not JSON; write it as JSON does"
-"""The end of a message about a value that `is_printed`."""
+"""The end of a message about a value for which `is_printed` is true."""

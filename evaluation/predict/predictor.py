@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from serving.requests.rows import kind_of
 from serving.tasks import Task
-from tables.rows import Reject, Row
+from tables.rows import Reject, Row, kind_of
 
 
 class OptionError(Exception):

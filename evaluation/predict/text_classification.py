@@ -8,9 +8,8 @@ from typing import Any, Self
 
 from evaluation.predict.predictor import Columns, OptionError, Predicted, short, unusable_text
 from serving.answering.text_classification import Label, Pair, TextClassification
-from serving.requests.rows import kind_of
 from serving.settings import Settings
-from tables.rows import Reject, Row
+from tables.rows import Reject, Row, kind_of
 
 SHOWN = 10
 """Labels of the model's that a message lists."""

@@ -14,8 +14,7 @@ from decimal import Decimal
 from typing import Any
 
 from finetune.settings import Task
-from serving.requests.rows import kind_of
-from tables.rows import PRINTED_MESSAGE, Reject, Row, is_printed, read_cell
+from tables.rows import PRINTED_MESSAGE, Reject, Row, is_printed, kind_of, read_cell
 
 NO_ANSWER = "no_answer"
 """The code of a question that has no answer in its context, as SQuAD 2 has them."""

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from serving.errors import BadRequest
-from serving.requests.rows import Json, kind_of, listed
+from serving.requests.rows import Json, listed
 from serving.settings import Settings
 from serving.tasks import Task
+from tables.rows import kind_of
 
 
 class Kind(Protocol):

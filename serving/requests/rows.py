@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from serving.errors import BadCode, BadRequest
 from serving.tasks import Task
+from tables.rows import kind_of
 
 Json: TypeAlias = Any
 """A value as json.loads returns it: nothing is known of it yet."""
@@ -148,19 +149,6 @@ def find_columns(columns: list[Json], name: str, fields: Fields) -> tuple[Json, 
         expected = f"one column, or one called {' or '.join(fields.text)}"
         raise BadRequest("invalid_rows", f"expected {name} to have {expected}, found {listed(columns) or 'none'}")
     return text, pair
-
-
-def kind_of(value: Json) -> str:
-    """Name what was found by its JSON type, never by its content: messages end up in logs."""
-    names = {
-        str: "a text",
-        bool: "true or false",
-        int: "a number",
-        float: "a number",
-        list: "a list",
-        dict: "an object",
-    }
-    return names.get(type(value), "null")
 
 
 def listed(names: Iterable[Json]) -> str:

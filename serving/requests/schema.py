@@ -12,9 +12,10 @@ from typing import Any
 
 from serving.errors import BadRequest, TooLarge
 from serving.requests.parameters import check, is_unicode
-from serving.requests.rows import FIELDS, Fields, Json, Row, is_record, kind_of, list_of_rows, listed, one_row, table
+from serving.requests.rows import FIELDS, Fields, Json, Row, is_record, list_of_rows, listed, one_row, table
 from serving.settings import Settings
 from serving.tasks import Task
+from tables.rows import kind_of
 
 IGNORED_KEYS = {"options", "signature_name"}
 """What the clients of Hugging Face and TensorFlow Serving add, and no answer depends on."""
