@@ -3,7 +3,7 @@
     .venv/finetune/bin/python -m benchmarks.training --model model/embedded --data train.jsonl
 
 The data are JSON lines with text and label. Each round trains the same rows with the same model, batch size, optimizer
-and threads, first with `python -m benchmarks.plain_training`, then with `python -m finetune.train.__main__`, each in a process of
+and threads, first with `python -m benchmarks.plain_training`, then with `python -m finetune.train`, each in a process of
 its own; evaluation, saving and loading are not counted. Prints one line of JSON with every round, the medians and their
 ratio; progress goes to standard error.
 """
@@ -30,7 +30,7 @@ VALIDATION_ROWS = 16
 
 
 def prepare(folder: Path, model: Path, rows: Sequence[dict[str, str]], training: dict[str, Any]) -> None:
-    """Write what finetune.prepare.__main__ would write for these rows, without its checks."""
+    """Write what finetune.prepare would write for these rows, without its checks."""
     shutil.copytree(model, folder / "model")
     parts = {"train": rows, "validation": rows[:VALIDATION_ROWS]}
     for part, of_part in parts.items():
@@ -76,7 +76,7 @@ def one_round(args: argparse.Namespace, rows: Sequence[dict[str, str]], folder: 
         run("benchmarks.plain_training", {**same, "threads": args.threads}, args.threads).splitlines()[-1]
     )
     out = folder / "out"
-    run("finetune.train.__main__", {"prepared": folder / "prepared", "pytorch-model-folder": out}, args.threads)
+    run("finetune.train", {"prepared": folder / "prepared", "pytorch-model-folder": out}, args.threads)
     ours = json.loads((out / "training.json").read_bytes())
     return {"plain": plain["tokens_per_second"], "ours": ours["tokens_per_second"]}
 

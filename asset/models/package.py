@@ -18,9 +18,9 @@ import yaml
 from asset.findings import shown
 from asset.models.errors import NotServable, NotWritable
 from asset.models.record import Record, file_sha256
+from finetune.errors import FinetuneError
 from finetune.package.mlflow_files import Described, columns_of, write_files
 from finetune.package.tuned_model import TOKENIZER_FILES
-from finetune.prepare.prepared import FinetuneError
 from finetune.prepare.weights_file import WHOLE, TensorFile
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import Checkpoint, read_config

@@ -19,8 +19,8 @@ from asset.models.record import Record, file_sha256
 from asset.models.selection import CARD, Wanted, choose, find_listing, known_names
 from asset.models.staging import Staging, place
 from asset.models.transfer import transfer
+from finetune.errors import FinetuneError
 from finetune.prepare.base_model import build_tokenizer, check_family, check_tensors
-from finetune.prepare.prepared import FinetuneError
 from finetune.prepare.weights_file import INDEX, WHOLE, tensor_files, write_weights
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import BertConfig, read_config

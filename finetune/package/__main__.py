@@ -1,6 +1,6 @@
 r"""Package a tuned model: an MLflow folder with its card, checked on the engine that serves it.
 
-    python -m finetune.package.__main__ --prepared PREPARED --pytorch-model-folder TRAINED \
+    python -m finetune.package --prepared PREPARED --pytorch-model-folder TRAINED \
         --mlflow-model-folder MODEL --metrics METRICS
 
 With apply_ort the model is compiled as score.py compiles it, in fp32 and, where the CPU is made for it, in int8, and
@@ -24,12 +24,13 @@ from pathlib import Path
 from evaluation.predict.loading import settings_for
 from evaluation.report.number_format import interval, quantity
 from evaluation.tracking import TrackingError, track
+from finetune.errors import FinetuneError
 from finetune.package import metrics_file
 from finetune.package.compiled_check import CompiledCheck, check, failed
 from finetune.package.mlflow_folder import check_output, publish, stage
 from finetune.package.model_card import card
 from finetune.package.tuned_model import TunedModel, check_checkpoint, read_tuned
-from finetune.prepare.prepared import FinetuneError, PreparedFolder, Settings
+from finetune.prepare.prepared import PreparedFolder, Settings
 from finetune.train.task_model import merge
 from serving.errors import ModelFolderError
 from serving.settings import SettingsError
@@ -108,11 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "python -m finetune.package.__main__", description=__doc__, formatter_class=formatter
-    )
-    parser.add_argument("--prepared", type=Path, required=True, help="what finetune.prepare.__main__ wrote")
-    parser.add_argument("--pytorch-model-folder", type=Path, required=True, help="what finetune.train.__main__ wrote")
+    parser = argparse.ArgumentParser("python -m finetune.package", description=__doc__, formatter_class=formatter)
+    parser.add_argument("--prepared", type=Path, required=True, help="what finetune.prepare wrote")
+    parser.add_argument("--pytorch-model-folder", type=Path, required=True, help="what finetune.train wrote")
     parser.add_argument("--mlflow-model-folder", type=Path, required=True, help="folder for the model")
     parser.add_argument("--metrics", type=Path, required=True, help="folder for metrics.json")
     return parser

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.metrics.rows import RowError
-from finetune.package.validation_figures import Figure, figures, one_row, truth_of
+from finetune.errors import FinetuneError
+from finetune.package.validation_figures import Figure, figures, one_row
 from finetune.package.validation_models import (
     CompiledClassifier,
     CompiledReader,
@@ -23,8 +24,8 @@ from finetune.package.validation_models import (
     TransformersClassifier,
     TransformersReader,
 )
-from finetune.prepare.prepared import FinetuneError, PreparedFolder, Settings, read_rows
-from finetune.settings import Task
+from finetune.prepare.prepared import PreparedFolder, Settings, read_rows
+from finetune.tasks.task import TuningTask
 from finetune.train.training_log import progress_bar
 from serving.engine.machine import has_int8_products, usable_cpus
 from serving.errors import ModelFolderError
@@ -88,11 +89,11 @@ def check(
     found.rows = len(truths)
     for checked in _all(found).values():
         try:
-            checked.figures = figures(settings.task, truths, checked.predictions)
+            checked.figures = figures(settings.tuning, truths, checked.predictions)
         except RowError as exc:
             raise FinetuneError(f"apply_ort: the validation rows cannot be scored: {exc}") from exc
     for precision in found.compiled:
-        found.failures += falls(settings.task, precision, truths, found)
+        found.failures += falls(settings.tuning, precision, truths, found)
     if found.failures:
         return found  # nobody waits for the times of what is not handed out
     sample = list(_sample(prepared, settings, found.rows))
@@ -116,7 +117,7 @@ def _open(folder: Path, settings: Settings, cache: Path, found: CompiledCheck, i
         try:
             compiled[precision] = (
                 CompiledClassifier(folder, precision, cache)
-                if settings.task == "text-classification"
+                if settings.tuning.classifies
                 else CompiledReader(folder, precision, cache, settings)
             )
         except ModelFolderError as exc:
@@ -126,7 +127,7 @@ def _open(folder: Path, settings: Settings, cache: Path, found: CompiledCheck, i
         else:
             found.compiled[precision] = Checked()
     _share_threads(found.threads)
-    if settings.task == "text-classification":
+    if settings.tuning.classifies:
         return {"transformers": TransformersClassifier(folder), **compiled}
     return {"transformers": TransformersReader(folder, settings), **compiled}
 
@@ -146,7 +147,7 @@ def _predict(
     rows = read_rows(prepared, settings, "validation")
     with progress_bar(settings.data["validation"].rows, "validation rows", "row") as bar:
         while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
-            truths += [truth_of(settings.task, row) for row in chunk]
+            truths += [settings.tuning.truth(row) for row in chunk]
             for name, model in models.items():
                 _all(found)[name].predictions += model.predict(chunk)
             bar.update(len(chunk))
@@ -155,7 +156,7 @@ def _predict(
     return truths
 
 
-def falls(task: Task, precision: str, truths: Sequence[Any], found: CompiledCheck) -> Iterator[str]:
+def falls(task: TuningTask, precision: str, truths: Sequence[Any], found: CompiledCheck) -> Iterator[str]:
     """Yield a message for each figure that fell too far in a precision."""
     before, after = found.transformers, found.compiled[precision]
     for name, expected in before.figures.items():

@@ -17,7 +17,6 @@ from finetune.package.compiled_check import CompiledCheck
 from finetune.package.mlflow_folder import model_name
 from finetune.package.tuned_model import Training
 from finetune.prepare.prepared import Settings
-from finetune.settings import METRICS
 from tables.whole_file import write_whole
 
 UNITS = {
@@ -30,7 +29,7 @@ UNITS = {
     "f1": "share",
     "exact": "share",
 }
-"""The unit of each figure of finetune.settings.METRICS."""
+"""The unit of each figure of finetune.tasks."""
 
 
 def of_model(settings: Settings, training: Training, check: CompiledCheck | None) -> list[Metric]:
@@ -41,7 +40,7 @@ def of_model(settings: Settings, training: Training, check: CompiledCheck | None
     rows = settings.data["validation"].rows
     checked = check.transformers.figures if check else {}
     found = []
-    for name in METRICS[settings.task]:
+    for name in settings.tuning.metrics:
         value = training.best.metrics.get(name, math.nan)
         if name in checked:
             found.append(

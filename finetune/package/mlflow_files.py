@@ -19,8 +19,8 @@ from typing import Any
 
 import yaml
 
+from finetune.errors import FinetuneError
 from finetune.package.tuned_model import TOKENIZER_FILES
-from finetune.prepare.prepared import FinetuneError
 from serving.tasks import Task
 
 LOADER = Path(__file__).with_name("question_answering_pyfunc.py")

@@ -19,7 +19,6 @@ from finetune.package.mlflow_files import EXAMPLES
 from finetune.package.mlflow_folder import input_columns, model_name
 from finetune.package.tuned_model import TunedModel, described
 from finetune.prepare.prepared import PreparedFolder, Settings, read_rows
-from finetune.settings import METRICS
 
 TEMPLATE = Path(__file__).with_name("model_card.md.jinja")
 
@@ -65,7 +64,7 @@ def card(
         front_matter=front_matter(prepared, settings, metrics),
         name=model_name(settings),
         settings=settings,
-        classifier=settings.task == "text-classification",
+        classifier=settings.tuning.classifies,
         adapter=tuned.adapter is not None,
         architecture=_architecture(config),
         columns=columns,
@@ -144,7 +143,7 @@ def _architecture(config: Mapping[str, Any]) -> str:
 
 def _labels(prepared: PreparedFolder, settings: Settings, parts: Sequence[Any]) -> list[tuple[str, list[str]]]:
     """Return each label with how often each part has it; of very many, the first."""
-    if settings.task != "text-classification":
+    if not settings.tuning.classifies:
         return []
     counts = [Counter(str(row["label"]) for row in read_rows(prepared, settings, part)) for part in parts]
     lines = [(label, [f"{found[label]:,}" for found in counts]) for label in settings.labels[:LABELS_SHOWN]]
@@ -183,7 +182,7 @@ def _history(settings: Settings, tuned: TunedModel) -> dict[str, Any]:
         loss = entry["loss"] if isinstance(entry.get("loss"), int | float) else loss
         if "eval_loss" in entry:
             evaluations.append({**entry, "training loss": loss})
-    wanted = [name for name in METRICS[settings.task] if any(f"eval_{name}" in entry for entry in evaluations)]
+    wanted = [name for name in settings.tuning.metrics if any(f"eval_{name}" in entry for entry in evaluations)]
     step = -(-len(evaluations) // HISTORY_ROWS) or 1
     shown = evaluations[step - 1 :: step]
     rows = [

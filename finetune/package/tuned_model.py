@@ -1,4 +1,4 @@
-"""What training left, checked: the folder that `finetune.train.__main__` writes.
+"""What training left, checked: the folder that `finetune.train` writes.
 
 config.json model.safetensors tokenizer.json …  the best checkpoint; with merge_lora_weights false in its place:
 adapter_config.json adapter_model.safetensors   the adapter alone, as peft writes it (finetune.train.task_model)
@@ -14,7 +14,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from finetune.prepare.prepared import FinetuneError, Settings
+from finetune.errors import FinetuneError
+from finetune.prepare.prepared import Settings
 from serving.errors import ModelFolderError, NotFiniteError
 from serving.model.checkpoint import Checkpoint, read_config
 from serving.model.model_folder import find_checkpoint
@@ -89,7 +90,7 @@ def read_tuned(folder: Path) -> TunedModel:
         return TunedModel(folder, Training.model_validate_json(file.read_bytes()))
     except (OSError, ValueError) as exc:
         raise FinetuneError(
-            f"{file}: expected what `python -m finetune.train.__main__` writes, found: {exc}; train again"
+            f"{file}: expected what `python -m finetune.train` writes, found: {exc}; train again"
         ) from exc
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sklearn.metrics import f1_score, matthews_corrcoef
@@ -16,13 +16,7 @@ from evaluation.config import EvaluationConfig
 from evaluation.metrics.question_answering import QuestionAnswering
 from evaluation.metrics.rows import Row
 from evaluation.metrics.text_classification import TextClassification
-from finetune.settings import Task
-
-NAMES: dict[Task, dict[str, str]] = {
-    "text-classification": {"accuracy": "accuracy", "f1_macro": "macro_f1", "mcc": "mcc"},
-    "question-answering": {"f1": "f1", "exact": "exact_match"},
-}
-"""Our name of each figure -> evaluation's."""
+from finetune.tasks.task import TuningTask
 
 
 class Figure(NamedTuple):
@@ -33,32 +27,27 @@ class Figure(NamedTuple):
     high: float | None = None
 
 
-def truth_of(task: Task, row: Mapping[str, Any]) -> Any:  # noqa: ANN401 - a label, or SQuAD's answers
-    """Return what is right of a prepared row: its label, or its answers."""
-    return str(row["label"]) if task == "text-classification" else row["answers"]
-
-
-def figures(task: Task, truths: Sequence[Any], predictions: Sequence[str]) -> dict[str, Figure]:
+def figures(task: TuningTask, truths: Sequence[Any], predictions: Sequence[str]) -> dict[str, Figure]:
     """Return the figures of at least one row; the lists are in the same order."""
     config = EvaluationConfig()
-    measured = TextClassification(config) if task == "text-classification" else QuestionAnswering(config)
+    measured = TextClassification(config) if task.classifies else QuestionAnswering(config)
     for line, (truth, predicted) in enumerate(zip(truths, predictions, strict=True), 1):
         measured.add(Row(line, truth, predicted, {}, None))
     found = {metric["name"]: metric for metric in measured.figures().metrics}
     return {
         name: Figure(found[theirs]["value"], found[theirs]["low"], found[theirs]["high"])
-        for name, theirs in NAMES[task].items()
+        for name, theirs in task.figures.items()
         if theirs in found
     }
 
 
-def one_row(task: Task, name: str, truths: Sequence[Any], before: Sequence[str], after: Sequence[str]) -> float:
+def one_row(task: TuningTask, name: str, truths: Sequence[Any], before: Sequence[str], after: Sequence[str]) -> float:
     """Return how far a figure can fall where one row is predicted as `after` has it, and the others as `before`.
 
     That is one share of the rows, and more for macro F1 and MCC, where the row is of a rare label.
     """
     share = 1 / len(truths)
-    if task != "text-classification" or name == "accuracy":
+    if not task.classifies or name == "accuracy":
         return share
     pairs = Counter(zip(truths, before, strict=True))
     value = _of_pairs(name, pairs)

@@ -1,10 +1,10 @@
 """Check the settings and the data of a fine-tuning run, fetch its base model, and write what training starts from.
 
-    python -m finetune.prepare.__main__ --task text-classification --prepared prepared --mlflow_model_path model/embedded \
+    python -m finetune.prepare --task text-classification --prepared prepared --mlflow_model_path model/embedded \
         --train_file_path train.jsonl --sentence1_key text --label_key label
 
-What is written is finetune.prepare.prepared. What would stop the training later is refused here: bad settings and missing
-columns before anything heavy is imported, rows before a model is fetched whole.
+finetune.prepare.prepared describes the folder that is written. Mistakes that would stop the training later are refused
+here: bad settings and missing columns before anything heavy is imported, bad rows before a whole model is fetched.
 """
 
 from __future__ import annotations
@@ -13,26 +13,27 @@ import json
 import shutil
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from finetune.prepare.data import LISTED, DataWriter, ReadPart, open_data, told
-from finetune.prepare.examples import in_order
+from finetune.errors import FinetuneError
+from finetune.prepare.data import LISTED, DataWriter, Source, described, open_data
+from finetune.prepare.deepspeed import check_deepspeed
+from finetune.prepare.examples import ReadPart
 from finetune.prepare.options import PARTS, Options, read_options
-from finetune.prepare.prepared import Base, FinetuneError, Part, PreparedFolder, Settings
-from finetune.prepare.setting_checks import SPECIAL_TOKENS, check_doc_stride, check_settings, check_steps, rows_a_step
+from finetune.prepare.prepared import Base, DataPart, PreparedFolder, Settings
+from finetune.prepare.setting_checks import check_settings, check_steps, rows_a_step
+from finetune.settings import Part
 from tables.whole_file import write_whole
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
     from finetune.prepare.base_model import BaseModel
 
 
 def prepare(options: Options) -> Settings:
-    """Write the folder that training reads; raises FinetuneError where the run makes no sense or cannot be trained."""
+    """Write the folder that training reads; raises FinetuneError if the run makes no sense or cannot be trained."""
     notes = check_settings(options)
     _check_apart(options)
     sources = open_data(options)
@@ -42,52 +43,52 @@ def prepare(options: Options) -> Settings:
     _check_positions(options, base.config.max_positions)
     folder = PreparedFolder(options.prepared)
     with _emptied(folder):
-        tokenizer = base.write_tokenizer(folder.model)
-        fits = _room(options, base, tokenizer) if options.task == "question-answering" else None
-        parts = DataWriter(options, fits).write(sources)
-        labels = in_order(parts["train"].groups) if options.task == "text-classification" else []
+        parts = _write_data(options, base, folder, sources)
+        labels = options.task.labels(parts["train"].groups)
         notes += _check_run(options, parts)
-        found = base.write_weights(folder.model)
+        weights = base.write_weights(folder.model)
         _check_head(options, folder, labels)
         if options.deepspeed is not None and options.training.apply_deepspeed:
-            _write_deepspeed(options, folder)
-        settings = _settings(options, found, parts, labels)
+            _write_deepspeed(options.deepspeed, options, folder)
+        settings = _settings(options, weights, parts, labels)
         folder.write_settings(settings)
-    _tell(settings, parts, options, notes)
+    _report(settings, parts, options, notes)
     return settings
 
 
 def _check_positions(options: Options, positions: int) -> None:
-    """Raise FinetuneError for rows that are longer than the model."""
+    """Raise FinetuneError for rows that are longer than the model's positions."""
     length = options.features.max_seq_length
     wrong = []
     if length > positions:
         wrong = [f"max_seq_length: expected at most the model's {positions} positions, found {length}; give -1 for all"]
-    elif length == -1 and options.task == "question-answering":
-        wrong = [*check_doc_stride(options.features.doc_stride, positions)]
+    elif length == -1:
+        wrong = [*options.task.check_length(options.features, positions)]
     if wrong:
         raise FinetuneError("; ".join(wrong))
 
 
-def _room(options: Options, base: BaseModel, tokenizer: Tokenizer) -> Callable[[str], bool]:
-    """Return what tells a question beside which a window has room for more of its context than two windows share."""
+def _write_data(
+    options: Options, base: BaseModel, folder: PreparedFolder, sources: Mapping[Part, Source]
+) -> dict[Part, ReadPart]:
+    """Write the tokenizer, and the rows that are short enough for the model."""
+    tokenizer = base.write_tokenizer(folder.model)
     length = options.features.max_seq_length
-    length = base.config.max_positions if length == -1 else length
-    room = length - SPECIAL_TOKENS["question-answering"] - options.features.doc_stride
-    return lambda question: len(tokenizer.encode(question, add_special_tokens=False).ids) < room
+    longest = base.config.max_positions if length == -1 else length
+    return DataWriter(options, options.task.fit_test(options.features, longest, tokenizer)).write(sources)
 
 
 @contextmanager
 def _emptied(folder: PreparedFolder) -> Iterator[None]:
-    """Make the folder, without what an earlier run left; where this one fails, no settings.json says it is whole."""
+    """Make the folder, without the files of an earlier run; if this run fails, there is no settings.json."""
     marker = folder.path / ".preparing"
     try:
         folder.path.mkdir(parents=True, exist_ok=True)
         ours = marker.exists() or (folder.path / "settings.json").is_file()
-        found = sorted(path.name for path in folder.path.iterdir())
-        if found and not ours:
+        names = sorted(path.name for path in folder.path.iterdir())
+        if names and not ours:
             raise FinetuneError(
-                f"prepared: expected an empty folder, or one of an earlier run of this, found {', '.join(found[:5])} in "
+                f"prepared: expected an empty folder, or the folder of an earlier run, found {', '.join(names[:5])} in "
                 f"{folder.path}; name another"
             )
         marker.touch()
@@ -105,13 +106,13 @@ def _emptied(folder: PreparedFolder) -> Iterator[None]:
 
 
 def _check_apart(options: Options) -> None:
-    """Raise FinetuneError where what is read lies in the folder that is emptied first."""
+    """Raise FinetuneError if an input lies in the folder that is emptied first."""
     given = {**options.base, **options.data, **({"deepspeed": str(options.deepspeed)} if options.deepspeed else {})}
     given.pop("huggingface_id", None)
     for name, place in given.items():
         try:
             inside = Path(place).resolve().is_relative_to(options.prepared.resolve())
-        except RuntimeError as exc:  # what pathlib makes of links that lead to themselves
+        except RuntimeError as exc:  # pathlib's error for links that lead to themselves
             raise FinetuneError(f"{name}: {place}: expected a file, found links that lead in a circle") from exc
         if inside:
             raise FinetuneError(
@@ -120,27 +121,26 @@ def _check_apart(options: Options) -> None:
 
 
 def _check_run(options: Options, parts: Mapping[Part, ReadPart]) -> list[str]:
-    """Check what depends on the number of rows; returns notes. Raises FinetuneError."""
+    """Check the settings that depend on the number of rows; returns notes. Raises FinetuneError."""
     notes = []
-    if options.task == "text-classification":  # a question may become several windows, which are only known later
+    if options.task.one_example_a_row:
         wrong, notes = check_steps(options, len(parts["train"].groups))
         if wrong:
             raise FinetuneError("; ".join(wrong))
     for part, read in parts.items():
         if read.duplicates:
-            what = f"{read.duplicates:,} of {len(read.groups):,} rows of {part} are in train too, by their text"
-            notes.append(f"{what}: its metrics will look better than they are")
+            duplicates = f"{read.duplicates:,} of {len(read.groups):,} rows of {part} are in train too, by their text"
+            notes.append(f"{duplicates}: its metrics will look better than they are")
         if read.repaired:
-            notes.append(f"{read.repaired:,} rows of {part} had an answer_start that was off; it is repaired")
+            notes.append(f"{read.repaired:,} rows of {part} had a wrong answer_start; it is repaired")
     if "validation" not in {name.partition("_")[0] for name in options.data}:
-        how = "of each label" if options.task == "text-classification" else "of the contexts, with all their questions"
-        count = len(parts["validation"].groups)
-        notes.append(f"no validation data was given: {count:,} rows of train are set aside, 10 % {how}, by the seed")
+        aside = f"{len(parts['validation'].groups):,} rows of train are set aside, 10 % {options.task.split_unit}, by the seed"
+        notes.append(f"no validation data was given: {aside}")
     return notes
 
 
 def _check_head(options: Options, folder: PreparedFolder, labels: list[str]) -> None:
-    """Raise FinetuneError where a base model's classifier has another size and may not be started anew."""
+    """Raise FinetuneError if the base model's classifier has another size and may not be started anew."""
     from finetune.prepare.base_model import head_rows
 
     rows = head_rows(folder.model / "model.safetensors")
@@ -151,33 +151,38 @@ def _check_head(options: Options, folder: PreparedFolder, labels: list[str]) -> 
         )
 
 
-def _write_deepspeed(options: Options, folder: PreparedFolder) -> None:
-    from finetune.prepare.deepspeed import check_deepspeed
-
-    if options.deepspeed is not None:
-        config = check_deepspeed(options.deepspeed, options.training).config
-        write_whole(folder.path / "deepspeed.json", json.dumps(config, indent=2) + "\n")
+def _write_deepspeed(file: Path, options: Options, folder: PreparedFolder) -> None:
+    config = check_deepspeed(file, options.training).config
+    write_whole(folder.path / "deepspeed.json", json.dumps(config, indent=2) + "\n")
 
 
 def _settings(options: Options, base: Base, parts: Mapping[Part, ReadPart], labels: list[str]) -> Settings:
     return Settings(
-        task=options.task,
+        task=options.task.name,
         columns=options.columns,
         features=options.features,
         training=options.training,
         base=base,
-        data={part: read.data_part() for part, read in parts.items()},
+        data={
+            part: DataPart(
+                source=read.source,
+                rows=len(read.groups),
+                sha256=read.sha256,
+                dropped=dict(sorted(read.dropped.items())),
+            )
+            for part, read in parts.items()
+        },
         labels=labels,
     )
 
 
-def _tell(settings: Settings, parts: Mapping[Part, ReadPart], options: Options, notes: list[str]) -> None:
-    """Print what was prepared, and, on stderr, what may surprise."""
+def _report(settings: Settings, parts: Mapping[Part, ReadPart], options: Options, notes: list[str]) -> None:
+    """Print the parts and the labels; notes and rows that were left out go to stderr."""
     for note in notes:
         sys.stderr.write(f"prepare: note: {note}\n")
     for part, read in parts.items():
         for reject in read.rejects[:LISTED]:
-            sys.stderr.write(f"prepare: {part}: left out {told(reject)}\n")
+            sys.stderr.write(f"prepare: {part}: left out {described(reject)}\n")
         if read.dropped.total() > LISTED:
             sys.stderr.write(f"prepare: {part}: all {read.dropped.total():,} rows left out are in dropped.jsonl\n")
     sys.stdout.write("\n".join(_table(settings, parts, options)) + "\n")
@@ -207,21 +212,21 @@ def _table(settings: Settings, parts: Mapping[Part, ReadPart], options: Options)
 
 
 def aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
-    """Yield lines of columns that stand under each other."""
+    """Yield lines whose columns stand under each other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run from the command line; exit status 1 and one line where the run would fail."""
+    """Run from the command line; returns status 1, with one line on stderr, if the run would fail."""
     try:
         prepare(read_options(argv))
     except FinetuneError as exc:
         sys.stderr.write(f"prepare: {' '.join(str(exc).splitlines())}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("prepare: stopped; nothing that is whole was left\n")
+        sys.stderr.write("prepare: stopped; the folder is not complete, run the command again\n")
         return 130
     return 0
 

@@ -14,8 +14,9 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from finetune.errors import FinetuneError
 from finetune.prepare import hub
-from finetune.prepare.prepared import Base, FinetuneError
+from finetune.prepare.prepared import Base
 from finetune.prepare.weights_file import INDEX, TensorFile, no_weights, tensor_files, write_weights
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import BertConfig, canonical_name, expected_shapes, read_config

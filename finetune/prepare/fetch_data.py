@@ -20,10 +20,10 @@ from typing import Any
 
 from tqdm import tqdm
 
+from finetune.errors import FinetuneError
 from finetune.prepare import hub
-from finetune.prepare.data import split_by_label
-from finetune.prepare.prepared import FinetuneError
 from finetune.settings import TrainingSettings
+from finetune.tasks.text_classification import split_by_label
 from tables.rows import Reject, TableError
 from tables.table import open_table
 from tables.whole_file import Outputs

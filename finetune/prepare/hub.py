@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from finetune.prepare.prepared import FinetuneError
+from finetune.errors import FinetuneError
 
 Kind = Literal["model", "dataset"]
 

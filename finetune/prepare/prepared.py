@@ -1,13 +1,11 @@
-"""What the step that prepares a fine-tuning run hands to those that train and package: a folder.
+"""The folder that the preparation of a fine-tuning run hands to the training and the packaging.
 
-settings.json             class Settings: checked once, here
-train.jsonl               class-label rows {"text", "text_pair" (where there are pairs), "label"} or questions
-validation.jsonl          {"id", "question", "context", "answers": {"text": [...], "answer_start": [...]}}
-test.jsonl                where test data was given
+settings.json             class Settings, checked once when it is read
+train.jsonl               rows of the task, such as {"text", "label"}; finetune.tasks describes those of each task
+validation.jsonl
+test.jsonl                if test data was given
 model/                    the base checkpoint: config.json, model.safetensors, the tokenizer's files
-deepspeed.json            the user's own DeepSpeed config, where one was given
-
-Rows of a prepared folder, checked: what a step that reads them again can rely on.
+deepspeed.json            the user's own DeepSpeed config, if there is one
 """
 
 from __future__ import annotations
@@ -16,22 +14,25 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from finetune.settings import FeatureSettings, Frozen, Task, TrainingSettings
+from finetune.errors import FinetuneError
+from finetune.settings import FeatureSettings, Frozen, Part, TrainingSettings
+from finetune.tasks.task import TUNED, TuningTask, tuning_task
+from serving.tasks import Task
 from tables.whole_file import write_whole
 
-Part = Literal["train", "validation", "test"]
 
-
-class FinetuneError(Exception):
-    """Fine-tuning cannot start or go on; the message says what was expected, what was found and what to do."""
+def _tuned(task: Task) -> Task:
+    if task not in TUNED:
+        raise ValueError(f"expected one of {', '.join(TUNED)}")
+    return task
 
 
 class Base(Frozen):
-    """The model that training starts from: its name for people, what was given, and the SHA-256 of its weights."""
+    """The model that training starts from: its name for people, where it is from, and the SHA-256 of its weights."""
 
     name: str
     source: str
@@ -39,7 +40,7 @@ class Base(Frozen):
 
 
 class DataPart(Frozen):
-    """One part of the data: where it came from, and what became of its rows."""
+    """One part of the data: where it came from, and how many rows were kept and left out."""
 
     source: str
     rows: int
@@ -50,17 +51,22 @@ class DataPart(Frozen):
 
 
 class Settings(Frozen):
-    """All that a run was asked for."""
+    """All settings of a run."""
 
-    task: Task
+    task: Annotated[Task, AfterValidator(_tuned)]
     columns: dict[str, str]
-    """The public *_key inputs that were given, as sentence1_key -> "text"."""
+    """The public *_key inputs that were given, such as sentence1_key -> "text"."""
     features: FeatureSettings
     training: TrainingSettings
     base: Base
     data: dict[Part, DataPart]
     labels: list[str] = Field(default_factory=list)
     """A classifier's labels, in the order of their ids."""
+
+    @property
+    def tuning(self) -> TuningTask:
+        """Return the description of the task."""
+        return tuning_task(self.task)
 
 
 @dataclass(frozen=True)
@@ -76,18 +82,18 @@ class PreparedFolder:
 
     @property
     def deepspeed(self) -> Path | None:
-        """Return the user's own DeepSpeed config, where there is one."""
+        """Return the user's own DeepSpeed config; None if there is none."""
         file = self.path / "deepspeed.json"
         return file if file.is_file() else None
 
     def settings(self) -> Settings:
-        """Return the settings; raises FinetuneError where the folder is not one of `finetune.prepare.__main__`."""
+        """Return the settings; raises FinetuneError if `python -m finetune.prepare` did not write the folder."""
         file = self.path / "settings.json"
         try:
             return Settings.model_validate_json(file.read_bytes())
         except (OSError, ValueError) as exc:
             raise FinetuneError(
-                f"{file}: expected what `python -m finetune.prepare.__main__` writes, found: {exc}; prepare the data again"
+                f"{file}: expected what `python -m finetune.prepare` writes, found: {exc}; prepare the data again"
             ) from exc
 
     def write_settings(self, settings: Settings) -> None:
@@ -105,36 +111,23 @@ class PreparedFolder:
                 yield json.loads(line)
 
 
-TEXTS: dict[Task, tuple[str, ...]] = {
-    "text-classification": ("text", "label"),
-    "question-answering": ("question", "context"),
-}
-"""What every row of a task has as a text."""
-
-
 def read_rows(prepared: PreparedFolder, settings: Settings, part: Part) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a part; raises FinetuneError, without the row's text, at the first that is none."""
-    file, line = prepared.file(part), 1
+    """Yield the rows of a part; raises FinetuneError, without the row's text, at the first that is no row of the task."""
+    file, line, task = prepared.file(part), 1, settings.tuning
     try:
         for row in prepared.rows(part):
-            if not _is_row(row, settings.task):
-                raise ValueError("another")
+            if not _is_row(row, task):
+                raise ValueError("not a row of the task")
             yield row
             line += 1
     except OSError as exc:
         raise FinetuneError(f"{file}: expected rows, found: {exc.strerror}; prepare the data again") from exc
     except ValueError as exc:
-        texts = ", ".join(TEXTS[settings.task])
         raise FinetuneError(
-            f"{file}, line {line}: expected a JSON object with {texts}, found another; prepare the data again"
+            f"{file}, line {line}: expected a JSON object with {', '.join(task.texts)}, found another; prepare the data again"
         ) from exc
 
 
-def _is_row(row: object, task: Task) -> bool:
-    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in TEXTS[task]):
-        return False
-    if task == "text-classification":
-        return isinstance(row.get("text_pair"), str | None)
-    answers = row.get("answers")
-    texts = answers.get("text") if isinstance(answers, dict) else None
-    return isinstance(texts, list) and all(isinstance(text, str) for text in texts)
+def _is_row(row: object, task: TuningTask) -> bool:
+    texts = isinstance(row, dict) and all(isinstance(row.get(name), str) for name in task.texts)
+    return texts and task.is_prepared(row)

@@ -1,6 +1,6 @@
-"""What is wrong between settings: what would stop a training after an hour, or make it do other than it was asked.
+"""Check settings against each other: a contradiction would stop a training after an hour, or be ignored silently.
 
-Each value by itself is checked by finetune.prepare.options; a user's DeepSpeed config by finetune.prepare.deepspeed.
+Each value by itself is checked by finetune.options; a user's DeepSpeed config by finetune.prepare.deepspeed.
 """
 
 from __future__ import annotations
@@ -9,13 +9,10 @@ import difflib
 import math
 from collections.abc import Iterator
 
+from finetune.errors import FinetuneError
 from finetune.prepare.deepspeed import check_deepspeed
-from finetune.prepare.options import BASES, PARTS, Options
-from finetune.prepare.prepared import FinetuneError
-from finetune.settings import METRICS, TrainingSettings
-
-SPECIAL_TOKENS = {"text-classification": 2, "question-answering": 3}
-"""[CLS], and [SEP] after each text."""
+from finetune.prepare.options import PARTS, BaseInputs, Options
+from finetune.settings import TrainingSettings
 
 ONLY_ABOVE_ZERO = {
     "max_steps": "give -1 to train for num_train_epochs",
@@ -26,9 +23,9 @@ ONLY_ABOVE_ZERO = {
 
 
 def check_settings(options: Options) -> list[str]:
-    """Check the settings against each other; raises FinetuneError with all that is wrong.
+    """Check the settings against each other; raises FinetuneError with all contradictions.
 
-    Returns notes: what is allowed, and may surprise.
+    Returns notes on settings that are allowed, and may surprise.
     """
     training = options.training
     wrong = [
@@ -44,9 +41,9 @@ def check_settings(options: Options) -> list[str]:
     ]
     stage, notes = training.deepspeed_stage, []
     if options.deepspeed is not None and training.apply_deepspeed:
-        found = check_deepspeed(options.deepspeed, training)
-        stage, notes = found.stage, [*found.notes]
-        wrong += found.wrong
+        config = check_deepspeed(options.deepspeed, training)
+        stage, notes = config.stage, [*config.notes]
+        wrong += config.wrong
     wrong += _stage(training, stage, from_file=options.deepspeed is not None)
     if wrong:
         raise FinetuneError("; ".join(wrong))
@@ -56,7 +53,7 @@ def check_settings(options: Options) -> list[str]:
 def _base(options: Options) -> Iterator[str]:
     if len(options.base) != 1:
         found = " and ".join(options.base) or "none"
-        yield f"expected exactly one of {', '.join(BASES)}, found {found}; name the model to start from once"
+        yield f"expected exactly one of {', '.join(BaseInputs.model_fields)}, found {found}; name the model to start from once"
 
 
 def _data(options: Options) -> Iterator[str]:
@@ -69,10 +66,9 @@ def _data(options: Options) -> Iterator[str]:
 
 
 def _columns(options: Options) -> Iterator[str]:
-    together = ["answer_start_key", "answer_text_key"]
-    for names in ([name for name in options.columns if name not in together], together):
+    for inside in (False, True):
         used: dict[str, str] = {}
-        for name in names:
+        for name in (column.key for column in options.task.columns if column.inside == inside):
             column = options.columns.get(name)
             if column is not None and column in used:
                 yield f"{name}: expected another column than that of {used[column]}, found {column!r} for both"
@@ -91,34 +87,20 @@ def _lengths(options: Options) -> Iterator[str]:
     length = options.features.max_seq_length
     if length <= 0:
         return
-    special = SPECIAL_TOKENS[options.task]
-    least = special + (2 if "sentence2_key" in options.columns or options.task == "question-answering" else 1)
-    if "sentence2_key" in options.columns:
-        least += 1
+    special, least = options.task.special_tokens, options.task.least_length(options.columns)
     if length < least:
         yield f"max_seq_length: expected {least} or more, as a row has {special} or more special tokens, found {length}"
-    elif options.task == "question-answering":
-        yield from check_doc_stride(options.features.doc_stride, length)
-
-
-def check_doc_stride(doc_stride: int, length: int) -> Iterator[str]:
-    """Tell where windows of so many tokens cannot share so many: beside them stand a question and special tokens."""
-    room = length - SPECIAL_TOKENS["question-answering"] - 1
-    if doc_stride >= room:
-        yield (
-            f"doc_stride: expected less than {room}, what a window of {length} tokens leaves for the context beside a "
-            f"question of one token, found {doc_stride}; lower doc_stride (a quarter of the length is usual) or raise "
-            "max_seq_length"
-        )
+    else:
+        yield from options.task.check_length(options.features, length)
 
 
 def _metric(options: Options) -> Iterator[str]:
-    known, found = METRICS[options.task], options.training.metric_for_best_model
-    if found not in known:
-        wanted = found.removeprefix("eval_").lower()
-        close = difflib.get_close_matches(wanted, known, 1, cutoff=0.4) or [name for name in known if wanted in name]
+    known, metric = options.task.metrics, options.training.metric_for_best_model
+    if metric not in known:
+        name = metric.removeprefix("eval_").lower()
+        close = difflib.get_close_matches(name, known, 1, cutoff=0.4) or [other for other in known if name in other]
         fix = f"; did you mean {close[0]}?" if close else "; name one of them"
-        yield f"metric_for_best_model: expected one of {', '.join(known)} for {options.task}, found {found!r}{fix}"
+        yield f"metric_for_best_model: expected one of {', '.join(known)} for {options.task.name}, found {metric!r}{fix}"
 
 
 def _optimizer(training: TrainingSettings) -> Iterator[str]:
@@ -157,7 +139,7 @@ def _stage(training: TrainingSettings, stage: int, from_file: bool) -> Iterator[
 
 
 def evaluations(training: TrainingSettings, steps_per_epoch: int | None = None) -> int | None:
-    """Return how often a run evaluates; None where that depends on the steps of an epoch, which are not known yet."""
+    """Return how often a run evaluates; None if that depends on the steps of an epoch, which are not known yet."""
     steps, every = total_steps(training, steps_per_epoch), evaluate_every(training, steps_per_epoch)
     if steps is not None and every is not None:
         return math.ceil(steps / every) if training.evaluation_strategy == "epoch" else steps // every
@@ -170,14 +152,14 @@ def evaluations(training: TrainingSettings, steps_per_epoch: int | None = None) 
 
 
 def total_steps(training: TrainingSettings, steps_per_epoch: int | None) -> int | None:
-    """Return the optimizer steps of a run, or None where they are not known yet."""
+    """Return the optimizer steps of a run, or None if they are not known yet."""
     if training.max_steps > 0:
         return training.max_steps
     return None if steps_per_epoch is None else steps_per_epoch * training.num_train_epochs
 
 
 def evaluate_every(training: TrainingSettings, steps_per_epoch: int | None) -> int | None:
-    """Return the steps between two evaluations, or None where they are not known yet."""
+    """Return the steps between two evaluations, or None if they are not known yet."""
     if training.evaluation_strategy == "epoch":
         return steps_per_epoch
     if not training.evaluation_steps_interval:
@@ -186,7 +168,7 @@ def evaluate_every(training: TrainingSettings, steps_per_epoch: int | None) -> i
 
 
 def check_steps(options: Options, rows: int) -> tuple[list[str], list[str]]:
-    """Return what is wrong, and what is to be noted, of a run over so many rows that are one example each."""
+    """Return the problems and the notes of a run whose number of rows, one training example each, is known."""
     training = options.training
     if training.auto_find_batch_size:
         return [], []

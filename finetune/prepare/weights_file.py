@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from finetune.prepare.prepared import FinetuneError
+from finetune.errors import FinetuneError
 
 WHOLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -1,6 +1,6 @@
 """Masked-language-model training of a BERT checkpoint on your own text files.
 
-    python -m finetune.pretrain.__main__ --model model/embedded --text notes.txt --output-dir runs/notes
+    python -m finetune.pretrain --model model/embedded --text notes.txt --output-dir runs/notes
 
 reads text, one sentence or paragraph a line, carries on from the checkpoint and leaves in `runs/notes/model` the best
 one by held-out loss: a folder that `score.py` serves. Stopped at any moment, the same command with `--resume` goes on
@@ -21,14 +21,13 @@ from torch import nn
 from transformers import BertForMaskedLM, EvalPrediction, ProgressCallback, Trainer, TrainerCallback, TrainingArguments
 from transformers.modeling_outputs import MaskedLMOutput
 
+from finetune.errors import FinetuneError
 from finetune.precision import has_bf16
-from finetune.prepare.prepared import FinetuneError
 from finetune.pretrain.masked_text import (
     IGNORED,
     Masking,
     MaskingCollator,
     Rows,
-    TextError,
     encode,
     is_held_out,
     masked_once,
@@ -43,10 +42,6 @@ from finetune.train.training_log import ConciseProgress, check_logging, log_rece
 
 HELD_OUT_ROWS = 512
 """Rows the held-out loss is measured on at most: about 33,000 tokens, 5,000 of them masked, in a few seconds."""
-
-
-class DivergedError(FinetuneError):
-    """The loss is no longer a number. What was saved before is whole: a held-out loss precedes every checkpoint."""
 
 
 class MaskedPositionsBert(BertForMaskedLM):
@@ -66,7 +61,7 @@ class MaskedPositionsBert(BertForMaskedLM):
         # Not the mean of cross_entropy: a small batch can be without a masked position, and 0 / 0 is not a loss.
         loss = nn.functional.cross_entropy(logits, labels[masked], reduction="sum") / masked.sum().clamp(min=1)
         if not loss.isfinite():
-            raise DivergedError(
+            raise FinetuneError(
                 f"expected a finite loss, found {loss.item()}: training has diverged; what was saved before is kept; "
                 "begin anew in another --output-dir with a lower --learning-rate or more --warmup-steps"
             )
@@ -111,7 +106,7 @@ def build_rows(args: argparse.Namespace, tokenizer: Tokenizer) -> tuple[Rows, Ro
     sequences["held-out"] = without_seen(sequences["held-out"], sequences["training"])
     for side, lines in sides.items():
         if not sequences[side]:
-            raise TextError(
+            raise FinetuneError(
                 f"no {side} text: expected lines of at least {args.min_tokens} tokens, found {len(lines)} lines, none "
                 "long enough or unlike the others; give more text, or lower --min-tokens or --held-out-one-in"
             )

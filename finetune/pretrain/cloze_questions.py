@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from finetune.prepare.prepared import FinetuneError
+from finetune.errors import FinetuneError
 from finetune.pretrain.masked_text import read_lines
 from finetune.train.training_log import progress_bar
 from tables.whole_file import Outputs

@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import BertForMaskedLM, BertModel, PreTrainedModel
 
-from finetune.prepare.prepared import FinetuneError
+from finetune.errors import FinetuneError
 from finetune.pretrain.options import check_model, save_for_serving
 from finetune.train.task_model import quiet
 

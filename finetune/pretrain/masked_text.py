@@ -24,7 +24,7 @@ import torch
 from tokenizers import Tokenizer
 from tqdm import tqdm
 
-from finetune.prepare.prepared import FinetuneError
+from finetune.errors import FinetuneError
 from serving.model.tokenizer import SPECIAL_TOKENS
 
 IGNORED = -100
@@ -33,14 +33,10 @@ IGNORED = -100
 Rows = npt.NDArray[np.int32]
 
 
-class TextError(FinetuneError):
-    """A text file cannot be used for training; the message says which and why."""
-
-
 def read_lines(files: Sequence[Path]) -> Iterator[str]:
     """Yield the non-empty lines of UTF-8 text files; `.gz` and `.xz` are read as they are.
 
-    Raises TextError for a file that is missing, not compressed as its name says, or not UTF-8.
+    Raises FinetuneError for a file that is missing, not compressed as its name says, or not UTF-8.
     """
     openers = {".gz": gzip.open, ".xz": lzma.open}
     for path in files:
@@ -53,7 +49,7 @@ def read_lines(files: Sequence[Path]) -> Iterator[str]:
                     if stripped := line.strip():
                         yield stripped
         except (OSError, EOFError, lzma.LZMAError, zlib.error) as exc:
-            raise TextError(f"{path}: expected a readable text file, found: {exc}") from exc
+            raise FinetuneError(f"{path}: expected a readable text file, found: {exc}") from exc
 
 
 def _check_utf8(path: Path, number: int, line: str) -> None:
@@ -61,7 +57,7 @@ def _check_utf8(path: Path, number: int, line: str) -> None:
         line.encode()
     except UnicodeEncodeError as exc:
         byte = ord(line[exc.start]) - 0xDC00
-        raise TextError(
+        raise FinetuneError(
             f"{path}, line {number}: expected UTF-8 text, found the byte 0x{byte:02x}; convert the file first, "
             "for instance with iconv -f latin1 -t utf-8"
         ) from exc

@@ -1,6 +1,6 @@
 """Train a model on prepared data: the second of fine-tuning's three steps.
 
-    python -m finetune.train.__main__ --prepared prepared --pytorch-model-folder model
+    python -m finetune.train --prepared prepared --pytorch-model-folder model
 
 Alone, or as one of several processes that torchrun, Azure ML or the runner of this machine have started. Stopped at any
 moment, the same command goes on from its last whole checkpoint where the settings say resume_from_checkpoint.
@@ -13,18 +13,17 @@ import os
 import sys
 from pathlib import Path
 
+from finetune.errors import FinetuneError
 from finetune.precision import precision_of
-from finetune.prepare.prepared import FinetuneError, PreparedFolder
+from finetune.prepare.prepared import PreparedFolder
 from finetune.train.processes import Processes
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run from the command line; exit status 1 and one line where training cannot start or go on."""
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "python -m finetune.train.__main__", description=__doc__, formatter_class=formatter
-    )
-    parser.add_argument("--prepared", type=Path, required=True, help="what finetune.prepare.__main__ has written")
+    parser = argparse.ArgumentParser("python -m finetune.train", description=__doc__, formatter_class=formatter)
+    parser.add_argument("--prepared", type=Path, required=True, help="what finetune.prepare has written")
     parser.add_argument("--pytorch-model-folder", type=Path, required=True, help="where the trained model goes")
     args = parser.parse_args(argv)
     first = os.environ.get("RANK", "0") == "0"

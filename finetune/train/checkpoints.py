@@ -19,7 +19,7 @@ from torch import distributed, nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import rotate_checkpoints
 
-from finetune.prepare.prepared import FinetuneError
+from finetune.errors import FinetuneError
 from tables.whole_file import write_whole
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")

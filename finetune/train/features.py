@@ -9,13 +9,11 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
-from finetune.prepare.prepared import FinetuneError, Settings
+from finetune.errors import FinetuneError
+from finetune.prepare.prepared import Settings
 from finetune.train.rows import TokenRows
 from serving.errors import ModelFolderError
 from serving.model.tokenizer import PairTokenizer
-
-LONGEST_FOR_QUESTIONS = 384
-"""Tokens of a window with its question where the settings do not say: what SQuAD's models are trained and served with."""
 
 
 def batches(rows: Iterable[dict[str, Any]], size: int) -> Iterator[list[dict[str, Any]]]:
@@ -34,8 +32,7 @@ def open_tokenizer(model: Path, config: PreTrainedConfig, settings: Settings) ->
             f"max_seq_length: expected at most the model's {longest} positions, found {wanted}; give {longest}, or -1"
         )
     if wanted == -1:
-        of_task = LONGEST_FOR_QUESTIONS if settings.task == "question-answering" else longest
-        wanted = min(of_task, longest)
+        wanted = min(settings.tuning.default_length or longest, longest)
     if wanted < 4:
         raise FinetuneError(f"max_seq_length: expected 4 or more ([CLS], a token, [SEP] twice), found {wanted}")
     try:

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from finetune.prepare.prepared import FinetuneError, Settings
+from finetune.errors import FinetuneError
+from finetune.prepare.prepared import Settings
 from finetune.train.checkpoints import (
     checkpoints_in,
     is_whole,

@@ -16,7 +16,7 @@ from typing import TypeVar
 import torch
 from torch import distributed
 
-from finetune.prepare.prepared import FinetuneError
+from finetune.errors import FinetuneError
 from serving.engine.machine import usable_cpus
 
 NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")

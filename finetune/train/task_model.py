@@ -17,31 +17,17 @@ import transformers
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
-    AutoModelForQuestionAnswering,
-    AutoModelForSequenceClassification,
     PreTrainedConfig,
     PreTrainedModel,
 )
 
+from finetune.errors import FinetuneError
 from finetune.package.tuned_model import ADAPTER_FILES, TOKENIZER_FILES
-from finetune.prepare.prepared import FinetuneError, PreparedFolder, Settings
+from finetune.prepare.prepared import PreparedFolder, Settings
 
 if TYPE_CHECKING:
     from peft import PeftModel
 
-
-CLASSES = {
-    "text-classification": AutoModelForSequenceClassification,
-    "question-answering": AutoModelForQuestionAnswering,
-}
-TRAINED_WHOLE = {
-    ("bert", "text-classification"): ["pooler", "classifier"],
-    ("distilbert", "text-classification"): ["pre_classifier", "classifier"],
-    ("bert", "question-answering"): ["qa_outputs"],
-    ("distilbert", "question-answering"): ["qa_outputs"],
-}
-"""What lies between the encoder and the answer. A masked-language model has none of it: it begins random, and LoRA would
-leave it so."""
 
 ADAPTED = r".*\.layer\.\d+\..*(query|key|value|dense|[qkv]_lin|out_lin|lin[12])"
 """The encoder's linear layers, of BERT and of DistilBERT."""
@@ -89,18 +75,23 @@ def read_config(prepared: PreparedFolder, settings: Settings) -> PreTrainedConfi
         config = AutoConfig.from_pretrained(prepared.model, local_files_only=True)
     except (OSError, ValueError) as exc:
         raise FinetuneError(f"{prepared.model}: expected a model's config.json, found: {exc}; prepare again") from exc
-    if (config.model_type, settings.task) not in TRAINED_WHOLE:
+    if config.model_type not in settings.tuning.heads:
         raise FinetuneError(
             f"{prepared.model}: config.json: expected model_type bert or distilbert, found {config.model_type!r}; "
             "start from another base model"
         )
-    if settings.task == "text-classification":
+    if settings.tuning.classifies:
         config.id2label = dict(enumerate(settings.labels))
         config.label2id = {label: index for index, label in enumerate(settings.labels)}
         config.problem_type = "single_label_classification"
     # A name that config.json gave to the model it started from is not this one's.
     vars(config).pop("model_name", None)
     return config
+
+
+def _class_of(settings: Settings) -> Any:  # noqa: ANN401 - a class of transformers
+    """Return the class that loads a model with the task's head."""
+    return getattr(transformers, settings.tuning.model_class)
 
 
 def attention() -> str:
@@ -123,7 +114,7 @@ def load(prepared: PreparedFolder, settings: Settings, config: PreTrainedConfig)
     }
     try:
         with quiet():
-            model, info = CLASSES[settings.task].from_pretrained(prepared.model, **options)
+            model, info = _class_of(settings).from_pretrained(prepared.model, **options)
     except (OSError, RuntimeError, ValueError, SafetensorError) as exc:
         raise FinetuneError(
             f"{prepared.model}: expected the weights that config.json describes, found: {exc}; prepare again with a base "
@@ -157,12 +148,12 @@ def with_lora(model: PreTrainedModel, settings: Settings) -> PeftModel:
 
     training = settings.training
     config = LoraConfig(
-        task_type="SEQ_CLS" if settings.task == "text-classification" else "QUESTION_ANS",
+        task_type=settings.tuning.adapter_type,
         r=training.lora_r,
         lora_alpha=training.lora_alpha,
         lora_dropout=training.lora_dropout,
         target_modules=ADAPTED,
-        modules_to_save=TRAINED_WHOLE[model.config.model_type, settings.task],
+        modules_to_save=list(settings.tuning.heads[model.config.model_type]),
     )
     adapted = get_peft_model(model, config)
     for layer in adapted.modules():
@@ -172,12 +163,6 @@ def with_lora(model: PreTrainedModel, settings: Settings) -> PeftModel:
     return adapted
 
 
-CLASS_NAMES = {
-    "text-classification": "AutoModelForSequenceClassification",
-    "question-answering": "AutoModelForQuestionAnswering",
-}
-
-
 def merge(base: Path, adapter: Path, settings: Settings, to: Path) -> None:
     """Write base and adapter as one fp32 checkpoint, with the adapter's tokenizer; raises FinetuneError.
 
@@ -185,7 +170,6 @@ def merge(base: Path, adapter: Path, settings: Settings, to: Path) -> None:
     """
     import peft  # it and torch take seconds, which most runs need not wait for
     import torch
-    import transformers
     from safetensors import SafetensorError, safe_open
 
     labels = dict(enumerate(settings.labels))
@@ -193,7 +177,7 @@ def merge(base: Path, adapter: Path, settings: Settings, to: Path) -> None:
     try:
         with safe_open(adapter / ADAPTER_FILES[1], framework="numpy") as tensors:
             trained = set(tensors.keys())
-        model, loading = getattr(transformers, CLASS_NAMES[settings.task]).from_pretrained(
+        model, loading = _class_of(settings).from_pretrained(
             base, dtype=torch.float32, ignore_mismatched_sizes=True, output_loading_info=True, **head
         )
         absent = {*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])}

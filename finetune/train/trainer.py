@@ -1,6 +1,6 @@
 """The Trainer, set up by the settings of a run: its options, the order of its rows, and what it measures.
 
-What is measured on validation data: the names of finetune.settings.METRICS, shares from 0 to 1.
+What is measured on validation data: the metrics of finetune.tasks, shares from 0 to 1.
 """
 
 from __future__ import annotations
@@ -21,23 +21,19 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from evaluation.metrics import squad
 from finetune.precision import Precision
-from finetune.settings import Task, TrainingSettings
+from finetune.settings import TrainingSettings
+from finetune.tasks.task import TuningTask
 from finetune.train.checkpoints import CheckpointingTrainer
 from finetune.train.output_folder import OutputFolder
 from finetune.train.processes import Processes, backend
 from finetune.train.rows import LengthGroups
-
-LABELS: dict[Task, list[str]] = {
-    "text-classification": ["labels"],
-    "question-answering": ["start_positions", "end_positions"],
-}
 
 
 @dataclass(frozen=True)
 class Options:
     """What the Trainer's options are made of beside the settings of the training."""
 
-    task: Task
+    task: TuningTask
     output: OutputFolder
     processes: Processes
     precision: Precision
@@ -78,7 +74,7 @@ def training_arguments(training: TrainingSettings, options: Options) -> Training
         dataloader_num_workers=training.dataloader_num_workers,
         dataloader_pin_memory=not on_cpu,
         remove_unused_columns=False,
-        label_names=LABELS[options.task],
+        label_names=list(options.task.targets),
         include_num_input_tokens_seen="non_padding",
         # A loss that is no number is an error of ours; with this it would be an earlier, finite one.
         logging_nan_inf_filter=False,

@@ -17,8 +17,11 @@ from torch import distributed
 from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedConfig, ProgressCallback, set_seed
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
+from finetune.errors import FinetuneError
 from finetune.precision import Precision
-from finetune.prepare.prepared import FinetuneError, Part, PreparedFolder, Settings
+from finetune.prepare.deepspeed import run_config, set_up_deepspeed
+from finetune.prepare.prepared import PreparedFolder, Settings
+from finetune.settings import Part
 from finetune.train.checkpoints import BestInThisFolder, state_of
 from finetune.train.features import classification_rows, open_tokenizer
 from finetune.train.output_folder import OutputFolder, Start
@@ -87,8 +90,8 @@ def train(run: Run) -> dict[str, Any] | None:
     training = run.settings.training
     deepspeed = None
     if training.apply_deepspeed:
-        deepspeed = deepspeed.read_config(run.prepared.deepspeed, training.deepspeed_stage, training.apply_lora)
-        deepspeed.set_up()
+        deepspeed = run_config(run.prepared.deepspeed, training.deepspeed_stage, training.apply_lora)
+        set_up_deepspeed()
     run.processes.set_up(os.environ, training.apply_deepspeed)
     try:
         start = run.processes.agree(lambda: run.output.open(run.settings, deepspeed, run.processes.count))
@@ -121,7 +124,7 @@ def fit(run: Run, start: Start, deepspeed: dict[str, Any] | None) -> tuple[dict[
     model = with_lora(loaded.model, run.settings) if training.apply_lora else loaded.model
     _tell_size(run, model, data)
     keep_freed_memory()  # after the text is read, whose memory is better returned
-    options = Options(run.settings.task, run.output, run.processes, run.precision, deepspeed, len(data.train))
+    options = Options(run.settings.tuning, run.output, run.processes, run.precision, deepspeed, len(data.train))
     try:
         trainer = FineTuner(
             model=model,
@@ -171,7 +174,7 @@ def read_data(run: Run, config: PreTrainedConfig) -> Data:
         tokenizer.max_length if features.pad_to_max_length else None,
         PAD_TO_MULTIPLE if half else 1,
     )
-    if settings.task == "text-classification":
+    if settings.tuning.classifies:
 
         def classified(part: Part) -> TokenRows:
             return classification_rows(run.prepared.rows(part), tokenizer, settings.labels, features.batch_size)

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.integrations import MLflowCallback, TensorBoardCallback
 
-from finetune.prepare.prepared import FinetuneError
+from finetune.errors import FinetuneError
 
 LOG_RECEIVERS = ("tensorboard", "mlflow", "none")
 

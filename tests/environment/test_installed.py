@@ -30,7 +30,7 @@ STARTS = {
         (["-m", "evaluation.model_prediction", "--help"], "--test-data"),
         (["-m", "evaluation.compute_metrics", "--help"], "--ground-truth"),
     ],
-    "finetune": [(["-m", "finetune.train.__main__", "--help"], "--prepared")],
+    "finetune": [(["-m", "finetune.train", "--help"], "--prepared")],
 }
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from finetune.errors import FinetuneError
 from finetune.prepare.__main__ import main
-from finetune.prepare.prepared import FinetuneError, PreparedFolder, Settings
+from finetune.prepare.prepared import PreparedFolder, Settings
 from tests.finetune.prepare_samples import argv
 
 

@@ -1,4 +1,4 @@
-"""Prepared folders, as `python -m finetune.prepare.__main__` writes them, of rows that the tiny checkpoint can learn."""
+"""Prepared folders, as `python -m finetune.prepare` writes them, of rows that the tiny checkpoint can learn."""
 
 from __future__ import annotations
 

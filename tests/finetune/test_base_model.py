@@ -13,8 +13,9 @@ from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForSequenceClassification
 
+from finetune.errors import FinetuneError
 from finetune.prepare.base_model import BaseModel, head_rows
-from finetune.prepare.prepared import Base, FinetuneError
+from finetune.prepare.prepared import Base
 from tests.loopback_hub import LoopbackHub, Repository, files_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -196,7 +197,7 @@ def hub(repositories: dict[str, Repository]) -> Iterator[LoopbackHub]:
 
 FETCH = (
     "import sys\nfrom pathlib import Path\nfrom finetune.prepare.base_model import BaseModel\n"
-    "from finetune.prepare.prepared import FinetuneError\n"
+    "from finetune.errors import FinetuneError\n"
     "try:\n"
     "    base = BaseModel.find({'huggingface_id': sys.argv[1]})\n"
     "    out = Path(sys.argv[2])\n    out.mkdir()\n    base.write_tokenizer(out)\n"

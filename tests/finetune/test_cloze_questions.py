@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.prepare.prepared import FinetuneError
+from finetune.errors import FinetuneError
 from finetune.pretrain.cloze_questions import MAX_CONTEXT, MIN_CONTEXT, main, make_questions, write_questions
 
 PARAGRAPH = (

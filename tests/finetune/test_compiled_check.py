@@ -13,10 +13,11 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
+from finetune.errors import FinetuneError
 from finetune.package.compiled_check import ROUNDS, Checked, CompiledCheck, check, failed, falls, times
 from finetune.package.validation_figures import figures
 from finetune.package.validation_models import NO_ANSWER, CompiledClassifier, TransformersClassifier
-from finetune.prepare.prepared import FinetuneError, PreparedFolder
+from finetune.prepare.prepared import PreparedFolder
 from serving.engine.machine import has_int8_products
 
 CLASSIFIER, READER = "text-classification", "question-answering"

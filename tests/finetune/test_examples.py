@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.prepare.examples import Example, digest_of, example_of
+from finetune.errors import RowError
+from finetune.prepare.examples import Example, digest_of
+from finetune.tasks.task import tuning_task
+from serving.tasks import Task
 from tables.rows import Reject, Row
 
 LABELED = {"sentence1_key": "a", "sentence2_key": "b", "label_key": "l"}
@@ -18,6 +21,13 @@ QUESTIONS = {
     "answer_text_key": "text",
 }
 CONTEXT = "Paris is the capital of France. 🎉 Lyon is not, and Paris is large."
+
+
+def example_of(row: Row, task: Task, columns: dict[str, str]) -> Example | Reject:
+    try:
+        return tuning_task(task).example(row, columns)
+    except RowError as exc:
+        return row.reject(exc.code, str(exc))
 
 
 def question(answers: object, context: object = CONTEXT, asked: object = "Where?") -> Example | Reject:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
 
-from finetune.prepare.prepared import FinetuneError
+from finetune.errors import FinetuneError
 from finetune.train.features import classification_rows
 from finetune.train.rows import LengthGroups, Padding, TokenRows
 from serving.model.tokenizer import PairTokenizer

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.prepare.examples import LabelError, in_order, label_of, problem_of, shown
+from finetune.errors import RowError
+from finetune.tasks.text_classification import in_order, label_of, problem_of, shown
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(str.strip)
 
@@ -26,7 +27,7 @@ def test_an_integer_is_the_same_label_in_every_kind_of_file(value: int) -> None:
 
 @given(st.floats().filter(lambda value: not value.is_integer()))
 def test_other_floats_are_refused(value: float) -> None:
-    with pytest.raises(LabelError) as raised:
+    with pytest.raises(RowError) as raised:
         label_of(value)
     assert raised.value.code == ("missing_label" if math.isnan(value) else "invalid_label")
 
@@ -48,7 +49,7 @@ def test_other_floats_are_refused(value: float) -> None:
     ],
 )
 def test_what_is_no_label_is_refused(value: object, code: str) -> None:
-    with pytest.raises(LabelError) as raised:
+    with pytest.raises(RowError) as raised:
         label_of(value)
     assert raised.value.code == code
 

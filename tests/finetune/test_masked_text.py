@@ -21,7 +21,6 @@ from finetune.pretrain.masked_text import (
     FinetuneError,
     Masking,
     MaskingCollator,
-    TextError,
     encode,
     is_held_out,
     masked_once,
@@ -73,7 +72,7 @@ def test_lines_are_read_as_they_were_written_plain_or_compressed(lines: list[str
 def test_bytes_that_are_not_utf8_are_named_with_their_line(tmp_path: Path) -> None:
     file = tmp_path / "latin1.txt"
     file.write_bytes("good line\nzweite Zeile, schön\n".encode("latin1"))
-    with pytest.raises(TextError, match=r"latin1\.txt, line 2: expected UTF-8 text, found the byte 0xf6; convert"):
+    with pytest.raises(FinetuneError, match=r"latin1\.txt, line 2: expected UTF-8 text, found the byte 0xf6; convert"):
         list(read_lines([file]))
 
 
@@ -87,13 +86,13 @@ def test_a_damaged_archive_is_an_error_that_names_the_file(tmp_path: Path, suffi
     for name, content in damaged.items():
         file = tmp_path / f"{name}{suffix}"
         file.write_bytes(content)
-        with pytest.raises(TextError, match=rf"{name}\{suffix}: expected a readable text file"):
+        with pytest.raises(FinetuneError, match=rf"{name}\{suffix}: expected a readable text file"):
             list(read_lines([file]))
 
 
 def test_missing_file_and_folder_are_errors_that_name_them(tmp_path: Path) -> None:
     for path in (tmp_path / "none.txt", tmp_path):
-        with pytest.raises(TextError, match=f"{path.name}: expected a readable text file"):
+        with pytest.raises(FinetuneError, match=f"{path.name}: expected a readable text file"):
             list(read_lines([path]))
 
 

@@ -16,8 +16,8 @@ import yaml
 from mlflow.models import Model
 
 from evaluation.model_prediction import OUTPUTS, main
+from finetune.errors import FinetuneError
 from finetune.package.mlflow_folder import LAST, publish
-from finetune.prepare.prepared import FinetuneError
 from serving.answering.service import Service
 from serving.errors import ModelFolderError
 from serving.model.model_folder import find_checkpoint

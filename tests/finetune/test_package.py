@@ -144,7 +144,7 @@ def test_an_adapter_beside_a_whole_model_is_kept_and_read_by_nobody(run: Any, tm
 
 def test_training_that_did_not_finish_is_told(run: Any, refused: Callable[[Any], str]) -> None:  # noqa: ANN401
     (run.tuned / "training.json").write_text('{"best": ', encoding="utf-8")
-    assert "training.json: expected what `python -m finetune.train.__main__` writes, found" in refused(run)
+    assert "training.json: expected what `python -m finetune.train` writes, found" in refused(run)
     (run.tuned / "training.json").unlink()
     told = refused(run)
     assert "expected training.json, which training writes last, found config.json, model.safetensors" in told
@@ -155,7 +155,7 @@ def test_training_that_did_not_finish_is_told(run: Any, refused: Callable[[Any],
 
 def test_a_prepared_folder_that_is_none_is_told(run: Any, refused: Callable[[Any], str]) -> None:  # noqa: ANN401
     (run.prepared / "settings.json").write_text("{}", encoding="utf-8")
-    assert "settings.json: expected what `python -m finetune.prepare.__main__` writes" in refused(run)
+    assert "settings.json: expected what `python -m finetune.prepare` writes" in refused(run)
 
 
 def test_a_model_of_another_task_or_of_other_labels_is_told(
@@ -331,7 +331,7 @@ def test_the_command_runs_in_the_images_environment(run: Any, tmp_path: Path) ->
             *(
                 str(ROOT / ".venv/finetune/bin/python"),
                 "-m",
-                "finetune.package.__main__",
+                "finetune.package",
                 "--prepared",
                 str(run.prepared),
             ),

@@ -11,7 +11,8 @@ import yaml
 from azure.ai.ml import load_component, load_job
 from pydantic.fields import FieldInfo
 
-from finetune.settings import METRICS, FeatureSettings, TrainingSettings
+from finetune.settings import FeatureSettings, TrainingSettings
+from finetune.tasks.task import tuning_task
 
 ROOT = Path(__file__).parents[2]
 FINETUNE = ROOT / "finetune"
@@ -204,7 +205,7 @@ def test_the_settings_have_the_components_defaults_and_choices(task: str) -> Non
             assert inputs[name]["enum"] == YES_NO
         elif "enum" in inputs[name] and name != "metric_for_best_model":
             assert {str(choice) for choice in get_args(fields[name].annotation)} == set(inputs[name]["enum"])
-    assert inputs["metric_for_best_model"]["enum"] == list(METRICS[task])
+    assert inputs["metric_for_best_model"]["enum"] == list(tuning_task(task).metrics)
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
+from finetune.errors import FinetuneError
 from finetune.prepare.__main__ import _emptied
-from finetune.prepare.prepared import FinetuneError, PreparedFolder
+from finetune.prepare.prepared import PreparedFolder
 from tests.finetune.prepare_samples import LABELED, QUESTIONS, argv, asked, labeled, rows, write
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -189,7 +190,7 @@ def test_a_folder_of_something_else_is_not_emptied(refused: Callable[..., str], 
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "train.jsonl").write_text("precious")
-    assert "expected an empty folder, or one of an earlier run of this, found train.jsonl" in refused(
+    assert "expected an empty folder, or the folder of an earlier run, found train.jsonl" in refused(
         LABELED, train_file_path=train, prepared=mine
     )
     assert "found train_file_path in it; name another" in refused(LABELED, train_file_path=train, prepared=tmp_path)
@@ -266,12 +267,12 @@ def test_a_refusal_takes_no_heavy_imports_and_little_time(
 def test_ctrl_c_is_said_in_one_line_and_leaves_nothing_that_looks_whole(tmp_path: Path, checkpoint: Path) -> None:
     train = write(tmp_path / "a.jsonl", labeled(300_000))  # seconds to read
     values = {**LABELED, "prepared": tmp_path / "out", "pytorch_model_path": checkpoint, "train_file_path": train}
-    command = [sys.executable, "-m", "finetune.prepare.__main__", *argv(values)]
+    command = [sys.executable, "-m", "finetune.prepare", *argv(values)]
     process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     while not is_open(train, process.pid):
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=30)[1] == "prepare: stopped; nothing that is whole was left\n"
+    assert process.communicate(timeout=30)[1] == "prepare: stopped; the folder is not complete, run the command again\n"
     assert process.returncode == 130
     assert not (tmp_path / "out" / "settings.json").exists()
 

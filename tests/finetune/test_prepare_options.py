@@ -11,15 +11,20 @@ from asset.checks.pipeline.components import check_component
 from asset.checks.pipeline.source import ComponentSource
 from asset.checks.pipeline.values import typed
 from asset.yaml_file import YamlFile
-from finetune.prepare.options import COLUMNS, HELP, MachineSettings, expected_of, parser, read_options
-from finetune.prepare.prepared import FinetuneError
-from finetune.settings import METRICS, FeatureSettings, Task, TrainingSettings
+from finetune.errors import FinetuneError
+from finetune.options import about, expected_of
+from finetune.prepare.options import BaseInputs, DeepSpeedInputs, MachineSettings, parser, read_options
+from finetune.settings import FeatureSettings, TrainingSettings
+from finetune.tasks.task import tuning_task
+from serving.tasks import Task
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES: dict[Task, Path] = {
     "text-classification": ROOT / "finetune/components/text_classification_prepare.yml",
     "question-answering": ROOT / "finetune/components/question_answering_prepare.yml",
 }
+ASKED = tuning_task("question-answering")
+KEYS: dict[Task, list[str]] = {task: [column.key for column in tuning_task(task).columns] for task in FILES}
 GROUPS = (FeatureSettings, TrainingSettings, MachineSettings)
 LABELED = ["--task", "text-classification", "--prepared", "p", "--sentence1_key", "text", "--label_key", "label"]
 
@@ -61,7 +66,7 @@ def test_all_wrong_values_are_told_at_once() -> None:
     told = str(raised.value)
     assert [
         name
-        for name in ("seed:", "doc_stride:", *(f"{key}:" for key in COLUMNS["question-answering"]))
+        for name in ("seed:", "doc_stride:", *(f"{key}:" for key in KEYS["question-answering"]))
         if name not in told
     ] == []
 
@@ -89,8 +94,8 @@ def test_what_is_given_is_what_the_settings_say() -> None:
 
 def test_every_setting_says_what_it_may_be() -> None:
     for model in GROUPS:
-        for name in model.model_fields:
-            assert name == "metric_for_best_model" or expected_of(model, name) != "a text", name
+        for name, field in model.model_fields.items():
+            assert name == "metric_for_best_model" or expected_of(field) != "a text", name
 
 
 def test_help_names_every_option_with_its_default(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,15 +104,15 @@ def test_help_names_every_option_with_its_default(capsys: pytest.CaptureFixture[
     text = capsys.readouterr().out
     for model in GROUPS:
         assert [name for name in model.model_fields if f"--{name} VALUE" not in text] == []
-    assert "python -m finetune.prepare.__main__ --task text-classification" in text
+    assert "python -m finetune.prepare --task text-classification" in text
     assert "(2e-05)" in text
 
 
 @pytest.mark.parametrize("task", FILES)
 def test_components_have_the_options_as_inputs(task: Task) -> None:
     options = {action.dest for action in parser()._actions} - {"help", "task", "prepared"}
-    other = COLUMNS["question-answering" if task == "text-classification" else "text-classification"]
-    only = {"doc_stride", "n_best_size", "max_answer_length_in_tokens"} if task == "text-classification" else set()
+    other = KEYS["question-answering" if task == "text-classification" else "text-classification"]
+    only = set(ASKED.own_settings) if task == "text-classification" else set()
     assert set(described(task)["inputs"]) == options - set(other) - only
 
 
@@ -124,19 +129,19 @@ def test_components_have_the_defaults_and_choices_of_the_settings(task: Task) ->
             assert given == field.default, name
             for choice in port.get("enum", []):
                 assert name == "metric_for_best_model" or read_model(model, name, choice) is not None
-    assert inputs["metric_for_best_model"]["enum"] == list(METRICS[task])
+    assert inputs["metric_for_best_model"]["enum"] == list(tuning_task(task).metrics)
 
 
 def read_model(model: type, name: str, text: str) -> object:
     read = read_options(
         [*LABELED, f"--{name}", text]
-        if name not in ("doc_stride", "n_best_size", "max_answer_length_in_tokens")
+        if name not in ASKED.own_settings
         else [
             "--task",
             "question-answering",
             "--prepared",
             "p",
-            *(t for key in COLUMNS["question-answering"] for t in (f"--{key}", key)),
+            *(t for key in KEYS["question-answering"] for t in (f"--{key}", key)),
             f"--{name}",
             text,
         ]
@@ -147,9 +152,15 @@ def read_model(model: type, name: str, text: str) -> object:
 
 @pytest.mark.parametrize("task", FILES)
 def test_components_say_of_an_input_what_help_says(task: Task) -> None:
-    for name, port in described(task)["inputs"].items():
-        if name in HELP:
-            assert port["description"].rstrip(".").lower() == HELP[name].lower(), name
+    fields = {
+        name: field for model in (*GROUPS, BaseInputs, DeepSpeedInputs) for name, field in model.model_fields.items()
+    }
+    texts = {name: about(name, field) for name, field in fields.items() if field.description}
+    texts |= {column.key: column.about for column in tuning_task(task).columns}
+    inputs = described(task)["inputs"]
+    assert {name: inputs[name]["description"].rstrip(".").lower() for name in texts if name in inputs} == {
+        name: text.lower() for name, text in texts.items() if name in inputs
+    }
 
 
 @pytest.mark.parametrize("task", FILES)

@@ -68,7 +68,7 @@ def test_questions_without_an_answer_are_left_out_and_offsets_repaired(run: Call
         validation_file_path=write(tmp_path / "b.jsonl", asked(4)),
     )
     assert settings.data["train"].dropped == {"answer_not_in_context": 1, "no_answer": 1}
-    assert "1 rows of train had an answer_start that was off; it is repaired" in err
+    assert "1 rows of train had a wrong answer_start; it is repaired" in err
     assert "4 of 4 rows of validation are in train too" not in err
     assert "3 of 4 rows of validation are in train too" in err
 

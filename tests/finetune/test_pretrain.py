@@ -35,7 +35,7 @@ def command(checkpoint: Path, text: Path, output: Path, *more: str) -> list[str]
 def start(options: list[str], cwd: Path) -> subprocess.Popen[str]:
     """Start the command as a user does; one thread, as a tiny model has no work for more."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    arguments = [sys.executable, "-m", "finetune.pretrain.__main__", *options]
+    arguments = [sys.executable, "-m", "finetune.pretrain", *options]
     pipe = subprocess.PIPE
     return subprocess.Popen(arguments, cwd=cwd, env=environment, stdout=pipe, stderr=pipe, text=True)
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from finetune.prepare.options import COLUMNS, read_options
-from finetune.prepare.prepared import FinetuneError
+from finetune.errors import FinetuneError
+from finetune.prepare.options import read_options
 from finetune.prepare.setting_checks import check_settings, check_steps, evaluations
 from finetune.settings import TrainingSettings
+from finetune.tasks.task import tuning_task
 
 LABELED = {
     "task": "text-classification",
@@ -21,7 +22,7 @@ LABELED = {
 QUESTIONS = {
     **{name: value for name, value in LABELED.items() if not name.endswith("_key")},
     "task": "question-answering",
-    **{key: key for key in COLUMNS["question-answering"]},
+    **{column.key: column.key for column in tuning_task("question-answering").columns},
 }
 
 

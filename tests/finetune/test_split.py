@@ -5,7 +5,8 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from finetune.prepare.data import split_by_group, split_by_label
+from finetune.tasks.question_answering import split_by_group
+from finetune.tasks.text_classification import split_by_label
 
 GROUPS = st.lists(st.sampled_from("abcdefgh"), max_size=200)
 SEEDS = st.integers(0, 2**32 - 1)

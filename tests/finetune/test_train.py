@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from finetune.prepare.prepared import PreparedFolder
-from finetune.settings import METRICS
+from finetune.tasks.task import tuning_task
 from finetune.train.checkpoints import checkpoints_in
 from finetune.train.task_model import load, read_config, with_lora
 from serving.answering.question_answering import QuestionAnswering
@@ -57,7 +57,7 @@ def test_a_classifier_learns_and_is_what_was_measured(
     assert not any(loaded[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     assert report["best"]["metrics"]["accuracy"] > 0.9
     assert accuracy(model, output, labelled[400:]) == report["best"]["metrics"]["accuracy"]
-    assert set(report["best"]["metrics"]) == set(METRICS["text-classification"])
+    assert set(report["best"]["metrics"]) == set(tuning_task("text-classification").metrics)
     assert {tensor.dtype for tensor in weights(output).values()} == {torch.float32}
     assert model.config.label2id == {"warm": 0, "cold": 1, "red": 2}
     assert (report["device"], report["precision"], report["processes"]) == ("cpu", "fp32", 1)
@@ -139,7 +139,7 @@ def test_questions_are_learned_and_answered_by_what_serves(
         checkpoint, asked[:400], asked[400:440], num_train_epochs=3, learning_rate=5e-3, metric_for_best_model="f1"
     )
     report = trained(prepared, output := tmp_path / "out")
-    assert set(report["best"]["metrics"]) == set(METRICS["question-answering"])
+    assert set(report["best"]["metrics"]) == set(tuning_task("question-answering").metrics)
     assert report["best"]["metrics"]["f1"] > 0.9
     AutoModelForQuestionAnswering.from_pretrained(output)
     served = QuestionAnswering.load(output, "fp32").answer(

@@ -16,8 +16,9 @@ import pytest
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification
 
+from finetune.errors import FinetuneError
 from finetune.prepare import deepspeed
-from finetune.prepare.prepared import FinetuneError, PreparedFolder
+from finetune.prepare.prepared import PreparedFolder
 from finetune.train import __main__ as train
 from finetune.train.checkpoints import checkpoints_in, is_whole, last_whole_checkpoint
 from finetune.train.processes import Processes, free_port
@@ -37,7 +38,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def command(prepared: PreparedFolder, output: Path) -> list[str]:
-    return ["-m", "finetune.train.__main__", "--prepared", str(prepared.path), "--pytorch-model-folder", str(output)]
+    return ["-m", "finetune.train", "--prepared", str(prepared.path), "--pytorch-model-folder", str(output)]
 
 
 def start(python: Path | str, prepared: PreparedFolder, output: Path, count: int) -> list[subprocess.Popen[str]]:

@@ -94,7 +94,7 @@ def test_settings_that_the_model_cannot_follow_are_refused(
 
 def test_what_is_no_prepared_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(PreparedFolder(tmp_path), tmp_path / "out") == 1
-    assert "expected what `python -m finetune.prepare.__main__` writes" in last_error(capsys)
+    assert "expected what `python -m finetune.prepare` writes" in last_error(capsys)
 
 
 def test_an_environment_that_is_told_half_is_refused(

@@ -47,7 +47,7 @@ def run(prepared: PreparedFolder, output: Path) -> int:
 
 
 def start(prepared: PreparedFolder, output: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "finetune.train.__main__"]
+    command = [sys.executable, "-m", "finetune.train"]
     command += ["--prepared", str(prepared.path), "--pytorch-model-folder", str(output)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from finetune.prepare.prepared import FinetuneError
+from finetune.errors import FinetuneError
 from finetune.prepare.weights_file import INDEX, tensor_files, write_weights
 
 TENSORS = {

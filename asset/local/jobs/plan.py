@@ -36,7 +36,7 @@ Value = str | Path | StepOutput
 
 @dataclass(frozen=True)
 class Step:
-    """One step; that of a pipeline component is called finetune.train.__main__.
+    """One step; that of a pipeline component is called finetune.train.
 
     `command` still has its ${{…}}; `folder` is None where the component has no code; `processes` is None where it is not
     distributed; `outputs` are types (uri_file, uri_folder, …) by name, and `mounted` those of them that outlive a try of
