@@ -36,8 +36,8 @@ def test_16_bits_without_hardware_are_refused_before_anything_is_loaded(
     prepared = make_prepared(checkpoint, labelled[:32], labelled[32:48], precision=16)
     code = (
         "import sys, torch; torch.cpu.get_capabilities = dict; torch.cuda.is_available = lambda: False\n"
-        "from finetune.train import __main__\n"
-        f"status = train.main(['--prepared', {str(prepared.path)!r}, '--pytorch-model-folder', 'out'])\n"
+        "from finetune.train.__main__ import main\n"
+        f"status = main(['--prepared', {str(prepared.path)!r}, '--pytorch-model-folder', 'out'])\n"
         "print(status, 'transformers' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
