@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from asset.local.batch.settings import BatchError, BatchSettings
 
-WORKER = Path(__file__).with_name("batch_worker.py")
+WORKER = Path(__file__).with_name("worker.py")
 START_SECONDS = 600.0
 """For init(), which loads the model and may compile it before."""
 
