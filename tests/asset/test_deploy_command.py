@@ -126,7 +126,7 @@ def test_logs_and_keys_are_shown(deployed: Asset) -> None:
 def test_a_stopped_endpoint_says_so_and_starts_again(deployed: Asset) -> None:
     deployed("endpoints", "stop", "tiny-endpoint")
     done = deployed("invoke", "tiny-endpoint", status=1)
-    assert "found it stopped; start it with `asset endpoints start tiny-endpoint`" in done.stderr
+    assert "is stopped; start it with `asset endpoints start tiny-endpoint`" in done.stderr
     assert "stopped" in deployed("endpoints", "list").stdout
     deployed("endpoints", "start", "tiny-endpoint")
     assert deployed("invoke", "tiny-endpoint").stdout == ANSWER
@@ -139,7 +139,7 @@ def test_a_killed_endpoint_is_told_of_by_the_next_command(deployed: Asset, state
     os.kill(daemon.process.pid, signal.SIGKILL)
     time.sleep(0.2)
     done = deployed("invoke", "tiny-endpoint", status=1)
-    assert f"found that its process {daemon.process.pid} ended without being told to" in done.stderr
+    assert f"process {daemon.process.pid} of endpoint 'tiny-endpoint' was killed" in done.stderr
     deployed("deploy", "-f", "deployment/online-deployment-blue.yml")
     assert deployed("invoke", "tiny-endpoint", "--deployment", "green").stdout == ANSWER
 
@@ -160,7 +160,7 @@ def test_an_error_of_the_model_is_shown_with_its_status(deployed: Asset, files: 
 
 def test_one_deployment_is_deleted_when_it_has_no_traffic(deployed: Asset) -> None:
     refused = deployed("endpoints", "delete", "tiny-endpoint", "--deployment", "green", status=1)
-    assert "expected deployment 'green' to have no traffic, found 10 %" in refused.stderr
+    assert "deployment 'green' has 10 % of the traffic" in refused.stderr
     deployed("deploy", "-f", "deployment/online-deployment-blue.yml", "--traffic", "blue=100,green=0")
     deployed("endpoints", "delete", "tiny-endpoint", "--deployment", "green")
     told = json.loads(deployed("endpoints", "list", "--json").stdout)
@@ -222,7 +222,7 @@ def test_the_next_command_works_in_the_same_place() -> None:
 
 def test_without_a_workspace_azure_is_not_asked(asset: Asset) -> None:
     done = asset("deploy", "-f", "deployment/online-endpoint.yml", "--azure", "--workspace", "mine", status=2)
-    assert "expected the name of an Azure Machine Learning workspace, found none for subscription_id" in done.stderr
+    assert "the Azure Machine Learning workspace is not named: subscription_id" in done.stderr
 
 
 def test_kinds_are_told_by_their_schema(files: Path) -> None:

@@ -1,13 +1,13 @@
-"""How commands tell an endpoint's process what to do: HTTP with JSON, on a socket in the endpoint's folder.
+"""The control socket of an endpoint's process, where commands send HTTP requests with JSON.
 
-    GET    /                     how the endpoint and its deployments are
-    PUT    /                     another traffic, and the endpoint as Azure has it: {"traffic": …, "resource": …}
-    PUT    /keys                 the keys in the file are others
-    PUT    /deployments/NAME     a deployment, new or in the place of the one of this name; answered when it serves
-    DELETE /deployments/NAME     remove one that has no traffic
-    POST   /stop                 answer what has been accepted, and end
+    GET    /                     return the state of the endpoint and its deployments
+    PUT    /                     set the traffic, and the endpoint's JSON in Azure's form: {"traffic": …, "resource": …}
+    PUT    /keys                 read the file of the keys again
+    PUT    /deployments/NAME     start a deployment, or replace it; answered when its server is ready
+    DELETE /deployments/NAME     remove a deployment that has no traffic
+    POST   /stop                 answer the accepted requests, and end
 
-Errors are {"message": …} with the status of their class in `errors`.
+An error is {"message": …} with the status of its class in `errors`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from aiohttp import web
 
 from asset.local.endpoints.deployment import Deployment
 from asset.local.endpoints.errors import ConflictError, EndpointError, NotFoundError
-from asset.local.endpoints.records import DeploymentRecord, EndpointFolder
-from asset.local.endpoints.router import Keys, Router, Traffic, check_traffic
+from asset.local.endpoints.records import DeploymentRecord, EndpointFolder, Keys
+from asset.local.endpoints.router import Router, Traffic, check_traffic
 from asset.local.endpoints.server import reachable
 
 logger = logging.getLogger("asset.local.endpoints")
@@ -37,7 +37,7 @@ MOST_BYTES = 64 * 1024 * 1024
 
 
 class Control:
-    """What commands may ask of an endpoint's process. One thing at a time is done to a deployment."""
+    """Does what commands ask of an endpoint's process. Two commands for one deployment run one after the other."""
 
     def __init__(self, folder: EndpointFolder, router: Router, stopping: asyncio.Event) -> None:
         self._folder, self._router, self._stopping = folder, router, stopping
@@ -63,9 +63,9 @@ class Control:
         return web.json_response({"deployments": deployments, "traffic": self._router.traffic.shares})
 
     async def _update(self, request: web.Request) -> web.Response:
-        asked = await request.json()
-        traffic = check_traffic(asked["traffic"], set(self._router.deployments))
-        self._folder.write(replace(self._folder.read(), traffic=traffic, resource=asked["resource"]))
+        content = await request.json()
+        traffic = check_traffic(content["traffic"], set(self._router.deployments))
+        self._folder.write(replace(self._folder.read(), traffic=traffic, resource=content["resource"]))
         if traffic != self._router.traffic.shares:
             self._router.traffic = Traffic(traffic)
             logger.info("traffic: %s", ", ".join(f"{name}={share}" for name, share in traffic.items()) or "none")
@@ -98,18 +98,16 @@ class Control:
         async with self._alone(name):
             folder = self._folder.deployment(name).path
             if name not in self._router.deployments:
-                if folder.is_dir():  # of one that never started
+                if folder.is_dir():  # its server never started
                     shutil.rmtree(folder)
                     return web.json_response({})
                 known = ", ".join(self._router.deployments) or "none"
-                raise NotFoundError(
-                    f"expected one of the endpoint's deployments ({known}), found {name}; name one of those"
-                )
+                raise NotFoundError(f"endpoint {self._folder.name} has no deployment {name} (it has: {known})")
             share = self._router.traffic.shares.get(name)
             if share:
                 raise ConflictError(
-                    f"expected deployment '{name}' to have no traffic, found {share} %; give it to another one first, or set "
-                    f"all of it to 0"
+                    f"deployment '{name}' has {share} % of the traffic and cannot be deleted; give its traffic to another "
+                    "deployment, or set all traffic to 0"
                 )
             await _end(self._router.deployments.pop(name))
             shutil.rmtree(folder)
@@ -127,7 +125,7 @@ class Control:
 
 
 async def _end(deployment: Deployment) -> None:
-    """End a deployment that gets no new requests, when it has answered what it has."""
+    """Stop a deployment that gets no new requests, once it has answered those that it has."""
     await deployment.drain(deployment.record.request_timeout + MARGIN_SECONDS)
     await deployment.stop()
 
@@ -140,14 +138,12 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         return web.json_response({"message": str(exc)}, status=exc.status)
     except OSError as exc:
         logger.exception("%s %s", request.method, request.path)
-        message = (
-            f"expected files of the endpoint that can be read and written, found: {exc}; mend that, and do it again"
-        )
+        message = f"the endpoint's files cannot be read or written: {exc}; correct that, and run the command again"
         return web.json_response({"message": message}, status=EndpointError.status)
 
 
 def connect(folder: EndpointFolder) -> socket.socket:
-    """Return a connection to an endpoint's process; raises OSError where there is none."""
+    """Return a connection to an endpoint's process; raises OSError if the process does not run."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         with reachable(folder.path, SOCKET) as path:

@@ -1,7 +1,6 @@
-"""The process that serves an endpoint: `python -m asset.local.endpoints.daemon FOLDER`; commands start it, see `link`.
+"""The process of an endpoint: `python -m asset.local.endpoints.daemon FOLDER`. Commands start it (see `link`).
 
-It runs until it is told to stop (`control`, or SIGTERM). What it does is in daemon.log, without anything of what clients
-send.
+It runs until a command or SIGTERM stops it. Its log is daemon.log, which has nothing of what clients send.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ from aiohttp import web
 
 from asset.local.endpoints.control import SOCKET, Control
 from asset.local.endpoints.deployment import Deployment
-from asset.local.endpoints.records import DaemonRecord, EndpointFolder
-from asset.local.endpoints.router import Keys, Router, Traffic
+from asset.local.endpoints.records import DaemonRecord, EndpointFolder, Keys
+from asset.local.endpoints.router import Router, Traffic
 from asset.local.endpoints.server import Listener
 from asset.local.processes import ProcessId
 from asset.local.server import BACKLOG, LocalServerError, listen_on_loopback
@@ -34,7 +33,7 @@ LONGEST_DRAIN = 30.0
 
 
 async def serve(folder: EndpointFolder) -> None:
-    """Serve an endpoint until it is told to stop."""
+    """Serve an endpoint until a command or a signal stops it."""
     record = folder.read()
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -61,8 +60,8 @@ async def serve(folder: EndpointFolder) -> None:
 
 @contextlib.asynccontextmanager
 async def _site(app: web.Application, listener: socket.socket, drain: float) -> AsyncIterator[None]:
-    """Serve on a socket; at the end, answer for so many seconds what was accepted."""
-    # A compressed body goes on as it came.
+    """Serve on a socket; at the end, answer accepted requests for up to `drain` seconds."""
+    # auto_decompress=False: a compressed body is passed on as it came.
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=drain, auto_decompress=False)
     await runner.setup()
     try:
@@ -73,11 +72,11 @@ async def _site(app: web.Application, listener: socket.socket, drain: float) -> 
 
 
 def _listener(port: int) -> socket.socket:
-    """Take the port that the endpoint had, or another where that is not free any more."""
+    """Listen on the endpoint's last port, or on another port if that one is taken."""
     try:
         return listen_on_loopback(port)
     except LocalServerError:
-        logger.warning("port %d is taken: the endpoint has another one from now on", port)
+        logger.warning("port %d is taken; the endpoint gets another port", port)
         return listen_on_loopback(0)
 
 
@@ -89,14 +88,14 @@ def _this_process() -> ProcessId:
 
 @contextlib.contextmanager
 def _alone(folder: EndpointFolder) -> Iterator[None]:
-    """Be the only process that serves the endpoint."""
+    """Hold the lock of the endpoint's process; raises BlockingIOError if another process holds it."""
     with open(folder.path / "daemon.lock", "w", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
 
 
 def main(arguments: list[str]) -> int:
-    """Serve the endpoint of a folder; return the exit status."""
+    """Serve the endpoint in a folder; return the exit status."""
     folder = EndpointFolder(Path(arguments[0]))
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logger.setLevel(logging.INFO)

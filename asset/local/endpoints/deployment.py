@@ -1,7 +1,7 @@
-"""A deployment: it keeps a server running and says which one takes a request.
+"""A deployment in an endpoint's process: it keeps a server running, and passes requests to the server.
 
-A server that ends is replaced at once, and requests wait for the new one. One that ends again before it has answered
-anything is replaced after 1, 2, 4, … seconds, and requests are refused meanwhile.
+A server that ends is replaced at once, and requests wait for the new server. If the new server ends before it has answered
+anything, the next servers start after 1, 2, 4, … seconds, and requests are refused meanwhile.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from asset.local.endpoints.errors import StartError, UnavailableError
+from asset.local.endpoints.errors import LostError, NotRunningError, StartError
 from asset.local.endpoints.records import DeploymentFolder, DeploymentRecord
-from asset.local.endpoints.server import MARK, SERVER_OPTIONS, Answer, Launch, Listener, LostError, Server
+from asset.local.endpoints.server import MARK, SERVER_OPTIONS, Answer, Launch, Listener, Server
 from asset.local.server import DEFAULTS, LocalServerError
 
 logger = logging.getLogger("asset.local.endpoints")
@@ -36,30 +36,30 @@ NOT_THE_SERVERS = (
     "PYTHON",
     "ASSET_",
 )
-"""What variables begin with that a server has from its deployment alone, and not from the shell of who deployed it."""
+"""Prefixes of environment variables that a server gets from its deployment only, not from the shell of the command."""
 
 
 class Deployment:
     """A deployment of an endpoint, in the endpoint's process."""
 
     def __init__(self, record: DeploymentRecord, folder: DeploymentFolder) -> None:
-        """Open the socket that its servers will listen on; raises OSError where that cannot be."""
+        """Open the socket that its servers listen on; raises OSError if the socket cannot be opened."""
         self.record, self.pending, self.restarts, self.error = record, 0, 0, ""
         self.status = STARTING
         self._listener = Listener(folder.path)
         self._launch = _launch(record, folder)
         self._server: Server | None = None
         self._slots = asyncio.Semaphore(record.max_concurrent)
-        # Set while it is known whether there is a server: so not while one is started.
+        # Set while the deployment is ready or failing; requests wait while it is not set, because a server is starting.
         self._settled = asyncio.Event()
         self._up_before, self._up_since = 0.0, 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Start its first server, and keep one running from then on.
+        """Start the first server, and keep a server running from then on.
 
         Raises:
-            StartError: that server did not start; nothing is left of it.
+            StartError: the server did not start; nothing is left of it.
         """
         try:
             await self._start_server()
@@ -69,11 +69,11 @@ class Deployment:
         self._task(self._supervise())
 
     def restore(self) -> None:
-        """Keep a server running, of a deployment that has had one: it is tried again where it does not start."""
+        """Keep a server running for a deployment that had a server before; a server that does not start is started again."""
         self._task(self._supervise())
 
     def describe(self) -> dict[str, Any]:
-        """Return how it is, ready for JSON."""
+        """Return the state of the deployment, ready for JSON."""
         server = self._server
         return {
             "status": self.status,
@@ -85,16 +85,16 @@ class Deployment:
 
     @property
     def is_full(self) -> bool:
-        """Return whether Azure would refuse one more request."""
+        """Return whether Azure would refuse another request."""
         return self.pending >= 2 * self.record.max_concurrent
 
     async def answer(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Pass a request on to the server and return its answer. One that meets no server waits for the next.
+        """Pass a request to the server and return its answer; wait first if a server is being started.
 
         Raises:
-            TimeoutError: there was no answer within the deployment's request timeout. Waiting for a server does not count.
+            TimeoutError: no answer within the deployment's request timeout. Waiting for a server does not count.
             LostError: the server ended while it worked on the request.
-            UnavailableError: there is no server, and there will be none soon.
+            NotRunningError: there is no server, and none starts soon.
         """
         with self._counted():
             seconds = await self._slot(self.record.request_timeout)
@@ -109,13 +109,13 @@ class Deployment:
                 self._slots.release()
 
     async def drain(self, seconds: float) -> None:
-        """Wait until no request is left, for so long."""
+        """Wait until no request is pending, at most so many seconds."""
         deadline = time.monotonic() + seconds
         while self.pending and time.monotonic() < deadline:
             await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
-        """Stop its server; what is still asked of it is lost."""
+        """Stop the server; requests that are still pending are lost."""
         self.status = STOPPED
         for task in list(self._tasks):
             task.cancel()
@@ -133,7 +133,7 @@ class Deployment:
             self.pending -= 1
 
     async def _slot(self, seconds: float) -> float:
-        """Take one of the places of requests that are worked on; return what is left of the seconds."""
+        """Wait for one of the `max_concurrent` slots; return how many of the seconds are left."""
         begin = self._up_seconds()
         while (left := seconds - (self._up_seconds() - begin)) > 0:
             await self._ready_server()
@@ -148,8 +148,8 @@ class Deployment:
             async with asyncio.timeout(self.record.probe.startup_seconds):
                 await self._settled.wait()
         if self._server is None or self.status != READY:
-            raise UnavailableError(
-                f"deployment '{self.record.name}' has no running server: it stopped again and again; see its log"
+            raise NotRunningError(
+                f"deployment '{self.record.name}' has no running server, because its server ended again and again; see its log"
             )
         return self._server
 
@@ -182,14 +182,14 @@ class Deployment:
             except StartError as exc:
                 failures += 1
                 self.error = str(exc)
-                logger.warning("%s: its server did not start; see its log", self.record.name)
+                logger.warning("%s: the server did not start; see its log", self.record.name)
             if failures > 1:
                 self.status = FAILING
                 self._settled.set()
                 await asyncio.sleep(min(2.0 ** (failures - 2), LONGEST_DELAY))
 
     def _note_end(self, server: Server, failures: int) -> int:
-        """Note that the server ended; return how many in a row did so without having answered anything."""
+        """Record that the server ended; return how many servers in a row have ended without an answer."""
         self._set_not_ready(RESTARTING)
         self.restarts += 1
         self.error = server.failure(f"process {server.pid} ended with {server.how_it_ended}")
@@ -197,7 +197,7 @@ class Deployment:
         return 0 if server.answered else failures + 1
 
     async def _until_it_ends(self, server: Server) -> None:
-        """Return when the server has ended: by itself, or as it was not alive and was ended for it."""
+        """Wait until the server has ended; kill a server that fails too many probes in a row."""
         probe, misses, seconds = self.record.probe, 0, self.record.probe.initial_delay
         while True:
             await asyncio.wait({server.exited}, timeout=seconds)
@@ -206,12 +206,14 @@ class Deployment:
             seconds = probe.period
             misses = 0 if await server.is_healthy(probe.timeout) else misses + 1
             if misses >= probe.failure_threshold and server.runs:
-                logger.warning("%s: process %d was not alive %d times", self.record.name, server.pid, misses)
+                logger.warning(
+                    "%s: process %d failed %d probes in a row and is killed", self.record.name, server.pid, misses
+                )
                 server.kill()
                 await server.exited
 
     def _suspect(self, server: Server) -> None:
-        """Let requests wait until a server that closed a connection answers again: a worker of it may have ended."""
+        """Let requests wait until a server that closed a connection answers again, because its worker may have ended."""
         if server is self._server and self.status == READY:
             self._set_not_ready(RESTARTING)
             self._task(self._until_it_answers(server))

@@ -1,27 +1,26 @@
-"""What can go wrong with an endpoint here. The HTTP status stands for the error between a command and the endpoint's process.
+"""Errors of endpoints on this machine. Each has the HTTP status that it is sent with, from an endpoint's process to a command.
 
 RuntimeError
-└── EndpointError             the message says what was expected, what was found and what to do
-    ├── InvalidEndpointError  400  a setting that it cannot have
+└── EndpointError             500  anything else; the message says what is wrong and what to do
+    ├── InvalidEndpointError  400  a setting or a name is not valid
     ├── NotFoundError         404  there is no endpoint or deployment of this name
-    ├── ConflictError         409  it cannot be done as things are: a deployment with traffic cannot be deleted
+    ├── ConflictError         409  the state does not allow it: a deployment with traffic cannot be deleted
     ├── StartError            422  a deployment's server did not start; the message has the end of its log
-    ├── NotRunningError       503  the endpoint's process is stopped
-    │   └── DiedError         503  it ended without being told to
-    └── UnavailableError      503  a deployment has no server now
+    ├── LostError             502  a deployment's server ended before it answered a request
+    └── NotRunningError       503  the endpoint's process, or a deployment's server, does not run
 """
 
 from __future__ import annotations
 
 
 class EndpointError(RuntimeError):
-    """Something about an endpoint here."""
+    """An endpoint or a deployment cannot do this."""
 
     status = 500
 
 
 class InvalidEndpointError(EndpointError):
-    """A setting that an endpoint or a deployment cannot have here."""
+    """A setting or a name of an endpoint or a deployment is not valid."""
 
     status = 400
 
@@ -33,7 +32,7 @@ class NotFoundError(EndpointError):
 
 
 class ConflictError(EndpointError):
-    """It cannot be done as things are."""
+    """The state of the endpoint or the deployment does not allow it."""
 
     status = 409
 
@@ -44,23 +43,19 @@ class StartError(EndpointError):
     status = 422
 
 
+class LostError(EndpointError):
+    """A deployment's server ended, or closed the connection, before it answered a request."""
+
+    status = 502
+
+
 class NotRunningError(EndpointError):
-    """The endpoint's process is stopped."""
-
-    status = 503
-
-
-class DiedError(NotRunningError):
-    """The endpoint's process ended without being told to."""
-
-
-class UnavailableError(EndpointError):
-    """A deployment has no server now."""
+    """The endpoint's process, or a deployment's server, does not run."""
 
     status = 503
 
 
 def error_of(status: int, message: str) -> EndpointError:
-    """Return the error that a status stands for."""
-    kinds = (InvalidEndpointError, NotFoundError, ConflictError, StartError, UnavailableError)
+    """Return the error that has an HTTP status."""
+    kinds = (InvalidEndpointError, NotFoundError, ConflictError, StartError, LostError, NotRunningError)
     return next((kind for kind in kinds if kind.status == status), EndpointError)(message)

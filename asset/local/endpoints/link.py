@@ -1,4 +1,4 @@
-"""An endpoint as commands see it: they start its process, ask it, stop it, and clean up after one that was killed."""
+"""An endpoint for commands: start its process, send it commands, stop it, and clean up after a process that was killed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from typing import Any
 
 from asset.environments import ROOT
 from asset.local.endpoints.control import connect
-from asset.local.endpoints.errors import DiedError, EndpointError, NotRunningError, error_of
-from asset.local.endpoints.records import DaemonRecord, DeploymentRecord, EndpointFolder, EndpointRecord
-from asset.local.endpoints.router import Keys, check_traffic
+from asset.local.endpoints.errors import EndpointError, NotRunningError, error_of
+from asset.local.endpoints.records import DaemonRecord, DeploymentRecord, EndpointFolder, EndpointRecord, Keys
+from asset.local.endpoints.router import check_traffic
 from asset.local.endpoints.server import MARK
 from asset.local.jobs.step_process import end_leftovers
 
@@ -40,31 +40,31 @@ class LocalEndpoint:
     folder: EndpointFolder
 
     def create(self, record: EndpointRecord) -> None:
-        """Start the process of a new endpoint, or of one that was stopped, or give the one that runs another traffic.
+        """Make a new endpoint, or update an existing one; start its process if it does not run, and set its traffic.
 
         Raises:
-            EndpointError: the traffic cannot be, or the process does not start.
+            EndpointError: the traffic is not valid, or the process does not start.
         """
         with self._lock():
             if not self.folder.exists:
                 check_traffic(record.traffic, set())
                 self.folder.make()
                 Keys.fresh().write(self.folder.keys)
-                # Last: with this file it is an endpoint, which cannot be without keys.
+                # This file makes it an endpoint, so it is written last, after the keys.
                 self.folder.write(EndpointRecord(record.name, {}, record.resource))
             self._start()
         self.call("PUT", "/", {"traffic": record.traffic, "resource": record.resource})
 
     def start(self) -> None:
-        """Start the endpoint's process, where it does not run, with the deployments that it had."""
+        """Start the endpoint's process with its deployments, if it does not run."""
         with self._held():
             self._start()
 
     def deploy(self, record: DeploymentRecord) -> dict[str, Any]:
-        """Start a deployment, new or in the place of the one of its name, and wait until it serves.
+        """Start a deployment, or replace it, and wait until its server is ready.
 
         Raises:
-            EndpointError: there is no such endpoint, or the deployment's server does not start; then what was there serves on.
+            EndpointError: the endpoint does not exist, or the server does not start; then the deployment before it stays.
         """
         self.start()
         return self.call("PUT", f"/deployments/{record.name}", record)
@@ -75,7 +75,7 @@ class LocalEndpoint:
         self.call("DELETE", f"/deployments/{name}")
 
     def exchange_key(self, which: str) -> None:
-        """Exchange the "primary" or the "secondary" key."""
+        """Replace the "primary" or the "secondary" key with a new key."""
         with self._held():
             self.keys().exchanged(which).write(self.folder.keys)
         if self.running() is not None:
@@ -87,18 +87,18 @@ class LocalEndpoint:
         return Keys.read(self.folder.keys)
 
     def stop(self) -> None:
-        """Let the process answer what it has accepted, and end it."""
+        """Stop the process, once it has answered the requests that it has accepted."""
         with self._held():
             self._stop()
 
     def delete(self) -> None:
-        """Stop the endpoint and remove all of it, its logs and keys too."""
+        """Stop the endpoint and remove all of it, with its logs and keys."""
         with self._held():
             self._stop()
             shutil.rmtree(self.folder.path)
 
     def describe(self) -> dict[str, Any]:
-        """Return how its deployments are; of a stopped one, that they are stopped."""
+        """Return the state of its deployments and its traffic."""
         if self.running() is not None:
             return self.call("GET", "/")
         stopped = {"status": "stopped", "pid": None, "restarts": 0, "pending": 0, "error": ""}
@@ -106,50 +106,48 @@ class LocalEndpoint:
         return {"deployments": deployments, "traffic": self.folder.read().traffic}
 
     def running(self) -> DaemonRecord | None:
-        """Return the process that serves the endpoint; None where it was stopped. One that died is told of in the log, once."""
+        """Return the endpoint's process; None if it does not run. If it was killed, the log says so once."""
         try:
             return self._running()
-        except DiedError as exc:
+        except NotRunningError as exc:
             logger.warning("%s", exc)
             return None
 
     def require_running(self) -> DaemonRecord:
-        """Return the process that serves the endpoint.
+        """Return the endpoint's process.
 
         Raises:
-            NotRunningError: there is none; the message says why, and what to do.
+            NotRunningError: it does not run; the message says why, and what to do.
         """
         self.folder.read()
         daemon = self._running()
         if daemon is None:
             raise NotRunningError(
-                f"expected the endpoint '{self.folder.name}' to run, found it stopped; start it with "
-                f"`asset endpoints start {self.folder.name}`"
+                f"endpoint '{self.folder.name}' is stopped; start it with `asset endpoints start {self.folder.name}`"
             )
         return daemon
 
     def call(self, method: str, path: str, body: object = None, seconds: float | None = None) -> dict[str, Any]:
-        """Ask the endpoint's process something and return its answer; without `seconds`, however long that takes.
+        """Send the endpoint's process a command and return its answer; without `seconds`, wait as long as it takes.
 
         Raises:
-            EndpointError: it refused, ended, or does not answer.
+            EndpointError: the process refused the command, ended, or does not answer.
         """
         content = None if body is None else json.dumps(body, default=vars)
         connection = _Connection(self.folder, seconds)
         try:
             connection.request(method, path, content)
             answer = connection.getresponse()
-            told = json.loads(answer.read())
+            reply = json.loads(answer.read())
         except (OSError, http.client.HTTPException, ValueError) as exc:
             raise NotRunningError(
-                f"expected an answer of the process of the endpoint '{self.folder.name}', found none ({exc}); see "
-                f"{self.folder.daemon_log}"
+                f"the process of endpoint '{self.folder.name}' does not answer ({exc}); see {self.folder.daemon_log}"
             ) from exc
         finally:
             connection.close()
         if answer.status != http.HTTPStatus.OK:
-            raise error_of(answer.status, told["message"])
-        return told
+            raise error_of(answer.status, reply["message"])
+        return reply
 
     def _running(self) -> DaemonRecord | None:
         daemon = self.folder.daemon()
@@ -157,15 +155,14 @@ class LocalEndpoint:
             return daemon
         self.folder.write_daemon(None)
         left = end_leftovers(MARK, str(self.folder.path))
-        raise DiedError(
-            f"expected the endpoint '{self.folder.name}' to run, found that its process {daemon.process.pid} ended without "
-            f"being told to (its log: {self.folder.daemon_log}), and "
-            + (f"stopped {len(left)} processes that it left" if left else "nothing that it left")
-            + f"; start it again with `asset endpoints start {self.folder.name}`"
+        raise NotRunningError(
+            f"process {daemon.process.pid} of endpoint '{self.folder.name}' was killed (its log: {self.folder.daemon_log})"
+            + (f"; {len(left)} processes that it left behind were stopped" if left else "")
+            + f"; start the endpoint again with `asset endpoints start {self.folder.name}`"
         )
 
     def _start(self) -> None:
-        """Start the process where it does not run. The lock is held."""
+        """Start the process if it does not run. The caller holds the lock."""
         if self.running() is not None:
             return
         with open(self.folder.daemon_log, "ab") as log:
@@ -193,13 +190,12 @@ class LocalEndpoint:
             log.seek(began)
             lines = log.read().decode(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
         return (
-            f"expected the process of the endpoint '{self.folder.name}' to start, found that it did not. The end of its log:\n"
+            f"the process of endpoint '{self.folder.name}' did not start. The end of its log ({self.folder.daemon_log}):\n"
             + "\n".join(lines)
-            + f"\nMend what it names (all of it: {self.folder.daemon_log})"
         )
 
     def _stop(self) -> None:
-        """Stop the process where it runs. The lock is held."""
+        """Stop the process if it runs. The caller holds the lock."""
         daemon = self.running()
         if daemon is None:
             return
@@ -218,7 +214,7 @@ class LocalEndpoint:
 
     @contextlib.contextmanager
     def _held(self) -> Iterator[None]:
-        """Hold an endpoint that is there, and still is when those who held it are done; raises NotFoundError."""
+        """Hold the lock of an existing endpoint; raises NotFoundError, also if it is deleted while this command waits."""
         self.folder.read()
         with self._lock():
             self.folder.read()
@@ -226,7 +222,7 @@ class LocalEndpoint:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        """Hold the endpoint for this command; another one waits."""
+        """Hold the lock of the endpoint; other commands wait."""
         self.folder.path.parent.mkdir(parents=True, exist_ok=True)
         with open(self.folder.lock, "w", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
@@ -234,7 +230,7 @@ class LocalEndpoint:
 
 
 class _Connection(http.client.HTTPConnection):
-    """A connection to the control socket. An answer takes as long as a server takes to start."""
+    """A connection to the control socket of an endpoint."""
 
     def __init__(self, folder: EndpointFolder, seconds: float | None) -> None:
         super().__init__("endpoint")

@@ -1,26 +1,28 @@
-"""The folder of an endpoint: .asset/endpoints/bert-base-cased/, which its owner alone may enter.
+"""The folder of an endpoint: .asset/endpoints/bert-base-cased/. Only its owner may enter it.
 
-endpoint.json               what it is (class EndpointRecord)
+endpoint.json               the endpoint (class EndpointRecord)
 keys.json                   its two keys
 deployments/<name>/
-    deployment.json         what it is (class DeploymentRecord)
-    log.txt                 what its servers wrote, one after the other; log.old.txt what stood there before it grew too long
-    model/                  what AZUREML_MODEL_DIR points into
-    server-….sock           where its server listens
-daemon.json                 the process that serves the endpoint (class DaemonRecord), while it does
-daemon.log                  what that process wrote
-daemon.lock                 held by that process
-control.sock                where commands reach it
+    deployment.json         the deployment (class DeploymentRecord)
+    log.txt                 the log of its servers; log.old.txt is the log before that one grew too long
+    model/                  links to its models, for AZUREML_MODEL_DIR
+    server-….sock           the socket of its server
+daemon.json                 the endpoint's process (class DaemonRecord), while it runs
+daemon.log                  the log of that process
+daemon.lock                 a lock that the process holds
+control.sock                the socket on which the process takes commands
 
-Beside it, .bert-base-cased.lock is held by a command that starts or removes the endpoint.
+A command that starts or removes the endpoint holds the lock .bert-base-cased.lock beside the folder.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 import re
+import secrets
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,12 +31,15 @@ from asset.local.processes import ProcessId
 from tables.whole_file import write_json
 
 NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]{1,30}[a-zA-Z0-9]")
-"""What Azure takes as the name of an endpoint or a deployment."""
+"""Azure's rule for the name of an endpoint or a deployment."""
+
+MISSING, WRONG = "key_auth_bad_header_forbidden", "key_auth_access_denied"
+"""Azure's answers, as plain text with status 401, to a request without a key and to a request with a wrong key."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """How a server is asked whether it is alive. Times are seconds; the defaults are Azure's."""
+    """When a server is asked if it is alive. Times are in seconds; the defaults are Azure's."""
 
     initial_delay: int = 10
     period: int = 10
@@ -43,19 +48,19 @@ class Probe:
 
     @property
     def startup_seconds(self) -> int:
-        """Return how long a server may take until its first answer, as on Azure: until it had failed too often."""
+        """Return how long a server may take to its first answer: as on Azure, until too many probes have failed."""
         return self.initial_delay + self.period * self.failure_threshold
 
 
 @dataclass(frozen=True)
 class DeploymentRecord:
-    """A deployment: what its server is started with and how requests reach it. `resource` is the whole as Azure has it.
+    """A deployment: how its server is started, and how requests reach it. `resource` is its JSON in Azure's form.
 
     python: the interpreter of the environment to serve from.
     app_root, script: the folder of the code, and the scoring script in it.
-    model: what the environment variable AZUREML_MODEL_DIR points to; None for a deployment without a model.
-    request_timeout: seconds until a request is answered 408; max_concurrent: requests that its server gets at once, the
-        next that many wait, and one more is answered 429.
+    model: the value of AZUREML_MODEL_DIR; None for a deployment without a model.
+    request_timeout: seconds until a request is answered 408.
+    max_concurrent: requests that the server gets at once. As many again wait; one more is answered 429.
     """
 
     name: str
@@ -71,13 +76,13 @@ class DeploymentRecord:
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> Self:
-        """Read what `asdict` makes of it."""
+        """Read the output of `asdict`."""
         return cls(**{**raw, "probe": Probe(**raw["probe"])})
 
 
 @dataclass(frozen=True)
 class EndpointRecord:
-    """An endpoint: its deployments' shares of the traffic, and the port that it had last. `resource` is as Azure has it."""
+    """An endpoint: its traffic and its last port. `resource` is its JSON in Azure's form."""
 
     name: str
     traffic: dict[str, int] = field(default_factory=dict)
@@ -87,7 +92,7 @@ class EndpointRecord:
 
 @dataclass(frozen=True)
 class DaemonRecord:
-    """The process that serves an endpoint, and where."""
+    """The process of an endpoint, and its port."""
 
     process: ProcessId
     port: int
@@ -99,6 +104,50 @@ class DaemonRecord:
 
 
 @dataclass(frozen=True)
+class Keys:
+    """The two keys of an endpoint; clients can use one while the other is replaced.
+
+    They are secrets: only their owner may read their file, and no log and no message has them.
+    """
+
+    primary: str
+    secondary: str
+
+    @classmethod
+    def fresh(cls) -> Self:
+        """Return new keys."""
+        return cls(secrets.token_urlsafe(24), secrets.token_urlsafe(24))
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read the keys of a file; raises OSError or ValueError if it has none."""
+        return cls(**json.loads(path.read_bytes()))
+
+    def __repr__(self) -> str:
+        return "Keys(…)"
+
+    def write(self, path: Path) -> None:
+        """Write the keys to a file that only its owner may read."""
+        write_json(path, asdict(self))
+
+    def exchanged(self, which: str) -> Self:
+        """Return the keys with a new "primary" or "secondary" key."""
+        return replace(self, **{which: secrets.token_urlsafe(24)})
+
+    def refusal(self, authorization: str | None) -> str | None:
+        """Return why a request with this Authorization header is refused; None if its key is right.
+
+        The comparison takes the same time for a nearly right key as for a wholly wrong key.
+        """
+        scheme, _, text = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not text.strip():
+            return MISSING
+        key = text.strip().encode(errors="surrogateescape")
+        matches = [hmac.compare_digest(key, known.encode()) for known in (self.primary, self.secondary)]
+        return None if any(matches) else WRONG
+
+
+@dataclass(frozen=True)
 class DeploymentFolder:
     """The folder of a deployment."""
 
@@ -106,30 +155,30 @@ class DeploymentFolder:
 
     @property
     def record(self) -> Path:
-        """Return the file with what it is."""
+        """Return the file of its record."""
         return self.path / "deployment.json"
 
     @property
     def log(self) -> Path:
-        """Return the file with what its servers wrote."""
+        """Return the log of its servers."""
         return self.path / "log.txt"
 
     @property
     def older_log(self) -> Path:
-        """Return the file with what they wrote before that."""
+        """Return the log before the current one."""
         return self.path / "log.old.txt"
 
     @property
     def model(self) -> Path:
-        """Return the folder that AZUREML_MODEL_DIR points into."""
+        """Return the folder of links to its models."""
         return self.path / "model"
 
     def read(self) -> DeploymentRecord:
-        """Return what it is; raises OSError where that is nowhere written."""
+        """Return its record; raises OSError if there is none."""
         return DeploymentRecord.from_json(json.loads(self.record.read_bytes()))
 
     def write(self, record: DeploymentRecord) -> None:
-        """Keep what it is."""
+        """Write its record."""
         self.path.mkdir(parents=True, exist_ok=True)
         write_json(self.record, asdict(record))
 
@@ -142,10 +191,10 @@ class EndpointFolder:
 
     @classmethod
     def of(cls, state: Path, name: str) -> Self:
-        """Return the folder of the endpoint `name` in the folder of local state.
+        """Return the folder of an endpoint in a folder of local state.
 
         Raises:
-            InvalidEndpointError: that is no name of an endpoint.
+            InvalidEndpointError: the name is not valid.
         """
         return cls((state / "endpoints" / checked_name(name, "endpoint")).absolute())
 
@@ -161,51 +210,51 @@ class EndpointFolder:
 
     @property
     def daemon_log(self) -> Path:
-        """Return the file with what the endpoint's process wrote."""
+        """Return the log of the endpoint's process."""
         return self.path / "daemon.log"
 
     @property
     def lock(self) -> Path:
-        """Return the file that a command holds: outside of the folder, which it may remove."""
+        """Return the file that a command locks; it is beside the folder, because the command may remove the folder."""
         return self.path.parent / f".{self.name}.lock"
 
     @property
     def exists(self) -> bool:
-        """Return whether there is such an endpoint."""
+        """Return whether the endpoint exists."""
         return (self.path / "endpoint.json").is_file()
 
     def read(self) -> EndpointRecord:
-        """Return what it is.
+        """Return the endpoint's record.
 
         Raises:
-            NotFoundError: there is no such endpoint.
-            InvalidEndpointError: what is written of it cannot be read.
+            NotFoundError: the endpoint does not exist.
+            InvalidEndpointError: its record cannot be read.
         """
         try:
             return EndpointRecord(**json.loads((self.path / "endpoint.json").read_bytes()))
         except FileNotFoundError as exc:
             known = ", ".join(folder.name for folder in endpoints(self.path.parents[1])) or "none"
             raise NotFoundError(
-                f"expected one of the endpoints here ({known}), found the name {self.name}; name one of those, or deploy it"
+                f"there is no endpoint {self.name} on this machine (there are: {known}); deploy it first"
             ) from exc
         except (ValueError, TypeError) as exc:
             raise InvalidEndpointError(
-                f"expected what the endpoint {self.name} is in {self.path / 'endpoint.json'}, found: {exc}; remove the folder "
-                f"{self.path} and deploy it again"
+                f"the record of endpoint {self.name} cannot be read: {self.path / 'endpoint.json'}: {exc}; remove the folder "
+                f"{self.path} and deploy the endpoint again"
             ) from exc
 
     def write(self, record: EndpointRecord) -> None:
-        """Keep what it is."""
+        """Write the endpoint's record."""
         self.make()
         write_json(self.path / "endpoint.json", asdict(record))
 
     def make(self) -> None:
-        """Make the folder, closed to others: the keys and the control socket are in it."""
+        """Make the folder and close it to other users, because it has the keys and the control socket."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.path.chmod(0o700)
 
     def daemon(self) -> DaemonRecord | None:
-        """Return the process that serves it, as far as is written; it may have ended since."""
+        """Return the recorded process of the endpoint, which may have ended since; None if there is no record."""
         try:
             raw = json.loads((self.path / "daemon.json").read_bytes())
             return DaemonRecord(ProcessId(**raw["process"]), raw["port"])
@@ -213,7 +262,7 @@ class EndpointFolder:
             return None
 
     def write_daemon(self, record: DaemonRecord | None) -> None:
-        """Keep which process serves it; None: none does."""
+        """Record the process of the endpoint; None removes the record."""
         if record is None:
             (self.path / "daemon.json").unlink(missing_ok=True)
         else:
@@ -223,31 +272,31 @@ class EndpointFolder:
         """Return the folder of a deployment.
 
         Raises:
-            InvalidEndpointError: that is no name of a deployment.
+            InvalidEndpointError: the name is not valid.
         """
         return DeploymentFolder(self.path / "deployments" / checked_name(name, "deployment"))
 
     def deployments(self) -> dict[str, DeploymentRecord]:
-        """Return its deployments by name."""
+        """Return the records of its deployments by name."""
         folders = sorted(path.parent for path in self.path.glob("deployments/*/deployment.json"))
         return {folder.name: DeploymentFolder(folder).read() for folder in folders}
 
 
 def endpoints(state: Path) -> Iterator[EndpointFolder]:
-    """Yield the endpoints that a folder of local state has."""
+    """Yield the endpoints in a folder of local state."""
     for path in sorted((state / "endpoints").glob("*/endpoint.json")):
         yield EndpointFolder(path.parent.absolute())
 
 
-def checked_name(name: str, what: str) -> str:
-    """Return the name of an endpoint or a deployment as Azure has it, in small letters however it is written.
+def checked_name(name: str, kind: str) -> str:
+    """Return the name of an endpoint or a deployment in small letters: for Azure "Blue" and "blue" are the same.
 
     Raises:
-        InvalidEndpointError: Azure would not take it.
+        InvalidEndpointError: Azure would refuse the name.
     """
     if not NAME.fullmatch(name):
         raise InvalidEndpointError(
-            f"expected the name of the {what} to be 3 to 32 letters, digits and hyphens, a letter first, found {name!r}; "
-            "rename it"
+            f"{name!r} is not a valid name of {'an' if kind[0] in 'aeiou' else 'a'} {kind}; use 3 to 32 letters, digits and "
+            "hyphens, with a letter first"
         )
     return name.lower()

@@ -27,7 +27,7 @@ from typing import IO, Self
 import aiohttp
 from yarl import URL
 
-from asset.local.endpoints.errors import StartError
+from asset.local.endpoints.errors import LostError, StartError
 from asset.local.server import BACKLOG, server_command
 
 MARK = "ASSET_ENDPOINT_FOLDER"
@@ -81,10 +81,6 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
-
-
-class LostError(RuntimeError):
-    """The server ended, or closed the connection, before it had answered."""
 
 
 class Server:
@@ -188,7 +184,7 @@ class Server:
             ) as answer:
                 content = await answer.read()
         except (aiohttp.ClientError, OSError) as exc:
-            raise LostError from exc
+            raise LostError("the server ended, or closed the connection, before it answered") from exc
         finally:
             self.in_flight -= 1
         self.answered = True

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from asset.local.endpoints.errors import DiedError, StartError
+from asset.local.endpoints.errors import NotRunningError, StartError
 from asset.local.endpoints.records import DaemonRecord, Probe
 from asset.local.server import SERVING_PYTHON, local_server
 from tests.asset.local.endpoints.conftest import Load, Online, until
@@ -167,7 +167,7 @@ def test_a_killed_endpoint_leaves_no_server_and_is_told_of_once(
     assert isinstance(daemon, DaemonRecord)
     os.kill(daemon.process.pid, signal.SIGKILL)
     until(lambda: not any(map(runs, servers)), 10)
-    with pytest.raises(DiedError, match=r"'killed' to run, found that its process \d+ ended without being told to"):
+    with pytest.raises(NotRunningError, match=r"process \d+ of endpoint 'killed' was killed"):
         online.endpoint.require_running()
     assert online.endpoint.running() is None
     assert caplog.records == []  # told of once

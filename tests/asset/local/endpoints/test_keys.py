@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from asset.local.endpoints import router as module
-from asset.local.endpoints.router import MISSING, WRONG, Keys
+from asset.local.endpoints import records as module
+from asset.local.endpoints.records import MISSING, WRONG, Keys
 
 KEYS = Keys("first-of-two", "second")
 

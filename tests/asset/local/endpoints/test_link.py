@@ -14,8 +14,7 @@ import pytest
 from asset.local.endpoints import link
 from asset.local.endpoints.errors import NotFoundError
 from asset.local.endpoints.link import LocalEndpoint
-from asset.local.endpoints.records import EndpointFolder, EndpointRecord
-from asset.local.endpoints.router import Keys
+from asset.local.endpoints.records import EndpointFolder, EndpointRecord, Keys
 from asset.local.processes import ProcessId
 from tests.asset.local.endpoints.conftest import Online
 

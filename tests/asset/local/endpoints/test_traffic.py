@@ -35,11 +35,11 @@ def test_without_shares_nobody_is_picked(shares: dict[str, int]) -> None:
 @pytest.mark.parametrize(
     ("shares", "message"),
     [
-        ({"blue": 90, "red": 10}, r"expected traffic to deployments of the endpoint \(blue, green\), found red"),
-        ({"blue": 90}, "adds up to 100 .*, found 90; correct blue=90"),
-        ({"blue": 150, "green": -50}, "a whole number from 0 to 100 as the traffic of blue, found 150"),
-        ({"blue": 99.5, "green": 0.5}, "found 99.5"),
-        ({"blue": True}, "found True"),
+        ({"blue": 90, "red": 10}, r"does not have: red \(it has: blue, green\)"),
+        ({"blue": 90}, "the traffic adds up to 90, not to 100 .*; correct blue=90"),
+        ({"blue": 150, "green": -50}, "the traffic of blue is 150; write a whole number from 0 to 100"),
+        ({"blue": 99.5, "green": 0.5}, "the traffic of blue is 99.5"),
+        ({"blue": True}, "the traffic of blue is True"),
     ],
 )
 def test_shares_that_cannot_be_are_refused(shares: dict[str, object], message: str) -> None:

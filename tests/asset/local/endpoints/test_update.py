@@ -66,7 +66,7 @@ def test_a_deployment_that_cannot_be_kept_leaves_no_server(online: Online) -> No
     before = children.read_text(encoding="utf-8")
     # As a disk that is full would, this keeps the file from being written.
     online.folder.deployment("green").record.mkdir(parents=True)
-    with pytest.raises(EndpointError, match=r"that can be read and written, found: .*Is a directory") as told:
+    with pytest.raises(EndpointError, match=r"files cannot be read or written: .*Is a directory") as told:
         online.deploy("green")
     assert not isinstance(told.value, NotRunningError)
     assert children.read_text(encoding="utf-8") == before
@@ -86,7 +86,7 @@ def test_stopping_answers_what_was_accepted(online: Online) -> None:
     for thread in threads:
         thread.join()
     assert [reply.status for reply in replies] == [200] * 3
-    with pytest.raises(NotRunningError, match="found it stopped; start it with `asset endpoints start"):
+    with pytest.raises(NotRunningError, match="is stopped; start it with `asset endpoints start"):
         online.endpoint.require_running()
     assert online.endpoint.describe()["deployments"]["blue"]["status"] == "stopped"
 
@@ -143,12 +143,12 @@ def test_sigterm_while_a_server_starts_leaves_none(make_online: Callable[[str], 
 
 
 def test_a_deployment_with_traffic_is_not_deleted(online: Online) -> None:
-    with pytest.raises(ConflictError, match="expected deployment 'blue' to have no traffic, found 100 %"):
+    with pytest.raises(ConflictError, match="deployment 'blue' has 100 % of the traffic"):
         online.endpoint.delete_deployment("blue")
     online.traffic(blue=0)
     online.endpoint.delete_deployment("blue")
     assert not online.folder.deployment("blue").path.exists()
-    with pytest.raises(NotFoundError, match=r"one of the endpoint's deployments \(none\), found blue"):
+    with pytest.raises(NotFoundError, match=r"has no deployment blue \(it has: none\)"):
         online.endpoint.delete_deployment("blue")
 
 
@@ -158,7 +158,7 @@ def test_a_deleted_endpoint_is_gone(online: Online) -> None:
     assert not online.folder.path.exists()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
-    with pytest.raises(NotFoundError, match="expected one of the endpoints here"):
+    with pytest.raises(NotFoundError, match="there is no endpoint e"):
         online.endpoint.start()
 
 
@@ -175,7 +175,7 @@ def test_logs_grow_over_restarts_and_stops(online: Online) -> None:
 
 def test_traffic_to_nobody_makes_no_endpoint(make_online: Callable[[str], Online], online: Online) -> None:
     folder = EndpointFolder(online.folder.path.parent / "fresh")
-    with pytest.raises(InvalidEndpointError, match=r"deployments of the endpoint \(none\), found blue"):
+    with pytest.raises(InvalidEndpointError, match=r"does not have: blue \(it has: none\)"):
         LocalEndpoint(folder).create(EndpointRecord("fresh", {"blue": 100}))
     assert not folder.exists
 
@@ -185,6 +185,6 @@ def test_a_record_that_cannot_be_read_is_named(online: Online) -> None:
     file = online.folder.path / "endpoint.json"
     text = file.read_text(encoding="utf-8")
     file.write_text("{", encoding="utf-8")
-    with pytest.raises(InvalidEndpointError, match=r"expected what the endpoint e\d+ is in .*endpoint.json, found: "):
+    with pytest.raises(InvalidEndpointError, match=r"the record of endpoint e\d+ cannot be read: .*endpoint.json: "):
         online.endpoint.start()
     file.write_text(text, encoding="utf-8")
