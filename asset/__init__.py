@@ -1,8 +1,8 @@
-"""What is done with the asset: keep its specification whole, serve it and run its jobs here, deploy and submit it.
+"""The command `asset` and the Python client: check the asset, serve it, deploy it, and run its jobs here or on Azure.
 
 from asset import client
 
-ml_client = client(local=True)      # this machine; local=False is azure.ai.ml.MLClient
+ml_client = client(local=True)      # this machine; client(local=False) returns azure.ai.ml.MLClient
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from asset.local.client import client
+    from asset.local.client.client import client
 
 __all__ = ["client"]
 
 
 def __getattr__(name: str) -> object:
-    """Give `asset.local.client`, which needs the Azure SDK, to who asks for it alone. It can be called, see there."""
+    """Import `client` on first use, because it needs the Azure SDK."""
     if name == "client":
-        return importlib.import_module("asset.local.client")
+        return importlib.import_module("asset.local.client.client").client
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,17 +1,24 @@
-"""Which virtual environment of this checkout stands for the image that a component names.
+"""The virtual environments of this checkout, and which of them stands for an environment of Azure.
 
 A component says `environment: file:../../environment/evaluation/environment.yaml`. On Azure that builds an image from
-the folder; here it is `.venv/evaluation`, which `make .venv/evaluation/.installed` sets up from the same folder.
+the folder; on this machine it is `.venv/evaluation`, which `make .venv/evaluation/.installed` sets up from the same folder.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
 
 from asset.checks.pipeline.errors import JobError
+
+if TYPE_CHECKING:
+    from azure.ai.ml.entities import Environment
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -28,31 +35,36 @@ class VirtualEnvironment:
         """Return its folder."""
         return self.root / ".venv" / self.name
 
+    @property
+    def file(self) -> Path:
+        """Return the file of the Azure environment that it stands for."""
+        return self.root / "environment" / self.name / "environment.yaml"
+
     def require(self) -> None:
-        """See that it is set up.
+        """Check that the environment is set up.
 
         Raises:
-            JobError: it is not; the message names the command that does it.
+            JobError: it is not; the message names the command that sets it up.
         """
         if not (self.root / "environment" / self.name / "requirements.txt").is_file():
             known = ", ".join(sorted(path.parent.name for path in self.root.glob("environment/*/requirements.txt")))
             raise JobError(
-                f"expected an environment of this checkout ({known}), found '{self.name}'; name one of those, as in "
+                f"this checkout has no environment '{self.name}' (it has: {known}); name one of those, such as "
                 "`environment: file:…/environment/evaluation/environment.yaml`"
             )
-        # Made last, when all packages are there.
+        # make writes this file last, when all packages are there.
         if not (self.folder / ".installed").exists():
             raise JobError(
-                f"expected the environment {self.folder}, found none; set it up with `make .venv/{self.name}/.installed`"
+                f"the environment {self.folder} is not set up; set it up with `make .venv/{self.name}/.installed`"
             )
 
     def has(self, package: str) -> bool:
-        """Return whether a package is installed in it."""
+        """Return whether a package is installed in the environment."""
         return any((self.folder / "lib").glob(f"python*/site-packages/{package}"))
 
     def variables(self, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
         """Return environment variables in which this environment is the active one, as `activate` leaves them."""
-        # A store of the user's own is not where a step of ours logs, and a notebook's way to draw is not in its environment.
+        # A step must log to its run's MLflow store, not to the user's, and has no notebook's backend of matplotlib.
         stores = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
         runs = ("MLFLOW_RUN_ID", "MLFLOW_EXPERIMENT_ID", "MLFLOW_EXPERIMENT_NAME")
         left_out = ("PYTHONHOME", "PYTHONPATH", "MPLBACKEND", *stores, *runs)
@@ -64,3 +76,47 @@ class VirtualEnvironment:
 def environment_for(file: Path) -> VirtualEnvironment:
     """Return the environment for …/environment/evaluation/environment.yaml: .venv/evaluation."""
     return VirtualEnvironment(file.resolve().parent.name)
+
+
+def environment_of(environment: Environment | str | None) -> VirtualEnvironment:
+    """Return the virtual environment that stands for an environment of Azure: an entity of the SDK, or a name.
+
+    An environment is recognized by the folder that it is loaded or built from, else by its name: a folder in environment/,
+    or the `name` in an environment.yaml of this checkout.
+
+    Raises:
+        JobError: none stands for it; the message lists the environments of this checkout.
+    """
+    names = {path.parent.name: path for path in sorted(ROOT.glob("environment/*/environment.yaml"))}
+    own_names = {str(yaml.safe_load(path.read_text(encoding="utf-8"))["name"]): name for name, path in names.items()}
+    for candidate in _candidates(environment):
+        if (ROOT / "environment" / candidate / "requirements.txt").is_file():
+            return VirtualEnvironment(candidate)
+        if candidate in own_names:
+            return VirtualEnvironment(own_names[candidate])
+    label = environment if environment is None or isinstance(environment, str) else environment.name
+    raise JobError(
+        f"no environment of this checkout ({', '.join(names)}) stands for the environment {label}; name one of those, such as "
+        "`environment: file:../environment/serving/environment.yaml`"
+    )
+
+
+def _candidates(environment: Environment | str | None) -> Iterator[str]:
+    """Yield the names by which an environment may be known in this checkout: of its folders, then its own."""
+    if environment is None:
+        return
+    if isinstance(environment, str):
+        # azureml:NAME:VERSION or azureml:NAME@LABEL; the SDK may have taken the prefix off.
+        yield re.split("[:@]", environment.removeprefix("azureml:"))[0]
+        return
+    if source := environment_file(environment):
+        yield source.parent.name
+    if environment.build and environment.build.path:
+        yield Path(environment.base_path or ".", str(environment.build.path)).resolve().name
+    yield str(environment.name)
+
+
+def environment_file(environment: object) -> Path | None:
+    """Return the file that an environment of the SDK was loaded from; None if it was built in Python, or the file is gone."""
+    source = getattr(environment, "_source_path", None)
+    return Path(str(source)).resolve() if source and Path(str(source)).is_file() else None

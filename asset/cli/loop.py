@@ -17,7 +17,7 @@ from asset.screen import SafeStream, interrupt_on_signals, safe_console
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient
 
-    from asset.local.client.local import LocalClient
+    from asset.local.client.client import LocalClient
 
 DONE, FAILED, NOTHING_DONE, INTERRUPTED = 0, 1, 2, 130
 
@@ -34,7 +34,7 @@ class Where:
 
     def client(self) -> LocalClient | MLClient:
         """Return the client that works there."""
-        from asset.local.client import client
+        from asset import client
 
         if not self.azure:
             return client(local=True, asset_dir=self.state)
@@ -103,7 +103,7 @@ def _status(error: Exception) -> int | None:
     from marshmallow import ValidationError
 
     from asset.checks.pipeline.errors import JobError
-    from asset.local.client.operations import ClientError
+    from asset.local.client.errors import ClientError
     from asset.local.endpoints.errors import EndpointError, InvalidEndpointError, NotFoundError
 
     if isinstance(error, JobException):

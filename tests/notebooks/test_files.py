@@ -51,7 +51,7 @@ def test_every_cell_has_a_name_of_its_own(notebook: nbformat.NotebookNode) -> No
 def test_one_switch_at_the_top_says_where_it_runs(notebook: nbformat.NotebookNode) -> None:
     first, *others = code(notebook)
     assert first.source.startswith("local = True  # False: in your Azure Machine Learning workspace\n")
-    assert "ml_client = asset.local.client(local=local)" in first.source
+    assert "ml_client = asset.client(local=local)" in first.source
     names = [
         node.id
         for cell in (first, *others)

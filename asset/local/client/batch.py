@@ -21,7 +21,8 @@ from azure.core.exceptions import ResourceNotFoundError
 from asset.checks.pipeline.source import REMOTE
 from asset.local.client.batch_runs import all_batch_runs, new_batch_run
 from asset.local.client.deployment_parts import DeploymentParts
-from asset.local.client.operations import Operations, UnsupportedError, begin, invalid, logger, translated
+from asset.local.client.errors import UnsupportedError, invalid, translated
+from asset.local.client.operations import Operations, begin, logger
 from asset.local.client.resources import Resource, batch_deployment, batch_endpoint, batch_endpoint_resource
 from asset.local.endpoints.records import checked_name
 from tables.whole_file import write_json

@@ -20,9 +20,9 @@ from typing import Any
 from azure.ai.ml import Output
 from azure.ai.ml.entities import BatchJob, PipelineJob
 
-from asset.local.client.operations import invalid
+from asset.local.client.assets import NAME
+from asset.local.client.errors import invalid
 from asset.local.client.runs import CANCELED, FAILED, RUNNING
-from asset.local.client.yaml_assets import NAME
 from asset.local.jobs.run_folder import now
 from asset.local.processes import Background
 from tables.whole_file import write_json

@@ -18,10 +18,9 @@ from azure.ai.ml.entities import Component, PipelineJob
 from asset.azure_sdk import quiet
 from asset.checks.pipeline.data import ASSET
 from asset.checks.pipeline.source import REMOTE
-from asset.environments import ROOT, VirtualEnvironment
-from asset.local.client.assets import environment_file
-from asset.local.client.operations import invalid
-from asset.local.client.yaml_assets import plain
+from asset.environments import VirtualEnvironment, environment_file
+from asset.local.client.assets import plain
+from asset.local.client.errors import invalid
 
 KEPT = (
     "$schema",
@@ -102,9 +101,8 @@ class JobWriter:
         if content["type"] == "pipeline":
             content["jobs"] = self._nodes(component.jobs, content["jobs"], job, folder / name)
         else:
-            known = environment_file(component.environment)
-            named = ROOT / "environment" / self.environment(component.environment).name / "environment.yaml"
-            content["environment"] = f"file:{known or named}"
+            file = environment_file(component.environment) or self.environment(component.environment).file
+            content["environment"] = f"file:{file}"
         (folder / name).mkdir(parents=True, exist_ok=True)
         return _save(folder / name / "component.yml", content)
 

@@ -17,11 +17,12 @@ from azure.core.exceptions import ResourceNotFoundError
 from asset.azure_sdk import quiet
 from asset.checks.pipeline.data import OwnModel
 from asset.checks.pipeline.job import checked_job
+from asset.local.client.assets import NAME
 from asset.local.client.batch_runs import LocalBatchRun, all_batch_runs
+from asset.local.client.errors import failed_job, invalid, translated
 from asset.local.client.job_file import JobWriter, require_pipeline
-from asset.local.client.operations import Operations, begin, failed_job, invalid, logger, translated
+from asset.local.client.operations import Operations, begin, logger
 from asset.local.client.runs import COMPLETED, ENDED, LocalRun, all_runs
-from asset.local.client.yaml_assets import NAME
 from asset.local.jobs.plan import plan_job
 from asset.local.jobs.run_folder import INTERRUPTED, RunFolder, RunState, now
 from asset.local.jobs.runner import require_commands, require_environments

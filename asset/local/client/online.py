@@ -1,6 +1,6 @@
-"""Online deployments of the client of this machine: an inference server each, see registry.endpoints.
+"""Online endpoints and deployments of the client of this machine.
 
-Online endpoints of the client of this machine: a process each, see registry.endpoints.
+An endpoint is a process, and each of its deployments an inference server: see asset.local.endpoints.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.core.pipeline.transport import RequestsTransport
 from azure.core.rest import HttpRequest
 
+from asset.local.client.assets import require_entity
 from asset.local.client.deployment_parts import DeploymentParts
-from asset.local.client.operations import Operations, begin, invalid, logger, translated
+from asset.local.client.errors import invalid, translated
+from asset.local.client.operations import Operations, begin, logger
 from asset.local.client.resources import PREFIX, online_deployment, online_endpoint, online_endpoint_resource
 from asset.local.endpoints.link import LocalEndpoint
 from asset.local.endpoints.records import DeploymentRecord, EndpointFolder, EndpointRecord, Probe, endpoints
@@ -28,11 +30,123 @@ from asset.local.endpoints.records import DeploymentRecord, EndpointFolder, Endp
 if TYPE_CHECKING:
     from azure.core.polling import LROPoller
 
-
+KEYS = ("primary", "secondary")
+PROBE = ("initial_delay", "period", "timeout", "failure_threshold")
 STATES = {"failing": "Failed", "starting": "Updating", "restarting": "Updating"}
+"""Azure's word for the status of a deployment that is not simply "Succeeded"."""
 
 
-class LocalOnlineDeployments(Operations):
+class _Endpoints(Operations):
+    """What online endpoints and online deployments share."""
+
+    def _endpoint(self, name: str | None) -> LocalEndpoint:
+        """Return an endpoint; raises ResourceNotFoundError if it does not exist."""
+        if not name:
+            raise invalid("no endpoint is named; pass the name of an endpoint")
+        with translated():
+            endpoint = LocalEndpoint(EndpointFolder.of(self._state, name))
+            endpoint.folder.read()
+        return endpoint
+
+
+class LocalOnlineEndpoints(_Endpoints):
+    """Online endpoints."""
+
+    named = "online_endpoints"
+
+    def begin_create_or_update(self, endpoint: OnlineEndpoint, *, local: bool = False) -> LROPoller[OnlineEndpoint]:
+        """Start an endpoint; if it exists, give it the new traffic and tags.
+
+        `local` changes nothing: in MLClient it chooses Docker on this machine.
+        """
+        require_entity(endpoint, OnlineEndpoint)
+        resource = online_endpoint_resource(endpoint)
+        if resource["properties"]["authMode"] != "Key":
+            raise invalid(
+                f"auth_mode: {endpoint.auth_mode} works on Azure only; write auth_mode: key, or use client(local=False)"
+            )
+        if endpoint.mirror_traffic:
+            raise invalid("mirror_traffic works on Azure only; leave it out")
+        traffic = {name.lower(): int(share) for name, share in (endpoint.traffic or {}).items()}
+        with translated():
+            process = LocalEndpoint(EndpointFolder.of(self._state, str(endpoint.name)))
+
+        def create() -> OnlineEndpoint:
+            process.create(EndpointRecord(process.folder.name, traffic, resource))
+            return self.get(str(endpoint.name))
+
+        return begin(create)
+
+    def begin_delete(self, name: str | None = None, *, local: bool = False) -> LROPoller[None]:
+        """Stop an endpoint and remove all of it."""
+        return begin(self._endpoint(name).delete)
+
+    def get(self, name: str, *, local: bool = False) -> OnlineEndpoint:
+        """Return an endpoint."""
+        return _entity(self._endpoint(name))
+
+    def list(self, *, local: bool = False) -> Iterator[OnlineEndpoint]:
+        """Yield the endpoints of this machine."""
+        return (_entity(LocalEndpoint(folder)) for folder in endpoints(self._state))
+
+    def get_keys(self, name: str) -> EndpointAuthKeys:
+        """Return the endpoint's keys."""
+        keys = self._endpoint(name).keys()
+        return EndpointAuthKeys(primary_key=keys.primary, secondary_key=keys.secondary)
+
+    def begin_regenerate_keys(self, name: str, *, key_type: str = "primary") -> LROPoller[None]:
+        """Replace the primary or the secondary key with a new key."""
+        if key_type.lower() not in KEYS:
+            raise invalid("Key type must be 'primary' or 'secondary'.")
+        endpoint = self._endpoint(name)
+        return begin(lambda: endpoint.exchange_key(key_type.lower()))
+
+    def invoke(
+        self,
+        endpoint_name: str,
+        *,
+        request_file: str | os.PathLike[str] | None = None,
+        deployment_name: str | None = None,
+        input_data: object = None,
+        params_override: object = None,
+        local: bool = False,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> str:
+        """Send a file with a JSON request to the endpoint, and return the body of the answer.
+
+        Raises:
+            HttpResponseError: the answer is an error; as from MLClient, `response` has its status and headers.
+        """
+        self._refuse("invoke", input_data=input_data, params_override=params_override, **kwargs)
+        if request_file is None:
+            raise invalid("request_file is missing; pass the path of a file with a request in JSON")
+        content = json.loads(Path(request_file).read_bytes())
+        endpoint = self._endpoint(endpoint_name)
+        if deployment_name and deployment_name.lower() not in endpoint.folder.deployments():
+            raise invalid(f"Deployment name {deployment_name} not found for this endpoint")
+        with translated():
+            url = f"{endpoint.require_running().url}/score"
+        headers = {"Authorization": f"Bearer {endpoint.keys().primary}"}
+        if deployment_name:
+            headers["azureml-model-deployment"] = deployment_name
+        # Requests to this machine must not go through a proxy that the environment names.
+        transport = RequestsTransport(use_env_settings=False)
+        with PipelineClient(url, transport=transport, retry_policy=None) as client:
+            response = client.send_request(HttpRequest("POST", url, headers=headers, json=content))
+            validate_response(response)
+            return str(response.text())
+
+
+def _entity(endpoint: LocalEndpoint) -> OnlineEndpoint:
+    """Return an endpoint as the SDK's entity."""
+    with translated():
+        record, daemon, state = endpoint.folder.read(), endpoint.running(), endpoint.describe()
+    traffic = {name: state["traffic"].get(name, 0) for name in state["deployments"]}
+    properties = {f"{PREFIX}status": "running" if daemon else "stopped", f"{PREFIX}folder": str(endpoint.folder.path)}
+    return online_endpoint(record.name, record.resource, traffic, daemon.url if daemon else None, properties)
+
+
+class LocalOnlineDeployments(_Endpoints):
     """Online deployments."""
 
     named = "online_deployments"
@@ -51,75 +165,64 @@ class LocalOnlineDeployments(Operations):
         local_enable_gpu: bool = False,
         **kwargs: Any,  # noqa: ANN401
     ) -> LROPoller[OnlineDeployment]:
-        """Start a deployment's server; in the place of one of its name, when the new one serves.
+        """Start a deployment's server; if the deployment exists, replace its server once the new server is ready.
 
-        A deployment runs from the files of this checkout as they are at each start of its server, not from a copy.
+        A server runs from the files of this checkout as they are when it starts, not from a copy.
         """
         self._refuse("begin_create_or_update", vscode_debug=vscode_debug, local_enable_gpu=local_enable_gpu, **kwargs)
-        if not isinstance(deployment, OnlineDeployment):
-            raise invalid(
-                f"expected an OnlineDeployment of azure.ai.ml.entities, found {type(deployment).__name__}; load or build one"
-            )
-        found = self._endpoint(str(deployment.endpoint_name))
-        record = self._record(deployment, found.folder, skip_script_validation)
+        require_entity(deployment, OnlineDeployment)
+        endpoint = self._endpoint(str(deployment.endpoint_name))
+        record = self._record(deployment, endpoint.folder, skip_script_validation)
         for warning in _warnings(deployment):
             logger.warning("%s", warning)
 
         def deploy() -> OnlineDeployment:
-            found.deploy(record)
-            return self.get(record.name, found.folder.name)
+            endpoint.deploy(record)
+            return self.get(record.name, endpoint.folder.name)
 
         return begin(deploy)
 
     def get(self, name: str, endpoint_name: str, *, local: bool | None = False) -> OnlineDeployment:
-        """Return a deployment; its properties say how its server is."""
-        found = self._endpoint(endpoint_name)
-        records = found.folder.deployments()
+        """Return a deployment; its properties describe its server."""
+        endpoint = self._endpoint(endpoint_name)
+        records = endpoint.folder.deployments()
         if name.lower() not in records:
             raise ResourceNotFoundError(
-                f"expected one of the deployments of {endpoint_name} ({', '.join(records) or 'none'}), found the name {name}; "
-                "name one of those"
+                f"endpoint {endpoint_name} has no deployment {name} (it has: {', '.join(records) or 'none'})"
             )
         with translated():
-            told = found.describe()["deployments"].get(name.lower(), {"status": "stopped"})
-        properties = {f"{PREFIX}{key}": str(value) for key, value in told.items() if value not in (None, "")}
+            server = endpoint.describe()["deployments"].get(name.lower(), {"status": "stopped"})
+        properties = {f"{PREFIX}{key}": str(value) for key, value in server.items() if value not in (None, "")}
         record = records[name.lower()]
-        state = STATES.get(told["status"], "Succeeded")
-        return online_deployment(found.folder.name, record.name, record.resource, state, properties)
+        state = STATES.get(server["status"], "Succeeded")
+        return online_deployment(endpoint.folder.name, record.name, record.resource, state, properties)
 
     def list(self, endpoint_name: str, *, local: bool = False) -> Iterator[OnlineDeployment]:
         """Yield an endpoint's deployments."""
-        found = self._endpoint(endpoint_name)
-        return (self.get(name, endpoint_name) for name in found.folder.deployments())
+        return (self.get(name, endpoint_name) for name in self._endpoint(endpoint_name).folder.deployments())
 
     def get_logs(
         self, name: str, endpoint_name: str, lines: int, *, container_type: str | None = None, local: bool = False
     ) -> str:
-        """Return the last lines of what the deployment's servers wrote, also of one that did not start."""
+        """Return the last lines of a deployment's log, also if its server did not start."""
         if container_type not in (None, "inference-server"):
             self._refuse("get_logs", container_type=container_type)
         with translated():
-            folder = self._endpoint(endpoint_name).folder.deployment(name)
-        if not folder.log.is_file():
+            path = self._endpoint(endpoint_name).folder.deployment(name).log
+        if not path.is_file():
             raise ResourceNotFoundError(
-                f"expected the log of deployment {name} of {endpoint_name}, found none at {folder.log}; deploy it first"
+                f"deployment {name} of endpoint {endpoint_name} has no log at {path}; deploy it first"
             )
-        with open(folder.log, encoding="utf-8", errors="replace") as log:
+        with open(path, encoding="utf-8", errors="replace") as log:
             return "".join(deque(log, maxlen=lines))
 
     def begin_delete(self, name: str, endpoint_name: str, *, local: bool | None = False) -> LROPoller[None]:
-        """Stop a deployment without traffic and remove it."""
-        found = self._endpoint(endpoint_name)
-        return begin(lambda: found.delete_deployment(name.lower()))
-
-    def _endpoint(self, name: str) -> LocalEndpoint:
-        with translated():
-            found = LocalEndpoint(EndpointFolder.of(self._state, name))
-            found.folder.read()
-        return found
+        """Stop a deployment that has no traffic, and remove it."""
+        endpoint = self._endpoint(endpoint_name)
+        return begin(lambda: endpoint.delete_deployment(name.lower()))
 
     def _record(self, deployment: OnlineDeployment, endpoint: EndpointFolder, unchecked: bool) -> DeploymentRecord:
-        """Return what a deployment's server is started with."""
+        """Return the record of a deployment, with all that its server needs to start."""
         with translated():
             folder = endpoint.deployment(str(deployment.name))
         parts = self._parts.of(deployment, unchecked)
@@ -138,136 +241,12 @@ class LocalOnlineDeployments(Operations):
         )
 
 
-PROBE = ("initial_delay", "period", "timeout", "failure_threshold")
-
-
 def _warnings(deployment: OnlineDeployment) -> Iterator[str]:
-    """Say what of a deployment is for Azure alone."""
+    """Yield a warning for each setting of a deployment that has no effect on this machine."""
     if (getattr(deployment, "instance_count", None) or 1) > 1:
-        yield f"{deployment.name}: instance_count {deployment.instance_count} is one server here"
+        yield f"{deployment.name}: instance_count {deployment.instance_count} is ignored: this machine runs one server"
     if deployment.app_insights_enabled:
-        yield f"{deployment.name}: app_insights_enabled is for Azure: nothing is sent from here"
+        yield f"{deployment.name}: app_insights_enabled is ignored: this machine sends nothing to Application Insights"
     collector = deployment.data_collector
     if collector and any(str(part.enabled).lower() == "true" for part in collector.collections.values()):
-        yield f"{deployment.name}: data_collector is for Azure: nothing is collected here"
-
-
-KEYS = ("primary", "secondary")
-
-
-class LocalOnlineEndpoints(Operations):
-    """Online endpoints."""
-
-    named = "online_endpoints"
-
-    def begin_create_or_update(self, endpoint: OnlineEndpoint, *, local: bool = False) -> LROPoller[OnlineEndpoint]:
-        """Start an endpoint, or give one that is there another traffic and other tags.
-
-        `local`, in MLClient the choice of Docker on this machine, is what happens here anyway.
-        """
-        if not isinstance(endpoint, OnlineEndpoint):
-            raise invalid(
-                f"expected an OnlineEndpoint of azure.ai.ml.entities, found {type(endpoint).__name__}; load or build one"
-            )
-        resource = online_endpoint_resource(endpoint)
-        self._check(endpoint, resource)
-        traffic = {name.lower(): int(share) for name, share in (endpoint.traffic or {}).items()}
-        with translated():
-            found = self._link(str(endpoint.name))
-
-        def create() -> OnlineEndpoint:
-            found.create(EndpointRecord(found.folder.name, traffic, resource))
-            return self.get(str(endpoint.name))
-
-        return begin(create)
-
-    def begin_delete(self, name: str | None = None, *, local: bool = False) -> LROPoller[None]:
-        """Stop an endpoint and remove all of it."""
-        found = self._found(name)
-        return begin(found.delete)
-
-    def get(self, name: str, *, local: bool = False) -> OnlineEndpoint:
-        """Return an endpoint."""
-        return _entity(self._found(name))
-
-    def list(self, *, local: bool = False) -> Iterator[OnlineEndpoint]:
-        """Yield the endpoints of this machine."""
-        return (_entity(LocalEndpoint(folder)) for folder in endpoints(self._state))
-
-    def get_keys(self, name: str) -> EndpointAuthKeys:
-        """Return the endpoint's keys."""
-        keys = self._found(name).keys()
-        return EndpointAuthKeys(primary_key=keys.primary, secondary_key=keys.secondary)
-
-    def begin_regenerate_keys(self, name: str, *, key_type: str = "primary") -> LROPoller[None]:
-        """Exchange one of the keys."""
-        if key_type.lower() not in KEYS:
-            raise invalid("Key type must be 'primary' or 'secondary'.")
-        found = self._found(name)
-        return begin(lambda: found.exchange_key(key_type.lower()))
-
-    def invoke(
-        self,
-        endpoint_name: str,
-        *,
-        request_file: str | os.PathLike[str] | None = None,
-        deployment_name: str | None = None,
-        input_data: object = None,
-        params_override: object = None,
-        local: bool = False,
-        **kwargs: Any,  # noqa: ANN401
-    ) -> str:
-        """Send the endpoint a file with a request in JSON, and return the body of its answer.
-
-        Raises:
-            HttpResponseError: it answered with an error; as from MLClient, `response` has its status and headers.
-        """
-        self._refuse("invoke", input_data=input_data, params_override=params_override, **kwargs)
-        if request_file is None:
-            raise invalid("expected request_file, a file with a request in JSON, found none; name one")
-        content = json.loads(Path(request_file).read_bytes())
-        found = self._found(endpoint_name)
-        if deployment_name and deployment_name.lower() not in found.folder.deployments():
-            raise invalid(f"Deployment name {deployment_name} not found for this endpoint")
-        with translated():
-            url = f"{found.require_running().url}/score"
-        headers = {"Authorization": f"Bearer {found.keys().primary}"}
-        if deployment_name:
-            headers["azureml-model-deployment"] = deployment_name
-        # A proxy that the environment names is not for requests to loopback.
-        transport = RequestsTransport(use_env_settings=False)
-        with PipelineClient(url, transport=transport, retry_policy=None) as client:
-            response = client.send_request(HttpRequest("POST", url, headers=headers, json=content))
-            validate_response(response)
-            return str(response.text())
-
-    def _link(self, name: str) -> LocalEndpoint:
-        return LocalEndpoint(EndpointFolder.of(self._state, name))
-
-    def _found(self, name: str | None) -> LocalEndpoint:
-        """Return an endpoint that is there; raises ResourceNotFoundError for another name."""
-        if not name:
-            raise invalid("expected the name of an endpoint, found none; name one")
-        with translated():
-            found = self._link(name)
-            found.folder.read()
-        return found
-
-    def _check(self, endpoint: OnlineEndpoint, resource: dict[str, Any]) -> None:
-        """Refuse what an endpoint here does not do."""
-        mode = resource["properties"]["authMode"]
-        if mode != "Key":
-            raise invalid(
-                f"expected auth_mode: key, which is checked here as on Azure, found {endpoint.auth_mode}; write key, or use "
-                "client(local=False)"
-            )
-        if endpoint.mirror_traffic:
-            raise invalid("expected no mirror_traffic, which is Azure's alone, found some; leave it out")
-
-
-def _entity(found: LocalEndpoint) -> OnlineEndpoint:
-    with translated():
-        record, daemon, told = found.folder.read(), found.running(), found.describe()
-    traffic = {name: told["traffic"].get(name, 0) for name in told["deployments"]}
-    properties = {f"{PREFIX}status": "running" if daemon else "stopped", f"{PREFIX}folder": str(found.folder.path)}
-    return online_endpoint(record.name, record.resource, traffic, daemon.url if daemon else None, properties)
+        yield f"{deployment.name}: data_collector is ignored: this machine collects no data"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from asset.local import client
-from asset.local.client.local import LocalClient
+from asset import client
+from asset.local.client.client import LocalClient
 from asset.local.endpoints.link import LocalEndpoint
 from asset.local.endpoints.records import endpoints
 from asset.local.jobs.tracking import database, set_up

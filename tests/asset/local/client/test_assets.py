@@ -13,7 +13,7 @@ from azure.ai.ml.exceptions import ValidationException
 from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 
 from asset.checks.pipeline.data import OwnModel
-from asset.local.client.local import LocalClient
+from asset.local.client.client import LocalClient
 from asset.local.jobs.tracking import tracking_uri
 
 
@@ -39,7 +39,7 @@ def test_a_version_may_get_another_description_and_no_other_path(ml_client: Loca
     again.description = None
     assert ml_client.models.create_or_update(again).description is None
     again.path = "app"
-    with pytest.raises(ResourceExistsError, match="expected model tiny:17, which is there, to keep its path"):
+    with pytest.raises(ResourceExistsError, match="model tiny:17 exists with the path "):
         ml_client.models.create_or_update(again)
 
 
@@ -78,19 +78,17 @@ def test_the_asset_of_this_checkout_needs_no_registration(
     caplog.set_level(logging.WARNING)
     for found in (ml_client.models.get(own.name, own.version), ml_client.models.get(own.name, label="latest")):
         assert (found.name, found.version, Path(str(found.path))) == (own.name, own.version, own.folder)
-    told = [
-        record for record in caplog.records if "is not here: the small embedded model is in its place" in record.message
-    ]
+    told = [record for record in caplog.records if "so the small embedded model is used" in record.message]
     assert len(told) == (2 if own.folder.name == "embedded" else 0)
 
 
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        ({"name": "m", "path": "gone"}, "expected a model at .*gone, found nothing there"),
-        ({"name": "m", "path": "azureml://datastores/x/paths/y"}, "expected a model of this machine"),
-        ({"name": "m", "path": "model", "type": "mlflow_model"}, "expected the file MLmodel"),
-        ({"name": "a/b", "path": "model"}, "in the name of a model, found 'a/b'"),
+        ({"name": "m", "path": "gone"}, "there is no model at .*gone"),
+        ({"name": "m", "path": "azureml://datastores/x/paths/y"}, "is not on this machine; name a file"),
+        ({"name": "m", "path": "model", "type": "mlflow_model"}, "has the type mlflow_model but no file MLmodel"),
+        ({"name": "a/b", "path": "model"}, "'a/b' is not a valid name of a model"),
     ],
 )
 def test_a_model_that_cannot_be_is_refused(
@@ -101,11 +99,11 @@ def test_a_model_that_cannot_be_is_refused(
 
 
 def test_a_name_that_is_not_there_is_not_found(ml_client: LocalClient, files: Path) -> None:
-    with pytest.raises(ResourceNotFoundError, match=r"expected one of the models here \(none\), found the name x"):
+    with pytest.raises(ResourceNotFoundError, match=r"there is no model x on this machine \(there are: none\)"):
         ml_client.models.get("x")
     ml_client.environments.create_or_update(load_environment("environment/serving/environment.yaml"))
     with pytest.raises(
-        ResourceNotFoundError, match=r"environments here \(tiny-serving:3\), found the name tiny-serving:4"
+        ResourceNotFoundError, match=r"no environment tiny-serving:4 on this machine \(there are: tiny-serving:3\)"
     ):
         ml_client.environments.get("tiny-serving", "4")
     with pytest.raises(ValidationException, match="Cannot specify both version and label"):
@@ -118,7 +116,7 @@ def test_environments_are_yaml_that_the_sdk_loads(ml_client: LocalClient, files:
     assert Path(loaded.build.path) == files / "environment/serving"
     plain = ml_client.environments.create_or_update(Environment(name="tiny-serving", image="debian"))
     assert (plain.version, plain.image, plain.id) == ("4", "debian", "azureml:tiny-serving:4")
-    with pytest.raises(ResourceExistsError, match="tiny-serving:4, which is there, to keep its image"):
+    with pytest.raises(ResourceExistsError, match="tiny-serving:4 exists with another image"):
         ml_client.environments.create_or_update(Environment(name="tiny-serving", version="4", image="ubuntu"))
 
 
@@ -129,7 +127,7 @@ def test_components_keep_their_environment(ml_client: LocalClient, files: Path) 
     assert found.command == component.command
     assert Path(found.environment._source_path).parent.name == "dev"
     component.command = "true"
-    with pytest.raises(ResourceExistsError, match="count:7, which is there, to keep its command"):
+    with pytest.raises(ResourceExistsError, match="count:7 exists with another command"):
         ml_client.components.create_or_update(component, version="7")
     assert ml_client.components.validate(found).passed
 
@@ -137,6 +135,6 @@ def test_components_keep_their_environment(ml_client: LocalClient, files: Path) 
 def test_data_assets_stay_where_they_are(ml_client: LocalClient, files: Path) -> None:
     kept = ml_client.data.create_or_update(Data(name="lines", path="data.txt", type="uri_file"))
     assert (kept.version, Path(kept.path)) == ("1", files / "data.txt")
-    with pytest.raises(ValidationException, match="found nothing there"):
+    with pytest.raises(ValidationException, match="there is no file or folder .*gone"):
         ml_client.data.create_or_update(Data(name="lines", path="gone.txt", type="uri_file"))
     assert [data.name for data in ml_client.data.list()] == ["lines"]

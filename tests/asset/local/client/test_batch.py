@@ -17,8 +17,8 @@ from azure.core.exceptions import ResourceNotFoundError
 from asset.environments import ROOT
 from asset.local.client import batch_process
 from asset.local.client.batch_runs import LocalBatchRun, new_batch_run
-from asset.local.client.local import LocalClient
-from asset.local.client.operations import UnsupportedError
+from asset.local.client.client import LocalClient
+from asset.local.client.errors import UnsupportedError
 from asset.local.client.runs import COMPLETED
 from asset.local.processes import Background
 
@@ -133,7 +133,7 @@ def test_what_cannot_be_asked_is_refused(batch: LocalClient, calls: list[dict[st
     ):
         with pytest.raises(ValidationException, match=message):
             batch.batch_endpoints.invoke("tiny-batch", **given)
-    with pytest.raises(UnsupportedError, match="without outputs"):
+    with pytest.raises(UnsupportedError, match="takes no outputs"):
         batch.batch_endpoints.invoke("tiny-batch", input=data, outputs={"score": "x"})
     assert calls == []
 

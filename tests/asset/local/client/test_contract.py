@@ -22,7 +22,7 @@ from azure.ai.ml.entities import BatchJob, Model, PipelineJob
 from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 from azure.core.exceptions import ResourceNotFoundError
 
-from asset.local.client.local import LocalClient
+from asset.local.client.client import LocalClient
 from tests.asset.local.client.fake_azure import CONTAINER, KEY, ROOT, FakeAzure
 
 ANSWER = ["capital", "beautiful"]

@@ -14,8 +14,8 @@ from azure.ai.ml.entities import Data, PipelineJob
 from azure.ai.ml.exceptions import JobException, ValidationException
 from azure.core.exceptions import ResourceNotFoundError
 
-from asset.local.client.local import LocalClient
-from asset.local.client.operations import UnsupportedError
+from asset.local.client.client import LocalClient
+from asset.local.client.errors import UnsupportedError
 from asset.local.jobs.run_folder import RunFolder
 from asset.local.jobs.runner import MARK
 from asset.local.jobs.step_process import end_leftovers
@@ -151,7 +151,7 @@ def test_a_job_that_cannot_run_is_refused_and_leaves_nothing(ml_client: LocalCli
     assert list((ml_client.state / "runs").iterdir()) == []
     with pytest.raises(ValidationException, match="expected a PipelineJob"):
         ml_client.jobs.create_or_update(load_component("components/count.yml"))  # type: ignore[arg-type]
-    with pytest.raises(UnsupportedError, match="without skip_validation"):
+    with pytest.raises(UnsupportedError, match="takes no skip_validation"):
         ml_client.jobs.create_or_update(load_job("job.yml"), skip_validation=True)
 
 

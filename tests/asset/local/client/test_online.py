@@ -21,8 +21,8 @@ from azure.core.polling import LROPoller
 
 from asset.checks.pipeline.data import OwnModel
 from asset.environments import ROOT
-from asset.local.client.local import LocalClient
-from asset.local.client.operations import UnsupportedError
+from asset.local.client.client import LocalClient
+from asset.local.client.errors import UnsupportedError
 from tests.asset.local.client.asset_files import SCHEMA
 
 ENVIRONMENT = f"""\
@@ -67,8 +67,8 @@ def test_the_asset_answers_through_an_endpoint(
     assert deployed.model == "azureml:bert-base-cased:17"
     assert deployed.code_configuration.code == str(ROOT)
     assert deployed.properties["asset.status"] == "ready" and int(deployed.properties["asset.pid"])
-    assert caplog.text.count("the small embedded model is in its place") == (OwnModel.read().folder.name == "embedded")
-    assert "blue: instance_count 3 is one server here" in caplog.text
+    assert caplog.text.count("so the small embedded model is used") == (OwnModel.read().folder.name == "embedded")
+    assert "blue: instance_count 3 is ignored: this machine runs one server" in caplog.text
     endpoint.traffic = {"blue": 100}
     ml_client.online_endpoints.begin_create_or_update(endpoint).wait()
     answer = json.loads(ml_client.online_endpoints.invoke("bert-base-cased", request_file=ROOT / "sample_input.json"))
@@ -145,28 +145,30 @@ def test_what_is_not_there_is_named(tiny: LocalClient, files: Path) -> None:
             tiny.online_deployments.begin_create_or_update(deployment)
 
     refused(
-        "one of the endpoints here .tiny-endpoint., found the name other", ResourceNotFoundError, endpoint_name="other"
+        "there is no endpoint other on this machine .there are: tiny-endpoint.",
+        ResourceNotFoundError,
+        endpoint_name="other",
     )
-    refused("found the name tiny:99", ResourceNotFoundError, model="azureml:tiny:99")
-    refused("found the name nothing:1", ResourceNotFoundError, environment="azureml:nothing:1")
-    refused("expected the scoring script .*other.py", code_configuration=CodeConfiguration("../app", "other.py"))
-    refused("expected code_configuration", code_configuration=None)
-    refused("expected a model at .*gone, found nothing", model=Model(path=str(files / "gone"), name="x", version="1"))
+    refused("there is no model tiny:99 on this machine", ResourceNotFoundError, model="azureml:tiny:99")
+    refused("there is no environment nothing:1 on this machine", ResourceNotFoundError, environment="azureml:nothing:1")
+    refused("there is no scoring script .*other.py", code_configuration=CodeConfiguration("../app", "other.py"))
+    refused("has no scoring script; write code_configuration", code_configuration=None)
+    refused("there is no model at .*gone", model=Model(path=str(files / "gone"), name="x", version="1"))
     environment = load_environment("environment/serving/environment.yaml")
     environment.build.path = str(files / "app")
     environment.name = "other"
-    refused("expected an environment of this checkout .*, found the environment other", environment=environment)
+    refused("no environment of this checkout .* stands for the environment other", environment=environment)
     (files / "app/score.py").write_text("def init(:\n", encoding="utf-8")
     refused("(?i)syntax")
 
 
 def test_what_azure_alone_does_is_refused(tiny: LocalClient) -> None:
     for given in ({"vscode_debug": True}, {"local_enable_gpu": True}, {"package_model": True}):
-        with pytest.raises(UnsupportedError, match=f"without {next(iter(given))}"):
+        with pytest.raises(UnsupportedError, match=f"takes no {next(iter(given))} on this machine"):
             tiny.online_deployments.begin_create_or_update(blue(), **given)
-    with pytest.raises(ValidationException, match="expected auth_mode: key"):
+    with pytest.raises(ValidationException, match="auth_mode: aml_token works on Azure only"):
         tiny.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name="other", auth_mode="aml_token"))
-    with pytest.raises(ValidationException, match="no mirror_traffic"):
+    with pytest.raises(ValidationException, match="mirror_traffic works on Azure only"):
         tiny.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name="other", mirror_traffic={"blue": 10}))
     with pytest.raises(ValidationException, match="must start with an upper- or lowercase letter"):
         tiny.online_endpoints.begin_create_or_update(ManagedOnlineEndpoint(name="../out"))
@@ -177,17 +179,17 @@ def test_what_azure_alone_does_is_refused(tiny: LocalClient) -> None:
 def test_traffic_and_deletion_follow_azures_rules(tiny: LocalClient) -> None:
     endpoint = tiny.online_endpoints.get("tiny-endpoint")
     endpoint.traffic = {"blue": 100}
-    with pytest.raises(ValidationException, match=r"deployments of the endpoint \(none\), found blue"):
+    with pytest.raises(ValidationException, match=r"does not have: blue \(it has: none\)"):
         tiny.online_endpoints.begin_create_or_update(endpoint).result()
     tiny.online_deployments.begin_create_or_update(blue()).result()
     endpoint.traffic = {"blue": 60}
-    with pytest.raises(ValidationException, match="adds up to 100"):
+    with pytest.raises(ValidationException, match="the traffic adds up to 60, not to 100"):
         tiny.online_endpoints.begin_create_or_update(endpoint).result()
     endpoint.traffic = {"blue": 100}
     tiny.online_endpoints.begin_create_or_update(endpoint).result()
-    with pytest.raises(ResourceExistsError, match="to have no traffic"):
+    with pytest.raises(ResourceExistsError, match="has 100 % of the traffic"):
         tiny.online_deployments.begin_delete("blue", "tiny-endpoint").result()
     with pytest.raises(ValidationException, match="Deployment name red not found"):
         tiny.online_endpoints.invoke("tiny-endpoint", request_file="request.json", deployment_name="red")
-    with pytest.raises(ResourceNotFoundError, match="found the name red"):
+    with pytest.raises(ResourceNotFoundError, match="tiny-endpoint has no deployment red"):
         tiny.online_deployments.get("red", "tiny-endpoint")

@@ -1,4 +1,4 @@
-"""local=False is MLClient itself, or a clear word on what is missing."""
+"""local=False returns MLClient itself, or says what is missing."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from azure.ai.ml import MLClient
 from azure.core.exceptions import ClientAuthenticationError
 
-from asset.local import client
-from asset.local.client.operations import NoWorkspaceError
+from asset import client
+from asset.local.client.errors import ClientError
 from asset.local.client.workspace import VARIABLES
 from tests.asset.local.client.fake_azure import Credential
 
@@ -52,11 +52,9 @@ def test_config_json_names_the_workspace(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_without_a_workspace_it_says_how_to_name_one() -> None:
-    with pytest.raises(
-        NoWorkspaceError, match=r"found none for subscription_id, resource_group_name; .*AZURE_RESOURCE_GROUP"
-    ):
+    with pytest.raises(ClientError, match=r"subscription_id, resource_group_name missing; .*AZURE_RESOURCE_GROUP"):
         client(local=False, credential=Credential(), workspace_name="mine")
-    with pytest.raises(NoWorkspaceError, match="download config.json from the workspace's page"):
+    with pytest.raises(ClientError, match="download config.json from the workspace's page"):
         client(local=False, credential=Credential())
 
 
@@ -66,5 +64,5 @@ def test_without_anybody_signed_in_it_says_how(monkeypatch: pytest.MonkeyPatch) 
             raise ClientAuthenticationError("AzureCliCredential: Please run 'az login'")
 
     monkeypatch.setattr(azure.identity, "DefaultAzureCredential", Nobody)
-    with pytest.raises(NoWorkspaceError, match="(?s)found nobody; run `az login`.*AzureCliCredential"):
+    with pytest.raises(ClientError, match="(?s)nobody is signed in to Azure; run `az login`.*AzureCliCredential"):
         client(local=False, **NAMES)

@@ -14,9 +14,9 @@ from azure.ai.ml import MLClient
 from azure.ai.ml.entities import ManagedOnlineEndpoint
 from azure.ai.ml.exceptions import ValidationException
 
-from asset.local import client
-from asset.local.client.local import SUB_OBJECTS, LocalClient
-from asset.local.client.operations import UnsupportedError
+from asset import client
+from asset.local.client.client import SUB_OBJECTS, LocalClient
+from asset.local.client.errors import UnsupportedError
 
 ROOT = Path(__file__).resolve().parents[4]
 THEIRS = {
@@ -70,15 +70,19 @@ def test_a_method_takes_what_mlclients_takes(here: LocalClient, name: str, metho
 
 
 @pytest.mark.parametrize("name", SUB_OBJECTS)
-def test_a_method_of_azures_alone_says_so(here: LocalClient, name: str) -> None:
+def test_a_method_that_only_azure_supports_is_refused(here: LocalClient, name: str) -> None:
     missing = public_methods(THEIRS[name]) - public_methods(type(getattr(here, name)))
     for method in missing:
-        with pytest.raises(UnsupportedError, match=rf"{name}\.{method} is Azure's alone; here there are .*get"):
+        with pytest.raises(
+            UnsupportedError, match=rf"only Azure supports {name}\.{method}; this machine supports .*get"
+        ):
             getattr(getattr(here, name), method)
 
 
-def test_a_sub_object_of_azures_alone_says_so(here: LocalClient) -> None:
-    with pytest.raises(UnsupportedError, match="compute is Azure's alone; here there are models, environments"):
+def test_a_sub_object_that_only_azure_supports_is_refused(here: LocalClient) -> None:
+    with pytest.raises(
+        UnsupportedError, match="only Azure supports compute; the client of this machine has models, environments"
+    ):
         _ = here.compute
     assert not hasattr(here, "datastores")
 
@@ -97,18 +101,18 @@ def test_a_sub_object_of_azures_alone_says_so(here: LocalClient) -> None:
         ("batch_endpoints", "invoke", {"endpoint_name": "x", "params_override": [{"a": 1}]}),
     ],
 )
-def test_an_argument_of_azures_alone_is_refused(
+def test_an_argument_that_only_azure_supports_is_refused(
     here: LocalClient, name: str, method: str, given: dict[str, Any]
 ) -> None:
-    with pytest.raises(UnsupportedError, match=r"which is Azure's alone, found \w+="):
+    with pytest.raises(UnsupportedError, match=r"takes no \w+ on this machine, and \w+=.* was passed"):
         getattr(getattr(here, name), method)(**given)
 
 
-def test_what_is_archived_cannot_be_listed(here: LocalClient) -> None:
+def test_archived_assets_cannot_be_listed(here: LocalClient) -> None:
     from azure.ai.ml.constants import ListViewType
 
     assert list(here.environments.list(list_view_type=ListViewType.ALL)) == []
-    with pytest.raises(UnsupportedError, match="without list_view_type"):
+    with pytest.raises(UnsupportedError, match="list takes no list_view_type"):
         here.environments.list(list_view_type=ListViewType.ARCHIVED_ONLY)
 
 
@@ -119,20 +123,20 @@ def test_the_wrong_entity_is_refused_by_name(here: LocalClient) -> None:
         ("models", "create_or_update"),
         ("environments", "create_or_update"),
     ):
-        with pytest.raises(ValidationException, match="of azure.ai.ml.entities.*, found ManagedOnlineEndpoint"):
+        with pytest.raises(ValidationException, match="of azure.ai.ml.entities, found ManagedOnlineEndpoint"):
             getattr(getattr(here, name), method)(ManagedOnlineEndpoint(name="wrong"))
     with pytest.raises(TypeError, match="found ManagedOnlineEndpoint"):
         here.create_or_update(ManagedOnlineEndpoint(name="wrong"))
 
 
-def test_the_package_is_light_and_the_client_can_be_called_by_either_name() -> None:
+def test_the_package_imports_without_the_sdk_and_the_client_is_a_plain_function() -> None:
     code = (
         "import sys, asset; assert 'azure' not in sys.modules\n"
         "import asset.local.client.operations\n"
-        "assert asset.local.client(local=True) and asset.local.client.client(local=True).state.name == '.asset'\n"
-        "from asset import client; print(client(asset_dir='/x'))"
+        "assert asset.client(local=True).state.name == '.asset'\n"
+        "from asset import client; print(type(client).__name__, client(asset_dir='/x'))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, env={"PATH": "/usr/bin"}
     )
-    assert (done.returncode, done.stdout) == (0, "LocalClient('/x')\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, "function LocalClient('/x')\n"), done.stderr

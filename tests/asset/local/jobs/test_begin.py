@@ -19,7 +19,7 @@ def test_an_environment_that_is_not_set_up_is_named_with_its_make_target(tmp_pat
     for name, file in (("environment/lab", "requirements.txt"), (".venv/lab/bin", "python")):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / file).touch()
-    with pytest.raises(JobError, match=r"lab, found none; set it up with `make \.venv/lab/\.installed`"):
+    with pytest.raises(JobError, match=r"lab is not set up; set it up with `make \.venv/lab/\.installed`"):
         VirtualEnvironment("lab", tmp_path).require()
     (tmp_path / ".venv/lab/.installed").touch()
     VirtualEnvironment("lab", tmp_path).require()
@@ -42,7 +42,7 @@ def test_an_environment_that_this_checkout_does_not_have_is_told_with_those_it_h
     result = asset.run()
     assert result.exit_code == 2
     assert (
-        "(batch, bench, bench-azureml, dev, evaluation, finetune, serving, serving-gpu), found 'elsewhere'; name"
+        "no environment 'elsewhere' (it has: batch, bench, bench-azureml, dev, evaluation, finetune, serving, serving-gpu)"
         in result.stderr
     )
     assert not (asset.state / "runs").exists()
