@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +11,7 @@ from rich.console import Console
 
 from asset.environments import ROOT
 from asset.local.jobs.tracking import database, tracking_uri
+from asset.local.processes import start, stop
 from asset.screen import interrupt_on_signals
 
 HOST = "127.0.0.1"
@@ -37,13 +35,13 @@ def ui(state: Path | None, port: int) -> int:
     restore = interrupt_on_signals()
     process = None
     try:
-        process = subprocess.Popen([*command, "--host", HOST, "--port", str(port)], start_new_session=True)
+        process = start([*command, "--host", HOST, "--port", str(port)])
         return process.wait()
     except KeyboardInterrupt:
         return 0
     finally:
         if process is not None:
-            _stop(process)
+            stop([process], ((signal.SIGTERM, 5.0),))
         restore()
 
 
@@ -52,13 +50,3 @@ def _free_port(port: int) -> int:
         tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         tried.bind((HOST, port))
         return tried.getsockname()[1]
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Stop the server and the processes that it started."""
-    for number, seconds in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(seconds)
-            return

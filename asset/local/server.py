@@ -4,7 +4,7 @@
     python -m asset.local.server serve    keep the server running until Ctrl-C
 
 Both run from the environment of the serving image (`make score` and `make serve` set it up), so this module needs
-nothing but the standard library. From Python:
+only packages of that environment. From Python:
 
     with local_server(Path("model/embedded")) as server:
         reply = server.post(b'{"input_data": ["Paris is the [MASK] of France."]}')   # reply.body == b'["capital"]'
@@ -36,6 +36,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from asset.local.processes import start, stop
+
 ROOT = Path(__file__).resolve().parents[2]
 SERVING_PYTHON = ROOT / ".venv/serving/bin/python"
 
@@ -53,7 +55,7 @@ DEFAULTS = {"FORWARDED_ALLOW_IPS": "", "MALLOC_ARENA_MAX": "2"}
 SERVE_PORT = 5001
 BACKLOG = 2048
 STARTUP_SECONDS = 120.0
-STOP_SECONDS = 5.0
+QUICK_STOP = ((signal.SIGINT, 5.0),)
 LOG_LINES_SHOWN = 25
 
 # The server always asks gunicorn for 0.0.0.0, and what is asked for on the command line wins over GUNICORN_CMD_ARGS.
@@ -151,7 +153,8 @@ def local_server(
         yield server
         server.log.unlink(missing_ok=True)
     finally:
-        _stop(server.process)
+        # gunicorn's quick stop: workers are told to quit and waited for.
+        stop([server.process], QUICK_STOP)
 
 
 def _serving_python() -> Path:
@@ -209,16 +212,12 @@ def listen_on_loopback(port: int) -> socket.socket:
 def _start(python: Path, command: list[str], environment: dict[str, str], listener: socket.socket) -> LocalServer:
     descriptor, log = tempfile.mkstemp(prefix="azmlinfsrv-", suffix=".log")
     with open(descriptor, "wb") as log_file:
-        process = subprocess.Popen(
+        process = start(
             [str(python), "-ISc", HAND_OVER_SOCKET, str(listener.fileno()), *command],
-            cwd=environment["AML_APP_ROOT"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=log_file,
-            stderr=subprocess.STDOUT,
+            folder=Path(environment["AML_APP_ROOT"]),
+            variables=environment,
+            output=log_file,
             pass_fds=[listener.fileno()],
-            # A group of its own: a Ctrl-C reaches this process only, which then stops the server in order.
-            start_new_session=True,
         )
     return LocalServer(f"http://127.0.0.1:{listener.getsockname()[1]}", process, Path(log))
 
@@ -236,20 +235,6 @@ def _wait_until_healthy(server: LocalServer, startup_seconds: float) -> None:
             return
         time.sleep(0.02)
     raise server.failure(f"expected the inference server to be healthy within {startup_seconds:.0f} s, found it is not")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    try:
-        # gunicorn's quick stop: workers are told to quit and waited for.
-        process.send_signal(signal.SIGINT)
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        # Also where this wait is interrupted, and for workers that outlived the process that started them.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def score(starting: contextlib.AbstractContextManager[LocalServer], request: Path) -> None:

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import fcntl
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+
+from filelock import FileLock, Timeout
 
 from asset.findings import shown
 from asset.models.errors import InUse, NoRoom
@@ -30,6 +30,8 @@ SPARE = 16 << 20
 
 SMALL = 4 << 20
 """Bytes up to which a file is copied."""
+
+LOCK_SECONDS = 0.2
 
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
@@ -71,11 +73,8 @@ class Staging:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder for this process; raises InUse where another one has it."""
-        file = None
-        while file is None:
-            file = self._take_lock()
-        with file:
+        """Hold the folder for this process; raises InUse if another process holds it."""
+        with self._hold():
             for folder in (self.fetched, self.partial):
                 folder.mkdir(exist_ok=True)
             if self.before.exists() and not self.final.exists():
@@ -86,27 +85,20 @@ class Staging:
                 if self.path.exists() and not any((*self.partial.iterdir(), *self.fetched.iterdir())):
                     self.remove()
 
-    def _take_lock(self) -> TextIO | None:
-        """Return the file of the lock that we have now; None where a pull that ended took it along."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        try:
-            file = open(self.path / "lock", "a+", encoding="utf-8")  # noqa: SIM115 - it is the caller's to close
-        except FileNotFoundError:
-            return None
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.stat(self.path / "lock"), os.fstat(file.fileno())):
-                return file
-        except BlockingIOError as exc:
-            file.close()
-            raise InUse(
-                f"{shown(self.final)}: expected to be the only pull into it, found another one at work; wait for that one, "
-                "or give another --output"
-            ) from exc
-        except FileNotFoundError:
-            pass
-        file.close()
-        return None
+    def _hold(self) -> FileLock:
+        while True:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / "lock", timeout=LOCK_SECONDS)
+            try:
+                lock.acquire()
+            except FileNotFoundError:
+                continue  # a pull that ended has removed the folder
+            except Timeout as exc:
+                raise InUse(
+                    f"{shown(self.final)}: expected to be the only pull into it, found another one at work; wait for that "
+                    "one, or give another --output"
+                ) from exc
+            return lock
 
     def came(self, file: RemoteFile) -> int:
         """Return how many bytes of a file that is not whole are here already."""

@@ -12,9 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -22,44 +20,23 @@ import time
 from pathlib import Path
 from typing import Any
 
+from asset.local.processes import kill, start
 from benchmarks.crew import ROOT
 
 ASSET = ROOT / ".venv" / "dev" / "bin" / "asset"
 
 
-def descendants(pid: int) -> list[int]:
-    """Return the processes below one, and itself first."""
-    parents: dict[int, list[int]] = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            # The name in parentheses may have anything in it; the state and the parent follow it.
-            parent = int(stat.read_text(encoding="utf-8").rpartition(")")[2].split()[1])
-            parents.setdefault(parent, []).append(int(stat.parent.name))
-    found = [pid]
-    for one in found:
-        found += parents.get(one, [])
-    return found
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process and all below it at once, as a machine does that loses its power."""
-    for pid in descendants(process.pid):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    process.wait()
-
-
 def asset_run(state: Path, arguments: list[str], seconds: float | None = None) -> int | None:
-    """Run `asset run` to its end and return its exit status, or None where it was killed after so many seconds."""
+    """Run `asset run` to its end and return its exit status, or None if it was killed after so many seconds."""
     with (state.parent / f"{state.name}.log").open("ab") as log:
-        process = subprocess.Popen(
-            [str(ASSET), "run", "--asset-dir", str(state), *arguments], cwd=ROOT, stdout=log, stderr=subprocess.STDOUT
-        )
+        process = start([str(ASSET), "run", "--asset-dir", str(state), *arguments], folder=ROOT, output=log)
         try:
             return process.wait(seconds)
         except subprocess.TimeoutExpired:
-            kill(process)
             return None
+        finally:
+            # With all below it, at once, as a machine does that loses its power.
+            kill(process)
 
 
 def result(state: Path) -> dict[str, Any]:

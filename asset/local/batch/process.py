@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import select
-import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from asset.local.batch.settings import BatchError, BatchSettings
+from asset.local.processes import kill, start
 
 WORKER = Path(__file__).with_name("worker.py")
 START_SECONDS = 600.0
@@ -37,15 +37,7 @@ class BatchProcess:
         self._script = settings.script.absolute().relative_to(settings.root).as_posix()
         command = [str(settings.python), "-P", str(WORKER), str(written), str(settings.root), self._script]
         try:
-            self._process = subprocess.Popen(
-                command,
-                env=variables,
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log and subprocess.STDOUT,
-                pass_fds=[written],
-                start_new_session=True,
-            )
+            self._process = start(command, variables=variables, stdin=subprocess.PIPE, output=log, pass_fds=[written])
         finally:
             os.close(written)
         self._answers = os.fdopen(answers, "rb")
@@ -97,9 +89,7 @@ class BatchProcess:
         if self._killed:
             return  # its number may be another's by now
         self._killed = True
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        kill(self._process)
         with contextlib.suppress(OSError):
             if self._process.stdin:
                 self._process.stdin.close()

@@ -75,9 +75,8 @@ class LocalJobs(Operations):
         for warning in plan.warnings:
             logger.warning("%s", warning)
         folder.write(RunState(folder.path.name, str(file), [], now(), INTERRUPTED))
-        run = LocalRun(folder)
         command = ("run", "--asset-dir", str(self._state), "--resume", folder.path.name)
-        run.process.start([sys.executable, "-m", "asset.cli.main", *command])
+        folder.runner.start([sys.executable, "-m", "asset.cli.main", *command])
         return self.get(folder.path.name)
 
     def get(self, name: str) -> PipelineJob:

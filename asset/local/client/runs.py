@@ -17,12 +17,10 @@ from asset.azure_sdk import quiet
 from asset.checks.pipeline.errors import RunError
 from asset.local.jobs import run_folder
 from asset.local.jobs.run_folder import RunFolder, RunState
-from asset.local.processes import Background
 
 STARTING, RUNNING, COMPLETED, FAILED, CANCELED = "Starting", "Running", "Completed", "Failed", "Canceled"
 ENDED = {COMPLETED, FAILED, CANCELED}
 STATUS = {run_folder.FINISHED: COMPLETED, run_folder.FAILED: FAILED, run_folder.INTERRUPTED: CANCELED}
-RUNNER_LOG, RUNNER = "runner.log", "runner.json"
 JOB_OUTPUT = re.compile(r"azureml://jobs/(?P<job>[\w.-]+)/outputs/(?P<output>\w+)/?(?:paths/(?P<below>.+))?")
 
 
@@ -45,17 +43,12 @@ class LocalRun:
     @property
     def log(self) -> Path:
         """Return the file with what its runner wrote: of all steps together."""
-        return self.path / RUNNER_LOG
-
-    @property
-    def process(self) -> Background:
-        """Return its runner, where the client started it."""
-        return Background(self.path / RUNNER, self.log)
+        return self.folder.runner.log
 
     @property
     def status(self) -> str:
         """Return how it is, in Azure's words."""
-        alive = self.process.runs or self._is_locked()
+        alive = self.folder.runner.runs
         state = self.folder.read()
         if alive:
             return STARTING if state.status == run_folder.INTERRUPTED else RUNNING
@@ -70,16 +63,11 @@ class LocalRun:
 
     def logs(self) -> list[Path]:
         """Return the logs: its runner's and its steps'."""
-        return sorted([*self.path.glob(RUNNER_LOG), *self.path.glob("*/log.txt")])
+        return sorted([*self.path.glob(self.log.name), *self.path.glob("*/log.txt")])
 
     def cancel(self) -> None:
         """Stop it."""
-        if self._is_locked() and not self.process.runs:
-            holder = (self.path / "lock").read_text(encoding="utf-8").strip()
-            raise RunError(
-                f"expected a run that the client started, found {self.name} run by process {holder}; stop that one with Ctrl-C"
-            )
-        self.process.stop()
+        self.folder.runner.stop()
 
     def entity(self) -> PipelineJob:
         """Return it as a job of the SDK's."""
@@ -90,15 +78,6 @@ class LocalRun:
             if name in job.outputs:
                 job.outputs[name].path = path
         return job
-
-    def _is_locked(self) -> bool:
-        """Return whether a runner holds it: as the system tells, as trying the lock could keep it from a runner."""
-        try:
-            lock = (self.path / "lock").stat().st_ino
-        except FileNotFoundError:
-            return False
-        held = Path("/proc/locks").read_text(encoding="utf-8").splitlines()
-        return any("FLOCK" in line and f":{lock} " in line for line in held)
 
 
 def all_runs(state: Path) -> list[LocalRun]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import logging
 import os
 import signal
@@ -18,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from aiohttp import web
+from filelock import FileLock, Timeout
 
 from asset.local.endpoints.control import SOCKET, Control
 from asset.local.endpoints.deployment import Deployment
@@ -88,9 +88,8 @@ def _this_process() -> ProcessId:
 
 @contextlib.contextmanager
 def _alone(folder: EndpointFolder) -> Iterator[None]:
-    """Hold the lock of the endpoint's process; raises BlockingIOError if another process holds it."""
-    with open(folder.path / "daemon.lock", "w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    """Hold the lock of the endpoint's process; raises filelock.Timeout if another process holds it."""
+    with FileLock(folder.path / "daemon.lock", blocking=False):
         yield
 
 
@@ -102,7 +101,7 @@ def main(arguments: list[str]) -> int:
     try:
         with _alone(folder):
             asyncio.run(serve(folder))
-    except BlockingIOError:
+    except Timeout:
         logger.error("another process serves this endpoint")
         return 1
     return 0

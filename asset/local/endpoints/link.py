@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import http.client
 import json
 import logging
-import os
 import shutil
-import signal
 import socket
-import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from asset.environments import ROOT
+from filelock import FileLock
+
 from asset.local.endpoints.control import connect
 from asset.local.endpoints.errors import EndpointError, NotRunningError, error_of
 from asset.local.endpoints.records import DaemonRecord, DeploymentRecord, EndpointFolder, EndpointRecord, Keys
 from asset.local.endpoints.router import check_traffic
 from asset.local.endpoints.server import MARK
-from asset.local.jobs.step_process import end_leftovers
+from asset.local.processes import end_marked, kill, start_in_background
 
 logger = logging.getLogger("asset.local.endpoints")
 
@@ -154,7 +150,7 @@ class LocalEndpoint:
         if daemon is None or daemon.process.runs:
             return daemon
         self.folder.write_daemon(None)
-        left = end_leftovers(MARK, str(self.folder.path))
+        left = end_marked(MARK, str(self.folder.path))
         raise NotRunningError(
             f"process {daemon.process.pid} of endpoint '{self.folder.name}' was killed (its log: {self.folder.daemon_log})"
             + (f"; {len(left)} processes that it left behind were stopped" if left else "")
@@ -165,19 +161,11 @@ class LocalEndpoint:
         """Start the process if it does not run. The caller holds the lock."""
         if self.running() is not None:
             return
-        with open(self.folder.daemon_log, "ab") as log:
-            began = log.seek(0, os.SEEK_END)
-            process = subprocess.Popen(
-                [sys.executable, "-m", "asset.local.endpoints.daemon", str(self.folder.path)],
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                # It goes on when this command and its terminal are gone.
-                start_new_session=True,
-            )
-        # It outlives this object; where this process goes on, as in a notebook, somebody has to notice its end.
-        threading.Thread(target=process.wait, daemon=True).start()
+        log = self.folder.daemon_log
+        began = log.stat().st_size if log.exists() else 0
+        process = start_in_background(
+            [sys.executable, "-m", "asset.local.endpoints.daemon", str(self.folder.path)], log
+        )
         deadline = time.monotonic() + START_SECONDS
         while self.folder.daemon() is None:
             if process.poll() is not None or time.monotonic() > deadline:
@@ -205,11 +193,8 @@ class LocalEndpoint:
         while daemon.process.runs and time.monotonic() < deadline:
             time.sleep(0.02)
         if daemon.process.runs:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(daemon.process.pid, signal.SIGKILL)
-            while daemon.process.runs:
-                time.sleep(0.02)
-            end_leftovers(MARK, str(self.folder.path))
+            kill(daemon.process)
+            end_marked(MARK, str(self.folder.path))
             self.folder.write_daemon(None)
 
     @contextlib.contextmanager
@@ -224,8 +209,7 @@ class LocalEndpoint:
     def _lock(self) -> Iterator[None]:
         """Hold the lock of the endpoint; other commands wait."""
         self.folder.path.parent.mkdir(parents=True, exist_ok=True)
-        with open(self.folder.lock, "w", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with FileLock(self.folder.lock):
             yield
 
 

@@ -28,6 +28,7 @@ import aiohttp
 from yarl import URL
 
 from asset.local.endpoints.errors import LostError, StartError
+from asset.local.processes import signal_group
 from asset.local.server import BACKLOG, server_command
 
 MARK = "ASSET_ENDPOINT_FOLDER"
@@ -234,8 +235,7 @@ class Server:
         await self.exited
 
     def _signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, number)
+        signal_group(self._process.pid, number)
 
 
 def _log_of(launch: Launch) -> IO[bytes]:

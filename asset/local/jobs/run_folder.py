@@ -1,7 +1,9 @@
 """The folder of a run: .asset/runs/evaluate-model-fill-mask-20261121-183000/.
 
 run.json                the state (class RunState), replaced as a whole at each change
-lock                    held by the runner, with its process id
+lock                    held by the runner
+runner.json             which process the runner is, or was last
+runner.log              what it wrote, if the Python client started it
 <step>/log.txt          what the step wrote
 <step>/work             where it runs, of a step without code
 <step>/outputs/<name>   its outputs; while it runs, they are in <step>/outputs.unfinished
@@ -11,7 +13,6 @@ outputs/<name>          the job's outputs, links to those of steps
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import re
@@ -22,11 +23,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from asset.checks.pipeline.errors import RunError
+from asset.local.processes import Background
 
 STATE = "run.json"
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
-RESERVED = {"outputs", "lock", STATE}
+RESERVED = {"outputs", "lock", "runner.json", "runner.log", STATE}
 """What a step of a job cannot be called here."""
 
 
@@ -119,6 +123,11 @@ class RunFolder:
             os.fsync(file.fileno())
         fresh.replace(self.path / STATE)
 
+    @property
+    def runner(self) -> Background:
+        """Return the process that runs the steps, or ran them last."""
+        return Background(self.path / "runner.json", self.path / "runner.log")
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the run for this process. The lock goes with the process, however that ends.
@@ -126,19 +135,18 @@ class RunFolder:
         Raises:
             RunError: another process holds it.
         """
-        with open(self.path / "lock", "a+", encoding="utf-8") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as exc:
-                file.seek(0)
-                raise RunError(
-                    f"expected the run {self.path.name} to be nobody's, found that process {file.read().strip()} runs it; "
-                    "wait for that one, or stop it"
-                ) from exc
-            file.truncate(0)
-            file.write(f"{os.getpid()}\n")
-            file.flush()
+        lock = FileLock(self.path / "lock", blocking=False)
+        try:
+            lock.acquire()
+        except Timeout as exc:
+            raise RunError(
+                f"run {self.path.name} is in use by process {self.runner.pid or '(not known yet)'}; wait for it, or stop it"
+            ) from exc
+        try:
+            self.runner.record_this_process()
             yield
+        finally:
+            lock.release()
 
     def step(self, name: str) -> StepFolder:
         """Return the folder of a step."""

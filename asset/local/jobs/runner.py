@@ -30,8 +30,9 @@ from asset.local.jobs.run_folder import (
     now,
 )
 from asset.local.jobs.step_log import StepLog
-from asset.local.jobs.step_process import Launch, StepProcess, end_leftovers
+from asset.local.jobs.step_process import Launch, StepProcess
 from asset.local.jobs.tracking import Tracker, can_log
+from asset.local.processes import end_marked
 from asset.screen import Screen
 
 TIMED_OUT = 124
@@ -91,7 +92,7 @@ class Runner:
         self.state.outputs = {}
         self.folder.unlink_outputs()
         self.state.steps = {s.name: self.state.steps[s.name] for s in self.plan.steps if s.name in self.state.steps}
-        left = end_leftovers(MARK, str(self.folder.path))
+        left = end_marked(MARK, str(self.folder.path))
         if left:
             self.screen.note(f"stopped what an earlier runner left behind: {len(left)} processes")
         for step in self.state.steps.values():

@@ -6,7 +6,6 @@ its own, so that what it started is stopped with it and a Ctrl-C reaches the run
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import signal
@@ -18,9 +17,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from asset.local.processes import Signals, end_marked, signal_group, start, stop
+
 BASH = ("bash", "-e", "-o", "pipefail", "-c")
-STOPPING = ((signal.SIGINT, 10.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))
-"""The signals that a step gets, and the seconds that it has after each to end."""
+STOPPING = ((signal.SIGINT, 10.0), (signal.SIGTERM, 5.0))
+"""The signals that a step gets, and the seconds that it has after each to end; then it is killed."""
 
 Output = Callable[[int], tuple[Callable[[bytes], None], Callable[[], None]]]
 """For a process's number, what takes the bytes that it writes and what is called at their end."""
@@ -81,29 +82,15 @@ class StepProcess:
         self._finish()
         return 0
 
-    def stop(self, stopping: tuple[tuple[signal.Signals, float], ...] = STOPPING) -> None:
+    def stop(self, signals: Signals = STOPPING) -> None:
         """Tell the step to end, ever more firmly; a KeyboardInterrupt meanwhile kills it at once."""
         try:
-            for number, seconds in stopping:
-                self._signal(number)
-                deadline = time.monotonic() + seconds
-                while self._running() and time.monotonic() < deadline:
-                    time.sleep(0.02)
-                if not self._running():
-                    break
+            stop(self._processes, signals)
         finally:
             self._finish()
 
     def _start(self, rank: int, launch: Launch, variables: dict[str, str], output: Output) -> None:
-        process = subprocess.Popen(
-            [*BASH, launch.command],
-            cwd=launch.folder,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        process = start([*BASH, launch.command], folder=launch.folder, variables=variables, output=subprocess.PIPE)
         self._processes.append(process)
         reader = threading.Thread(target=self._read, args=(process, *output(rank)), daemon=True)
         waiter = threading.Thread(target=self._await, args=(process,), daemon=True)
@@ -115,7 +102,7 @@ class StepProcess:
         status = process.wait()
         # What it left behind would keep its output open and write on; on Azure the container goes with the command.
         # At once, as long as no other group can have got its number.
-        _signal_group(process, signal.SIGKILL)
+        signal_group(process.pid, signal.SIGKILL)
         self._ended.put(status)
 
     def _read(self, process: subprocess.Popen[bytes], feed: Callable[[bytes], None], close: Callable[[], None]) -> None:
@@ -133,26 +120,13 @@ class StepProcess:
             except Exception as exc:  # noqa: BLE001  whatever it is, the thread has to go on reading
                 self.problem = exc
 
-    def _running(self) -> list[subprocess.Popen[bytes]]:
-        return [process for process in self._processes if process.poll() is None]
-
-    def _signal(self, number: signal.Signals) -> None:
-        for process in self._running():
-            _signal_group(process, number)
-
     def _finish(self) -> None:
         """Leave no process, and read what they wrote to its end."""
-        self._signal(signal.SIGKILL)
         if self._mark:
             # A process in a session of its own is in none of the groups, and its pipe would keep the readers waiting.
-            end_leftovers(*self._mark)
+            end_marked(*self._mark)
         for thread in self._threads:
             thread.join(timeout=5.0)
-
-
-def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
 
 
 def _variables_of_each(launch: Launch) -> list[dict[str, str]]:
@@ -172,37 +146,3 @@ def _variables_of_each(launch: Launch) -> list[dict[str, str]]:
     return [
         {**launch.variables, **together, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(launch.processes)
     ]
-
-
-def end_leftovers(mark: str, value: str) -> list[int]:
-    """Kill each process of this user that has the environment variable `mark` at this value; return their ids.
-
-    They are what a step left behind: in a session of its own, or because its runner was killed. They may still write.
-    """
-    wanted, ended = f"{mark}={value}".encode(), set()
-    deadline = time.monotonic() + 5.0
-    # Again until there is none: one may have started another meanwhile.
-    while (found := _marked(wanted)) and time.monotonic() < deadline:
-        ended |= found
-        for pid in found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        while any(_alive(pid) for pid in found) and time.monotonic() < deadline:
-            time.sleep(0.02)
-    return sorted(ended)
-
-
-def _marked(wanted: bytes) -> set[int]:
-    found = set()
-    for environ in Path("/proc").glob("[0-9]*/environ"):
-        with contextlib.suppress(OSError):
-            if wanted in environ.read_bytes().split(b"\0"):
-                found.add(int(environ.parent.name))
-    return found
-
-
-def _alive(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        # The state follows the name in parentheses; a zombie (Z) writes no more.
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    return False

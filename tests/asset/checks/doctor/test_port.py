@@ -7,7 +7,9 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from asset.checks.doctor.check import Machine
@@ -27,25 +29,26 @@ def taken(request: pytest.FixtureRequest) -> Iterator[int]:
 
 
 def test_who_holds_a_port_is_told(machine: Machine, taken: int) -> None:
-    check = port(replace(machine, port=taken, proc=Path("/proc")))
+    check = port(replace(machine, port=taken))
     name = Path("/proc/self/comm").read_text().strip()
     assert check.status == "wrong"
     assert check.found == f"Address already in use, by {name} (pid {os.getpid()})"
     assert check.fix.endswith(f"PORT={taken + 1} make serve") or taken == 65535
 
 
-def test_a_port_is_taken_also_where_proc_does_not_tell_by_whom(machine: Machine, taken: int) -> None:
+def test_a_port_is_taken_also_if_the_system_does_not_list_it(
+    machine: Machine, taken: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "net_connections", lambda kind: [])
     check = port(replace(machine, port=taken))
     assert (check.status, check.found) == ("wrong", "Address already in use")
 
 
-def test_a_holder_whose_files_cannot_be_read_is_another_user(machine: Machine) -> None:
-    (machine.proc / "net").mkdir()
-    row = "   0: 0100007F:1389 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 4711 1"
-    (machine.proc / "net/tcp").write_text(f"  sl  local_address rem_address   st\n{row}\n")
-    (machine.proc / "1").mkdir()
-    assert holder(machine.proc, 5001) == "a process of another user"
-    assert holder(machine.proc, 5002) is None
+def test_a_holder_that_cannot_be_looked_into_is_of_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    listening = SimpleNamespace(status=psutil.CONN_LISTEN, laddr=SimpleNamespace(port=5001), pid=None)
+    monkeypatch.setattr(psutil, "net_connections", lambda kind: [listening])
+    assert holder(5001) == "a process of another user"
+    assert holder(5002) is None
 
 
 def test_a_free_port_is_left_free(machine: Machine) -> None:

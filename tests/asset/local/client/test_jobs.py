@@ -18,7 +18,7 @@ from asset.local.client.client import LocalClient
 from asset.local.client.errors import UnsupportedError
 from asset.local.jobs.run_folder import RunFolder
 from asset.local.jobs.runner import MARK
-from asset.local.jobs.step_process import end_leftovers
+from asset.local.processes import end_marked
 from tests.asset.local.client.asset_files import FILES
 from tests.asset.local.client.built_job import built_job
 from tests.asset.local.jobs.pipeline_files import PIPELINE_FILES
@@ -167,13 +167,14 @@ def test_a_killed_runner_is_a_failed_job(ml_client: LocalClient, here: Path, tmp
     while not (tmp_path / "begun").exists():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    holder = (ml_client.state / "runs" / job.name / "lock").read_text(encoding="utf-8")
-    os.kill(int(holder), 9)
+    runner = RunFolder(ml_client.state / "runs" / job.name).runner.pid
+    assert runner is not None
+    os.kill(runner, 9)
     while ml_client.jobs.get(job.name).status == "Running":
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert ml_client.jobs.get(job.name).status == "Failed"
-    assert end_leftovers(MARK, str(ml_client.state / "runs" / job.name))
+    assert end_marked(MARK, str(ml_client.state / "runs" / job.name))
 
 
 @pytest.fixture(autouse=True)

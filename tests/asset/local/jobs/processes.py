@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
+
+from asset.local.processes import ProcessId
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
@@ -15,11 +16,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Return whether a process runs; one whose end nobody has asked for (a zombie) does not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    return ProcessId.of(pid) is not None
 
 
 def gone(pid: int) -> bool:

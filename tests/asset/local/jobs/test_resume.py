@@ -194,7 +194,7 @@ def test_two_runners_of_one_run_are_refused(asset: Asset) -> None:
     with asset.last.lock():
         result = asset("run", "--resume")
     assert result.exit_code == 2
-    assert f"to be nobody's, found that process {os.getpid()} runs it; wait for that one, or stop it" in result.stderr
+    assert f"run {asset.last.path.name} is in use by process {os.getpid()}; wait for it, or stop it" in result.stderr
     asset.flag.unlink()
     assert asset("run", "--resume").exit_code == 0
 

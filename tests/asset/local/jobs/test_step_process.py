@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from asset.local.jobs.step_process import Launch, StepProcess, end_leftovers
+from asset.local.jobs.step_process import Launch, StepProcess
 from tests.asset.local.jobs.processes import alive, wait_for
 
-QUICK = ((signal.SIGINT, 0.5), (signal.SIGTERM, 0.5), (signal.SIGKILL, 5.0))
+QUICK = ((signal.SIGINT, 0.5), (signal.SIGTERM, 0.5))
 
 
 class Heard:
@@ -87,14 +87,3 @@ def test_a_step_that_does_not_listen_is_killed(tmp_path: Path) -> None:
     process.stop(QUICK)
     assert not any(alive(pid) for pid in process.pids)
     assert heard.closed == {0}
-
-
-def test_leftovers_are_found_by_their_mark(tmp_path: Path) -> None:
-    process, heard = start("setsid sleep 300 & echo up; wait", tmp_path, ASSET_TEST_MARK=str(tmp_path))
-    other, other_heard = start("echo up; exec sleep 300", tmp_path, ASSET_TEST_MARK="/another")
-    wait_for(lambda: heard.bytes and other_heard.bytes)
-    ended = end_leftovers("ASSET_TEST_MARK", str(tmp_path))
-    assert len(ended) == 2 and not any(alive(pid) for pid in ended)
-    assert alive(other.pids[0])
-    other.stop(QUICK)
-    process.stop(QUICK)
