@@ -18,7 +18,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from asset.findings import Finding, one_of
+from asset.checks.kinds import Kind
+from asset.findings import Finding, InvalidFileError, one_of
 from asset.yaml_file import YamlFile
 
 Keys = tuple[str, ...]
@@ -71,8 +72,9 @@ def boundary() -> Iterator[None]:
         except MlException as exc:
             raise RefusedError([((), _shortened(str(exc.message)))]) from exc
         except Exception as exc:
-            # For a value of a type that it does not expect, it raises what Python happens to raise.
-            raise RefusedError([((), _shortened(f"{type(exc).__name__}: {exc}"))]) from exc
+            # For a value of a type that it does not expect, the SDK raises what Python happens to raise.
+            text = f"a value has another type than the SDK expects ({type(exc).__name__}: {exc})"
+            raise RefusedError([((), _shortened(text))]) from exc
 
 
 @contextlib.contextmanager
@@ -183,42 +185,54 @@ def _shortened(text: str) -> str:
 RULE = "azure-sdk"
 
 LOADERS = {
-    "environment": ("load_environment", "assets.environment", "EnvironmentSchema"),
-    "model": ("load_model", "assets.model", "ModelSchema"),
-    "online endpoint": ("load_online_endpoint", "_endpoint", "ManagedOnlineEndpointSchema"),
-    "batch endpoint": ("load_batch_endpoint", "_endpoint", "BatchEndpointSchema"),
-    "online deployment": (
+    Kind.ENVIRONMENT: ("load_environment", "assets.environment", "EnvironmentSchema"),
+    Kind.MODEL: ("load_model", "assets.model", "ModelSchema"),
+    Kind.ONLINE_ENDPOINT: ("load_online_endpoint", "_endpoint", "ManagedOnlineEndpointSchema"),
+    Kind.BATCH_ENDPOINT: ("load_batch_endpoint", "_endpoint", "BatchEndpointSchema"),
+    Kind.ONLINE_DEPLOYMENT: (
         "load_online_deployment",
         "_deployment.online.online_deployment",
         "ManagedOnlineDeploymentSchema",
     ),
-    "batch deployment": ("load_batch_deployment", "_deployment.batch.batch_deployment", "BatchDeploymentSchema"),
-    # `type: model` with `settings`, which the loader above refuses.
-    "model batch deployment": (
+    Kind.BATCH_DEPLOYMENT: ("load_batch_deployment", "_deployment.batch.batch_deployment", "BatchDeploymentSchema"),
+    Kind.MODEL_BATCH_DEPLOYMENT: (
         "load_model_batch_deployment",
         "_deployment.batch.model_batch_deployment",
         "ModelBatchDeploymentSchema",
     ),
 }
-"""What is loaded -> the SDK's loader, the module of its schema, and the schema, which knows the keys of a file."""
+"""For each kind the SDK's loader, the module of its schema, and the schema, which has the keys of a file."""
 
 
-def refused(file: YamlFile, kind: str) -> Iterator[Finding]:
-    """Yield what the SDK's loader refuses, and its own validation where it has one; `kind` is one of LOADERS."""
+def load(file: YamlFile, kind: Kind) -> Any:  # noqa: ANN401  an entity of the SDK
+    """Load a file of one of the LOADERS' kinds.
+
+    Raises:
+        InvalidFileError: the SDK refuses the file.
+    """
+    loader, module, name = LOADERS[kind]
     schema = None
     try:
         with boundary():
-            loader, module, name = LOADERS[kind]
             schema = getattr(importlib.import_module(f"azure.ai.ml._schema.{module}"), name)
             loaded = getattr(importlib.import_module("azure.ai.ml.entities._load_functions"), loader)(str(file.path))
-            if kind == "environment":
+            if kind is Kind.ENVIRONMENT:
                 loaded.validate()
     except RefusedError as exc:
-        for keys, text in exc.refusals:
-            yield finding(file, keys, text, schema)
+        raise InvalidFileError(finding(file, keys, text, schema) for keys, text in exc.refusals) from exc
+    return loaded
+
+
+def refused(file: YamlFile, kind: Kind) -> list[Finding]:
+    """Return what the SDK refuses in a file of one of the LOADERS' kinds."""
+    try:
+        load(file, kind)
+    except InvalidFileError as exc:
+        return exc.findings
+    return []
 
 
 def finding(file: YamlFile, keys: Keys, text: str, schema: Any = None) -> Finding:  # noqa: ANN401  the SDK has no types
-    """Return a finding of the SDK's, with what to do."""
+    """Return a finding about what the SDK refuses."""
     shown = f"{'.'.join(keys)}: " if keys else ""
     return Finding(file.place(*keys), f"the Azure SDK refuses it: {shown}{text}", advice(keys, text, schema), RULE)

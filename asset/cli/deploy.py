@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
+from asset.azure_sdk import load
+from asset.checks.kinds import BATCH, DEPLOYMENTS, ENDPOINTS, Kind, yaml_kind
 from asset.cli.loop import Where, run
+from asset.findings import InvalidFileError
 from asset.local.jobs.summary import program
+from asset.yaml_file import YamlFile
 
 ENDPOINT, DEPLOYMENT = "endpoint", "deployment"
 
@@ -34,7 +36,7 @@ def deploy(options: DeployOptions) -> int:
 
 
 def _deploy(options: DeployOptions, console: Console) -> dict[str, Any]:
-    kind, what, content = read_kind(options.file)
+    kind, what, file = read_kind(options.file)
     traffic = parse_traffic(options.traffic) if options.traffic else None
     if traffic is not None and kind == "batch":
         raise ValueError(
@@ -44,12 +46,12 @@ def _deploy(options: DeployOptions, console: Console) -> dict[str, Any]:
     client = options.where.client()
     endpoints = client.online_endpoints if kind == "online" else client.batch_endpoints
     deployments = client.online_deployments if kind == "online" else client.batch_deployments
-    entity = _load(kind, what, options.file)
+    entity = load(file, yaml_kind(file))
     if what == ENDPOINT:
         console.print(f"creating or updating the endpoint {entity.name}")
         endpoint = endpoints.begin_create_or_update(entity).result()
     else:
-        name = str(content["endpoint_name"])
+        name = str(file.data["endpoint_name"])
         _ensure_endpoint(kind, name, options.file, endpoints, console)
         console.print(f"deploying {entity.name} to the endpoint {name}", soft_wrap=True)
         deployments.begin_create_or_update(entity).result()
@@ -83,29 +85,24 @@ def _told(kind: str, endpoint: Any, options: DeployOptions, console: Console) ->
     return told
 
 
-def read_kind(file: Path) -> tuple[str, str, dict[str, Any]]:
+def read_kind(path: Path) -> tuple[str, str, YamlFile]:
     """Return what a file describes, "online" or "batch" and "endpoint" or "deployment", and its content.
 
     Raises:
-        ValueError: it is something else; the message says what was found.
-        OSError: it cannot be read.
+        ValueError: the file is not of an endpoint or a deployment.
+        InvalidFileError: the file cannot be read.
     """
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except yaml.YAMLError as exc:
-        raise ValueError(f"expected YAML in {file}, found: {exc}; correct it") from exc
-    schema = str(content.get("$schema", "")).lower() if isinstance(content, dict) else ""
-    for kind in ("online", "batch"):
-        for what in (ENDPOINT, DEPLOYMENT):
-            # …/managedOnlineDeployment.schema.json, …/batchEndpoint.schema.json, …/modelBatchDeployment.schema.json
-            if schema.endswith(f"{kind}{what}.schema.json"):
-                if what == DEPLOYMENT and not content.get("endpoint_name"):
-                    raise ValueError(f"expected endpoint_name in {file}, found none; write the name of the endpoint")
-                return kind, what, content
-    raise ValueError(
-        f"expected the file of an endpoint or a deployment, found {schema or 'no $schema'} in {file}; write the $schema of "
-        "Azure's reference, as https://azuremlschemas.azureedge.net/latest/managedOnlineDeployment.schema.json"
-    )
+    file = YamlFile(path)
+    kind = yaml_kind(file)
+    if kind not in (*ENDPOINTS, *DEPLOYMENTS):
+        what = f"is of another kind: {kind}" if kind else "has neither a $schema nor keys that say so"
+        raise ValueError(
+            f"{path} is not the file of an endpoint or a deployment; it {what}. Name another file, or write the $schema of "
+            "Azure's reference, such as https://azuremlschemas.azureedge.net/latest/managedOnlineDeployment.schema.json"
+        )
+    if kind in DEPLOYMENTS and not file.data.get("endpoint_name"):
+        raise ValueError(f"{path} has no endpoint_name; write the name of the endpoint")
+    return "batch" if kind in BATCH else "online", ENDPOINT if kind in ENDPOINTS else DEPLOYMENT, file
 
 
 def parse_traffic(text: str) -> dict[str, int]:
@@ -115,37 +112,6 @@ def parse_traffic(text: str) -> dict[str, int]:
         return {name.strip().lower(): int(share) for name, share in pairs}
     except ValueError as exc:
         raise ValueError(f"expected traffic as blue=90,green=10, found {text!r}; write that") from exc
-
-
-def _load(kind: str, what: str, file: Path) -> Any:  # noqa: ANN401  an entity of the SDK
-    from azure.ai.ml import (
-        load_batch_deployment,
-        load_batch_endpoint,
-        load_online_deployment,
-        load_online_endpoint,
-    )
-    from azure.ai.ml.entities._load_functions import load_model_batch_deployment
-
-    from asset.azure_sdk import quiet
-
-    loaders: dict[tuple[str, str], Callable[..., Any]] = {
-        ("online", ENDPOINT): load_online_endpoint,
-        ("online", DEPLOYMENT): load_online_deployment,
-        ("batch", ENDPOINT): load_batch_endpoint,
-        ("batch", DEPLOYMENT): load_batch_deployment,
-    }
-    loader = loaders[kind, what]
-    if (kind, what) == ("batch", DEPLOYMENT) and "settings" in file.read_text(encoding="utf-8"):
-        loader = load_model_batch_deployment
-    try:
-        with quiet():
-            return loader(str(file))
-    except (AttributeError, TypeError, KeyError) as exc:
-        # For a value of a type that it does not expect, the SDK raises what Python happens to raise.
-        raise ValueError(
-            f"expected the file of a {kind} {what} in {file}, found a value of another type ({exc}); `{program()} validate "
-            f"{shlex.quote(str(file))}` says which"
-        ) from exc
 
 
 def _ensure_endpoint(kind: str, name: str, file: Path, endpoints: Any, console: Console) -> None:  # noqa: ANN401
@@ -160,7 +126,7 @@ def _ensure_endpoint(kind: str, name: str, file: Path, endpoints: Any, console: 
         pass
     if beside := endpoint_file(kind, name, file.resolve().parent):
         console.print(f"creating the endpoint {name}, from {beside.name}", soft_wrap=True)
-        entity = _load(kind, ENDPOINT, beside)
+        entity = load(YamlFile(beside), Kind.ONLINE_ENDPOINT if kind == "online" else Kind.BATCH_ENDPOINT)
         if kind == "online":
             # It has no deployments yet that could have any.
             entity.traffic, entity.mirror_traffic = {}, {}
@@ -176,10 +142,10 @@ def endpoint_file(kind: str, name: str, folder: Path) -> Path | None:
     found = []
     for beside in sorted(folder.glob("*.y*ml")):
         # Others are no files of Azure's, or cannot be read, as what an editor leaves beside the file that it has open.
-        with contextlib.suppress(ValueError, OSError):
-            its_kind, what, content = read_kind(beside)
-            if (its_kind, what, str(content.get("name")).lower()) == (kind, ENDPOINT, name.lower()):
-                found.append(("traffic" in content, beside))
+        with contextlib.suppress(ValueError, InvalidFileError):
+            its_kind, what, its = read_kind(beside)
+            if (its_kind, what, str(its.data.get("name")).lower()) == (kind, ENDPOINT, name.lower()):
+                found.append(("traffic" in its.data, beside))
     return min(found)[1] if found else None
 
 

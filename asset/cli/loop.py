@@ -103,12 +103,21 @@ def _status(error: Exception) -> int | None:
     from marshmallow import ValidationError
 
     from asset.checks.pipeline.errors import JobError
+    from asset.findings import InvalidFileError
     from asset.local.client.errors import ClientError
     from asset.local.endpoints.errors import EndpointError, InvalidEndpointError, NotFoundError
 
     if isinstance(error, JobException):
         return FAILED
-    wrong_input = (ValidationException, ResourceNotFoundError, ValidationError, ClientError, JobError, ValueError)
+    wrong_input = (
+        ValidationException,
+        ResourceNotFoundError,
+        ValidationError,
+        ClientError,
+        JobError,
+        InvalidFileError,
+        ValueError,
+    )
     if isinstance(error, (*wrong_input, InvalidEndpointError, NotFoundError, FileNotFoundError)):
         return NOTHING_DONE
     return FAILED if isinstance(error, AzureError | EndpointError | OSError) else None

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from asset.checks.kinds import Kind, yaml_kind
 from asset.checks.pipeline.errors import ELSEWHERE, InvalidJobError
 from asset.findings import Finding, InvalidFileError, Place
 from asset.yaml_file import Keys, YamlFile
@@ -128,6 +129,10 @@ def read_job(path: Path, opened: Opened = YamlFile) -> JobSource:
             components.
     """
     file = _open(path, opened)
+    if (kind := yaml_kind(file)) not in (None, Kind.PIPELINE_JOB):
+        message = f"this is the file of a different kind ({kind}), not of a pipeline job"
+        key = "$schema" if "$schema" in file.data else "type"
+        raise _invalid(file.place(key), message, "name the file of a pipeline job", "job-type")
     return _read_steps(JobSource(file, file.data, opened=opened))
 
 

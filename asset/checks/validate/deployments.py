@@ -22,6 +22,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from asset.azure_sdk import refused
+from asset.checks.kinds import Kind, schema_name, yaml_kind
 from asset.checks.pipeline.data import ASSET, FOLDERS
 from asset.checks.pipeline.errors import ELSEWHERE
 from asset.checks.pipeline.source import REMOTE, is_file, is_folder
@@ -192,7 +193,8 @@ def at_least(part: Part, key: str, least: int, rule: str) -> Iterator[Finding]:
 
 def _endpoint(file: YamlFile, asset: AssetFolder, batch: bool) -> Iterator[Finding]:
     beside = asset.read_beside(file.path.parent)
-    endpoints = [one for one in beside if _is_endpoint(one, batch)]
+    kind = Kind.BATCH_ENDPOINT if batch else Kind.ONLINE_ENDPOINT
+    endpoints = [other for other in beside if yaml_kind(other) is kind]
     name = file.top.text("endpoint_name")
     if name and (wrong := unknown_endpoint(name, [str(one.data.get("name")) for one in endpoints])):
         yield Finding(file.place("endpoint_name"), wrong.message, wrong.fix, "unknown-endpoint")
@@ -201,14 +203,6 @@ def _endpoint(file: YamlFile, asset: AssetFolder, batch: bool) -> Iterator[Findi
         if same and other.path < file.path and "endpoint_name" in other.data and "name" in file.data:
             message = f"expected a name of its own, found that of {other.path.name}, a deployment of the same endpoint"
             yield Finding(file.place("name"), message, "rename one of the two", "deployment-twice")
-
-
-def _is_endpoint(file: YamlFile, batch: bool) -> bool:
-    kind = "batchEndpoint." if batch else "managedOnlineEndpoint."
-    schema = str(file.data.get("$schema", ""))
-    if "schema.json" in schema:
-        return kind in schema
-    return "auth_mode" in file.data and ("defaults" in file.data) == batch
 
 
 def _model(deployment: Part, asset: AssetFolder) -> Iterator[Finding]:
@@ -299,20 +293,26 @@ PROBE = ("initial_delay", "period", "timeout", "success_threshold", "failure_thr
 
 
 def check_online(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
-    """Check a managed online deployment."""
-    yield from refused(file, "online deployment")
+    """Check an online deployment on machines of Azure or on a Kubernetes cluster."""
+    yield from refused(file, Kind.ONLINE_DEPLOYMENT)
     yield from check_shared(file, asset, batch=False)
-    yield from check_machine(file.top, asset)
+    if not _is_kubernetes(file):
+        yield from check_machine(file.top, asset)
+        yield from _scale(file)
     yield from at_least(file.top, "instance_count", 1, "instance-count")
-    yield from _scale(file)
     for name in ("liveness_probe", "readiness_probe"):
         yield from _probe(file, name)
     yield from check(file, asset)
 
 
+def _is_kubernetes(file: YamlFile) -> bool:
+    """Decide if a deployment runs on a user's own Kubernetes cluster, and not on Azure's machines."""
+    return file.data.get("type") == "kubernetes" or schema_name(file).lower().startswith("kubernetes")
+
+
 def _scale(file: YamlFile) -> Iterator[Finding]:
     scale = file.top.part("scale_settings").text("type")
-    if scale and scale != "default" and "kubernetes" not in str(file.data.get("$schema")):
+    if scale and scale != "default":
         message = f"expected `type: default`, the only one of managed deployments, found {scale}"
         fix = "write default, and scale with rules of Azure Monitor"
         yield Finding(file.place("scale_settings", "type"), message, fix, "scale-settings")
@@ -342,10 +342,10 @@ LEVELS = ("warning", "info", "debug")
 
 def check_batch(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
     """Check a batch deployment of a model, whose settings stand under `settings`, or at the top without a `type`."""
-    of_type = "settings" in file.data or "modelBatchDeployment" in str(file.data.get("$schema"))
-    yield from refused(file, "model batch deployment" if of_type else "batch deployment")
+    kind = yaml_kind(file) or Kind.BATCH_DEPLOYMENT
+    yield from refused(file, kind)
     yield from check_shared(file, asset, batch=True)
-    yield from _check_batch_settings(file.top.part("settings") if of_type else file.top)
+    yield from _check_batch_settings(file.top.part("settings") if kind is Kind.MODEL_BATCH_DEPLOYMENT else file.top)
     if "compute" not in file.top:
         message = "expected the compute that it runs on, found none"
         yield Finding(file.place("name"), message, "write `compute: azureml:NAME`", "no-compute")

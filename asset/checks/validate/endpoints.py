@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from asset.azure_sdk import refused
+from asset.checks.kinds import Kind
 from asset.checks.validate.asset_folder import AssetFolder
 from asset.findings import Finding, Problem, one_of
 from asset.yaml_file import Part, YamlFile
@@ -16,7 +17,7 @@ NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]{1,30}[a-zA-Z0-9]")
 
 def check_online(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
     """Check an online endpoint."""
-    yield from refused(file, "online endpoint")
+    yield from refused(file, Kind.ONLINE_ENDPOINT)
     yield from check_name(file.top, "name")
     deployments = _deployments(file, asset)
     traffic = file.top.part("traffic")
@@ -39,7 +40,7 @@ def check_online(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
 
 def check_batch(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
     """Check a batch endpoint."""
-    yield from refused(file, "batch endpoint")
+    yield from refused(file, Kind.BATCH_ENDPOINT)
     yield from check_name(file.top, "name")
     mode = file.top.text("auth_mode")
     if mode is not None and mode != "aad_token":

@@ -18,6 +18,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from asset.azure_sdk import refused
+from asset.checks.kinds import Kind
 from asset.checks.pipeline.source import REMOTE, is_file, is_folder
 from asset.checks.validate.asset_folder import AssetFolder
 from asset.findings import Finding, Place, Problem, one_of
@@ -27,7 +28,7 @@ from tables.regular_file import read_text
 
 def check_environment_file(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
     """Check the file, and the Dockerfile that it names."""
-    yield from refused(file, "environment")
+    yield from refused(file, Kind.ENVIRONMENT)
     yield from check_environment(file.top, file.path.parent, asset)
 
 

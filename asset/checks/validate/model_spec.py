@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asset.azure_sdk import refused
+from asset.checks.kinds import Kind
 from asset.checks.pipeline.source import REMOTE
 from asset.checks.validate.asset_folder import AssetFolder
 from asset.findings import Finding, InvalidFileError, Place
@@ -32,7 +33,7 @@ SURVIVORS: tuple[tuple[Keys, str, str], ...] = (
 
 def check(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
     """Check a model; for that of the asset itself, with the other files that say the same."""
-    yield from refused(file, "model")
+    yield from refused(file, Kind.MODEL)
     yield from _flat(file)
     yield from _path(file)
     if file.path == (asset.root / "spec.yaml").resolve():

@@ -65,7 +65,7 @@ YAML = {
         "managedOnlineDeploymnt.schema",
         "$schema",
         "schema-name",
-        "expected the name of one of Azure's schemas, found managedOnlineDeploymnt",
+        "managedOnlineDeploymnt is not the schema of this file (online deployment)",
         "write managedOnlineDeployment.schema.json",
     ),
 }
