@@ -80,7 +80,7 @@ def test_the_page_of_requests_names_every_setting_with_its_default() -> None:
 
 
 def test_the_page_of_requests_names_every_error_code() -> None:
-    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "serving").glob("*.py")]
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "serving").rglob("*.py")]
     codes = {
         code
         for text in sources
