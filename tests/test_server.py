@@ -158,7 +158,7 @@ def test_the_log_warns_of_the_embedded_model_and_shows_no_text_and_no_stack_trac
     post(server, {"input_data": [SECRET + " [MASK]"]})
     log = server.log.read_text(encoding="utf-8")
     assert len(re.findall(r" W \[\d+\] serving\.\S+ - bert-base-cased is not here", log)) == 1
-    assert re.search(r" I \[\d+\] serving\.service - serving embedded-\S+; ready after [\d.]+ s", log)
+    assert re.search(r" I \[\d+\] serving\.answering\.service - serving embedded-\S+; ready after [\d.]+ s", log)
     assert SECRET not in log
     assert "Traceback" not in log
 

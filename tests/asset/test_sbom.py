@@ -10,8 +10,8 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packaging.utils import canonicalize_name
-from registry.sbom.bill import NAMES, bill_file, make_bill, pinned
-from registry.sbom.licenses import READ, license_of, table
+
+from asset.tools.sbom import NAMES, READ, bill_file, license_of, make_bill, pinned, table
 
 ROOT = Path(__file__).resolve().parents[2]
 BILLS = {name: bill_file(name).read_text(encoding="utf-8") for name in NAMES}
