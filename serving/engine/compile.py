@@ -26,7 +26,7 @@ import numpy as np
 from serving.engine import compile_cache, reference
 from serving.engine.backend import Backend, Choice, Precision, choose
 from serving.engine.heads import MaskLogits
-from serving.engine.machine import check_fits, has_int8_products
+from serving.engine.machine import check_fits
 from serving.engine.session import Session, open_session
 from serving.errors import ModelFolderError
 from serving.model import checkpoint
@@ -69,14 +69,13 @@ def compiled(
     """
     weights_file = checkpoint.weights_file(folder)
     check_fits(str(weights_file), weights_file.stat().st_size)  # it is read as a whole, if only for its hash
-    weight_bits = 7 if precision == "int8" and not has_int8_products() else 8
     kind = "onnx" if backend == "onnxruntime" else "native.safetensors"
-    entry = compile_cache.Entry(content_hash(folder, precision, weight_bits), kind)
+    entry = compile_cache.Entry(content_hash(folder, precision), kind)
     places = cache_places(folder, cache_dir)
     accepted = is_ours if signed_folder(folder) else Path.is_file
     kept = next(filter(None, (entry.found(place, accepted) for place in places)), None)
     try:
-        return kept or _compile(folder, precision, weight_bits, backend, entry, places)
+        return kept or _compile(folder, precision, backend, entry, places)
     except MemoryError as exc:
         raise ModelFolderError(
             f"{folder}: expected memory to compile it, found too little; use a larger machine"
@@ -101,9 +100,12 @@ def cache_places(folder: Path, cache_dir: Path | None = None) -> list[Path]:
     return ours
 
 
-def content_hash(folder: Path, precision: Precision, weight_bits: int) -> str:
-    """Return a hash of all that a compiled graph depends on: the checkpoint's bytes, this code's version, the options."""
-    digest = hashlib.sha256(f"{_onnxruntime_version()} {precision} {weight_bits}".encode())
+def content_hash(folder: Path, precision: Precision) -> str:
+    """Return a hash of all that a compiled graph depends on: the checkpoint's bytes, this code's version, the precision.
+
+    The CPU is no part of it: what one compiles, any other runs.
+    """
+    digest = hashlib.sha256(f"{_onnxruntime_version()} {precision}".encode())
     for path in (*CODE, folder / "config.json", checkpoint.weights_file(folder)):
         try:
             with path.open("rb") as file:
@@ -129,7 +131,6 @@ def user_cache_dir() -> list[Path]:
 def _compile(
     folder: Path,
     precision: Precision,
-    weight_bits: int,
     backend: Backend,
     entry: compile_cache.Entry,
     places: list[Path],
@@ -138,7 +139,7 @@ def _compile(
     with _stage("read"):
         source = checkpoint.Checkpoint.read(folder)
     with _stage("build"):
-        parts = weights.pack(source) if backend == "native" else _graph(source, precision, weight_bits)
+        parts = weights.pack(source) if backend == "native" else _graph(source, precision)
     for place in places:
         try:
             with entry.kept(place) as made:
@@ -158,12 +159,11 @@ def _compile(
     return content
 
 
-def _graph(source: checkpoint.Checkpoint, precision: Precision, weight_bits: int) -> list[bytes | memoryview]:
-    from serving.engine import (
-        graph,  # onnx takes memory and a part of a second, which a start from the cache does without
-    )
+def _graph(source: checkpoint.Checkpoint, precision: Precision) -> list[bytes | memoryview]:
+    # onnx takes memory and a part of a second, which a start from the cache does without.
+    from serving.engine import graph
 
-    return graph.build(source, precision, weight_bits)
+    return graph.build(source, precision)
 
 
 def _write(to: Path, parts: Iterable[bytes | memoryview]) -> None:

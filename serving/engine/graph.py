@@ -64,9 +64,9 @@ OUTPUTS: dict[Task, Signature] = {
 }
 
 
-def build(checkpoint: Checkpoint, precision: Precision, weight_bits: int = 8) -> list[bytes | memoryview]:
-    """Return the ONNX file of a checkpoint, in parts; `weight_bits` is 7 where int8 products would saturate (no VNNI)."""
-    graph = _Graph(checkpoint, precision, weight_bits)
+def build(checkpoint: Checkpoint, precision: Precision) -> list[bytes | memoryview]:
+    """Return the ONNX file of a checkpoint, in parts."""
+    graph = _Graph(checkpoint, precision)
     last = checkpoint.config.num_layers - 1
     hidden = graph.embeddings()
     for layer in range(last):
@@ -83,8 +83,8 @@ def build(checkpoint: Checkpoint, precision: Precision, weight_bits: int = 8) ->
 class _Graph(Nodes):
     """The parts of a BERT; a method returns the name of its output."""
 
-    def __init__(self, checkpoint: Checkpoint, precision: Precision, weight_bits: int) -> None:
-        super().__init__(checkpoint, precision, weight_bits)
+    def __init__(self, checkpoint: Checkpoint, precision: Precision) -> None:
+        super().__init__(checkpoint, precision)
         self.task = checkpoint.task
         self.pooler_activation = {"tanh": "Tanh", "relu": "Relu"}[checkpoint.config.pooler_activation]
         self.has_segments = self.task != "fill-mask" and checkpoint.config.type_vocab_size > 1

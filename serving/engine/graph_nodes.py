@@ -27,12 +27,11 @@ from serving.model.checkpoint import ACTIVATIONS, DECODER, WORD_EMBEDDINGS, Chec
 class Nodes:
     """Nodes and weights in the making; a method appends what it is named for and returns its output's name."""
 
-    def __init__(self, checkpoint: Checkpoint, precision: Precision, weight_bits: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, precision: Precision) -> None:
         """Take the weights that layers are named by."""
         self.config = checkpoint.config
         self.weights = dict(checkpoint.weights)
         self.precision = precision
-        self.weight_bits = weight_bits
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: dict[str, npt.NDArray[Any]] = {}
 
@@ -53,7 +52,7 @@ class Nodes:
                 "Gemm", data, self.weight(weight), self.weight(bias), output="" if half else output, transB=1
             )
             return self.op("Cast", name, to=TensorProto.FLOAT, output=output) if half else name
-        quantized, scale = quantize_columns(self.weights[weight].T, self.weight_bits)
+        quantized, scale = quantize_columns(self.weights[weight].T)
         quantized_name = self.array(f"{weight}.int8", np.ascontiguousarray(quantized))
         scale_name = self.array(f"{weight}.scale", scale)
         data, zero_point, row_scale = self.quantize_rows(data)

@@ -40,7 +40,7 @@ def _quota(v2: Path, v1: Path) -> float:
 def has_int8_products(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
     """Tell whether the CPU multiplies uint8 by int8 into int32 in one instruction (VNNI or AMX).
 
-    Without it, int8 is slower, and the products' 16-bit intermediate sums saturate unless weights have 7 bits.
+    Without it int8 takes longer: numbers are widened to 16 bits before they are multiplied (serving.engine.session).
     """
     return not {"avx512_vnni", "avx_vnni", "amx_int8"}.isdisjoint(cpu_flags(cpuinfo))
 

@@ -102,7 +102,7 @@ def _joined(weights: dict[str, Array], names: list[str], kind: str) -> Array:
 
 def _linear(name: str, weight: Array, bias: Array) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     outputs, inputs = (-(-size // unit) * unit for size, unit in zip(weight.shape, (PANEL, TILE_BYTES), strict=True))
-    quantized, scales = quantize_columns(weight.T, bits=8)
+    quantized, scales = quantize_columns(weight.T)
     whole = np.zeros((outputs, inputs), np.int8)
     whole[: weight.shape[0], : weight.shape[1]] = quantized.T
     panels = whole.reshape(outputs // PANEL, 2, 16, inputs // TILE_BYTES, 16, 4).transpose(0, 3, 1, 4, 2, 5)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from serving.answering.service import Service, load_model
-from serving.engine.machine import has_int8_products
 from serving.native import library
 from serving.settings import Settings
 from serving.tasks import Task
@@ -75,8 +74,6 @@ of the embedded model differ by up to 0.003. 0.01 is three times that, and a qua
 
 def unavailable(precision: str) -> str | None:
     """Return why this machine cannot run a precision as its answers on file were made; None where it can."""
-    if precision != "fp32" and not has_int8_products():
-        return "this CPU multiplies no int8: its weights are rounded to 7 bits, which gives other answers"
     if precision == "int8-native":
         try:
             library.load()

@@ -47,14 +47,14 @@ def test_a_second_time_takes_the_graph_that_is_there(folder: Path) -> None:
 
 
 def test_other_weights_or_another_config_are_compiled_anew(folder: Path) -> None:
-    before = content_hash(folder, "fp32", 8)
+    before = content_hash(folder, "fp32")
     config = folder / "config.json"
     config.write_text(config.read_text() + " ")
-    changed = content_hash(folder, "fp32", 8)
+    changed = content_hash(folder, "fp32")
     tensors = load_file(folder / "model.safetensors")
     tensors["cls.predictions.bias"] += 1
     save_file(tensors, folder / "model.safetensors")
-    assert len({before, changed, content_hash(folder, "fp32", 8), content_hash(folder, "fp32", 7)}) == 4
+    assert len({before, changed, content_hash(folder, "fp32"), content_hash(folder, "int8")}) == 4
 
 
 def test_a_read_only_model_folder_is_compiled_into_the_users_cache(
@@ -153,9 +153,8 @@ def test_auto_takes_int8_where_the_cpu_has_its_instructions(monkeypatch: pytest.
 
 @given(
     weight=hnp.arrays("float32", hnp.array_shapes(min_dims=2, max_dims=2), elements=st.floats(-100, 100, width=32)),
-    bits=st.sampled_from([7, 8]),
 )
-def test_quantized_weights_are_within_half_a_step(weight: object, bits: int) -> None:
-    quantized, scale = quantize_columns(weight, bits)
-    assert abs(quantized.astype(int)).max() < 2 ** (bits - 1)
+def test_quantized_weights_are_within_half_a_step(weight: object) -> None:
+    quantized, scale = quantize_columns(weight)
+    assert abs(quantized.astype(int)).max() <= 127
     assert (abs(quantized * scale - weight) <= scale * 0.5001).all()

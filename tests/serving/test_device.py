@@ -260,7 +260,7 @@ def test_a_graph_for_a_gpu_is_compiled_where_there_is_none(sharp_checkpoint: Pat
 def test_the_package_for_gpus_finds_what_the_one_for_cpus_compiled(
     sharp_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = content_hash(sharp_checkpoint, "fp16", 8)
+    before = content_hash(sharp_checkpoint, "fp16")
 
     def only_the_one_for_gpus(name: str) -> str:
         if name == "onnxruntime":
@@ -268,7 +268,7 @@ def test_the_package_for_gpus_finds_what_the_one_for_cpus_compiled(
         return version(name.removesuffix("-gpu"))
 
     monkeypatch.setattr(serving.engine.compile, "version", only_the_one_for_gpus)
-    assert content_hash(sharp_checkpoint, "fp16", 8) == before
+    assert content_hash(sharp_checkpoint, "fp16") == before
 
 
 def test_a_gpu_is_given_to_onnx_runtime_before_the_cpu_and_computes_fp32_in_fp32() -> None:

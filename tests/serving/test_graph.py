@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import load_file, save_file
 from transformers import BertForMaskedLM
 
@@ -19,12 +20,14 @@ from serving.engine import reference
 from serving.engine.compile import compiled
 from serving.engine.engine import Engine
 from serving.engine.heads import Head, MaskHead, MaskLogits
+from serving.engine.session import open_session
 from serving.model.checkpoint import Checkpoint, read_config
 from serving.model.tokenizer import Passage
 from serving.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
 EMBEDDED = ROOT / "model" / "embedded"
+MICROSOFT = "com.microsoft"
 
 Result = TypeVar("Result")
 
@@ -122,6 +125,28 @@ def test_int8_finds_the_same_best_word_as_fp32_where_fp32_is_clear(tmp_path: Pat
     clear = [(a[0], b[0]) for a, b in zip(fp32, int8, strict=True) if a[0][0].score - a[0][1].score >= 0.02]
     assert len(clear) >= 100
     assert np.mean([a[0].token == b[0].token for a, b in clear]) >= 0.97
+
+
+def test_int8_products_are_exact_on_every_cpu() -> None:
+    # Two products of the largest numbers are more than 16 bits hold.
+    data, weight = np.full((3, 64), 255, np.uint8), np.full((64, 32), 127, np.int8)
+    weight[:, ::2] = -127
+    arrays = {"weight": weight, "one": np.array(1, np.float32), "128": np.array(128, np.uint8)}
+    graph = helper.make_graph(
+        [
+            helper.make_node(
+                "MatMulIntegerToFloat", ["data", "weight", "one", "one", "128"], ["product"], domain=MICROSOFT
+            )
+        ],
+        "product",
+        [helper.make_tensor_value_info("data", TensorProto.UINT8, data.shape)],
+        [helper.make_tensor_value_info("product", TensorProto.FLOAT, [3, 32])],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+    )
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid(MICROSOFT, 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    [product] = open_session(model.SerializeToString(), threads=1).run(["product"], {"data": data})
+    np.testing.assert_array_equal(product, (data.astype(int) - 128) @ weight.astype(int))
 
 
 def google_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

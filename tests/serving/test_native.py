@@ -192,7 +192,7 @@ def test_packed_weights_are_the_quantized_ones() -> None:
     source = random_checkpoint(config(vocab_size=70))
     packed = weights.Packed(b"".join(weights.pack(source)))
     name = "encoder.layer.1.intermediate.dense"
-    quantized, scales = quantize_columns(source.weights[f"{name}.weight"].T, bits=8)
+    quantized, scales = quantize_columns(source.weights[f"{name}.weight"].T)
     panels = packed.arrays[f"{name}.weights"].transpose(0, 2, 4, 1, 3, 5).reshape(64, 64)
     assert np.array_equal(panels[:, :32], quantized.T)
     assert not panels[:, 32:].any()
