@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import random
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
+from serving.cpu import cpu_flags
 from tests.small_disk import SmallDisk, mounted
 
 # A `make` in a test is a user's, not a part of the `make test` that runs it: that one would announce its folder.
@@ -49,13 +52,46 @@ SET_BY_LIBRARIES = {
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def save_tokenizer(folder: Path, lines: list[str], lowercase: bool) -> int:
-    """Write a WordPiece tokenizer of about 100 tokens, trained on the lines; return how many it has."""
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+CPU_FLAGS = ("amx_int8", "avx512_vnni", "avx_vnni", "avx512f", "avx2")
+"""What decides which int8 kernels run, best first."""
+
+
+def pytest_report_header() -> str:
+    """Say on which CPU the tests run: what is computed in int8, and how fast, depends on it."""
+    name = re.search(r"^model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    flags = [flag for flag in CPU_FLAGS if flag in cpu_flags()]
+    return f"cpu: {name[1] if name else platform.machine()}; {', '.join(flags) or 'none'} of {', '.join(CPU_FLAGS)}"
+
+
+def split_words(tokenizer: Tokenizer, lowercase: bool) -> None:
+    """Make a tokenizer split text into words as BERT's does."""
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=lowercase)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(vocab_size=100, special_tokens=SPECIAL, show_progress=False)
+
+
+def vocabulary(lines: list[str], lowercase: bool) -> dict[str, int]:
+    """Return the WordPiece vocabulary of the lines, the same in each run.
+
+    The trainer meets words in another order each time, and numbers the letters inside them as it meets them. Of pairs that
+    are equally frequent it takes those of lower numbers first, so the vocabulary differed, and each model that was made for
+    it. Here the letters have their numbers beforehand.
+    """
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    split_words(tokenizer, lowercase)
+    texts = map(tokenizer.normalizer.normalize_str, lines)
+    words = {word for text in texts for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text)}
+    inner = sorted({f"##{letter}" for word in words for letter in word[1:]})
+    trainer = trainers.WordPieceTrainer(vocab_size=100, special_tokens=[*SPECIAL, *inner], show_progress=False)
     tokenizer.train_from_iterator(lines, trainer)
+    found: dict[str, int] = tokenizer.get_vocab()
+    return found
+
+
+def save_tokenizer(folder: Path, lines: list[str], lowercase: bool) -> int:
+    """Write a WordPiece tokenizer of about 100 tokens, trained on the lines; return how many it has."""
+    tokenizer = Tokenizer(models.WordPiece(vocabulary(lines, lowercase), unk_token="[UNK]"))
+    split_words(tokenizer, lowercase)
+    tokenizer.add_special_tokens(SPECIAL)
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     tokenizer.save(str(folder / "tokenizer.json"))
     described = {"tokenizer_class": "BertTokenizer", "do_lower_case": lowercase, "model_max_length": 32}
