@@ -112,8 +112,8 @@ def test_requests_are_worked_on_at_the_same_time(server: LocalServer) -> None:
     for sender in senders:
         sender.join()
     assert statuses == [200] * 16
-    # One after the other they would take 8 s.
-    assert time.monotonic() - started < 4
+    # One after the other they would take at least 8 s.
+    assert time.monotonic() - started < 8
 
 
 def test_listens_on_loopback_only(server: LocalServer) -> None:

@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -237,7 +236,7 @@ def test_a_file_elsewhere_that_cannot_be_read_is_not_told_as_one_to_write(tmp_pa
         ({"sentence1_key": "sentence"}, "expected columns ['sentence', 'label'], found ['text', 'label']"),
     ],
 )
-def test_a_refusal_takes_no_heavy_imports_and_little_time(
+def test_a_refusal_takes_no_heavy_imports(
     tmp_path: Path, checkpoint: Path, given: dict[str, str], message: str
 ) -> None:
     train = write(tmp_path / "a.jsonl", labeled(20))
@@ -253,14 +252,11 @@ def test_a_refusal_takes_no_heavy_imports_and_little_time(
         "print([name for name in ('torch', 'transformers', 'numpy', 'huggingface_hub') if name in sys.modules])\n"
         "sys.exit(status)"
     )
-    begun = time.monotonic()
     result = subprocess.run(
         [sys.executable, "-c", code, *argv(values)], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    took = time.monotonic() - begun
     assert (result.returncode, result.stdout.strip()) == (1, "[]"), result.stderr
     assert message in result.stderr
-    assert took < 5
     assert not (tmp_path / "out").exists()
 
 

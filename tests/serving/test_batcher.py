@@ -87,7 +87,7 @@ def test_an_idle_model_runs_a_request_at_once_in_its_own_thread() -> None:
     outcome = model.batcher.submit(["b", "aaa", "cc"])
     assert outcome.results == ["B", "AAA", "CC"]
     assert (outcome.batch_rows, model.threads) == (3, [threading.get_ident()])
-    assert outcome.queue_seconds < 0.1
+    assert 0 <= outcome.queue_seconds < 5
 
 
 def test_no_rows_have_no_results_and_run_nothing() -> None:
@@ -157,7 +157,7 @@ def test_an_odd_length_waits_for_no_more_batches_than_requests_were_before_it() 
 
 def test_an_expired_request_costs_no_compute_and_delays_nobody() -> None:
     model = Model()
-    late, good = model.queued([["late"] * 100, ["good"]], {0: 0.05})
+    late, good = model.queued([["late"] * 100, ["good"]], {0: 0.5})
     with pytest.raises(DeadlineExceeded):
         late.result()
     assert good.result().results == ["GOOD"]
@@ -165,30 +165,32 @@ def test_an_expired_request_costs_no_compute_and_delays_nobody() -> None:
 
 
 def test_the_deadline_is_kept_while_the_requests_own_batch_runs() -> None:
-    model = Model(seconds=0.5)
-    with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(model.batcher.submit, [ROW])
+    model = Model()
+    model.free.clear()
+    deadline = time.monotonic() + 2
+    with ThreadPoolExecutor(1) as pool:
+        late = pool.submit(model.batcher.submit, [ROW] * 100, deadline)
         assert model.started.wait(20)
-        start = time.monotonic()
-        second = pool.submit(model.batcher.submit, [ROW] * 100, start + 0.7)
+        time.sleep(max(0.0, deadline - time.monotonic()))
+        model.free.set()
         with pytest.raises(DeadlineExceeded):
-            second.result()
-        first.result()
-    model.seconds = 0.0
+            late.result(20)
     assert model.batcher.submit(["next"]).results == ["NEXT"]
     # Of the 100 rows, the one batch that was running; the others left the queue.
-    assert [len(batch) for batch in model.batches] == [1, BOUNDS.rows, 1]
+    assert [len(batch) for batch in model.batches] == [BOUNDS.rows, 1]
 
 
 def test_a_waiting_request_is_told_at_its_deadline_not_at_the_end_of_the_batch() -> None:
-    model = Model(seconds=0.6)
+    model = Model()
+    model.free.clear()
     with ThreadPoolExecutor(2) as pool:
-        pool.submit(model.batcher.submit, [ROW])
+        first = pool.submit(model.batcher.submit, [ROW])
         assert model.started.wait(20)
-        start = time.monotonic()
         with pytest.raises(DeadlineExceeded):
-            model.batcher.submit(["late"], start + 0.1)
-        assert time.monotonic() - start < 0.4
+            model.batcher.submit(["late"], time.monotonic() + 0.1)
+        assert not first.done()
+        model.free.set()
+        assert first.result(20).results == [ROW.upper()]
 
 
 def test_a_bad_row_fails_its_own_request_only() -> None:

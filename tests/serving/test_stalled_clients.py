@@ -6,26 +6,32 @@ import socket
 import threading
 import time
 
+import pytest
+
+import serving.http.stalled_clients
 from serving.http.stalled_clients import Lingering
 
 
-def is_closed(sock: socket.socket, seconds: float = 5.0) -> bool:
+def is_closed(sock: socket.socket, seconds: float = 20.0) -> bool:
     deadline = time.monotonic() + seconds
     while sock.fileno() >= 0 and time.monotonic() < deadline:
         time.sleep(0.01)
     return sock.fileno() < 0
 
 
-def test_a_connection_closes_when_its_client_does_and_the_caller_does_not_wait() -> None:
+def test_a_connection_closes_when_its_client_does_and_the_caller_does_not_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(serving.http.stalled_clients, "LINGER_SECONDS", 60.0)
     close = Lingering()
     ours, client = socket.socketpair()
     start = time.perf_counter()
     close(ours)
-    assert time.perf_counter() - start < 0.5
+    assert time.perf_counter() - start < 20
     assert client.recv(1) == b""
     assert not is_closed(ours, 0.1)
     client.close()
-    assert is_closed(ours, 1.0)
+    assert is_closed(ours)
 
 
 def test_one_that_is_closed_twice_stops_no_other() -> None:

@@ -70,7 +70,7 @@ def test_one_process_that_fails_ends_the_others(tmp_path: Path) -> None:
     process, _ = start('[ "$RANK" = 1 ] && exit 4; exec sleep 300', tmp_path, processes=2)
     started = time.monotonic()
     assert process.wait() == 4
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 60
     assert not any(alive(pid) for pid in process.pids)
 
 
