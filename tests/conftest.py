@@ -14,9 +14,9 @@ import hypothesis
 import pytest
 import torch
 import transformers
-from serving.cpu import cpu_flags
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
+from serving.engine.machine import cpu_flags
 from tests.small_disk import SmallDisk, mounted
 
 # A `make` in a test is a user's, not a part of the `make test` that runs it: that one would announce its folder.
