@@ -18,9 +18,10 @@ from typing import Any, Self
 from deployment.batch_model import BatchModel
 from deployment.batch_options import Options
 from deployment.batch_output import FileOutput, Part, Summary, name_of
+from serving.answering.models import model_class
 from serving.errors import BadRequest
-from serving.requests.rows import FIELDS, find_columns
 from serving.requests.rows import Row as Texts
+from serving.requests.rows import find_columns
 from serving.tasks import Task
 from tables.files import TEXT_SUFFIX, Wanted, file_kind, read_lines
 from tables.rows import Reject, Row, TableError, chunks, shown
@@ -162,7 +163,7 @@ class InputFile:
     def __init__(self, path: Path, task: Task, columns: Sequence[str] = ()) -> None:
         """Take a file; nothing is read yet."""
         self._path = path
-        self._fields = FIELDS[task]
+        self._fields = model_class(task).input.fields
         self._columns = tuple(columns)
         self._wanted = Wanted(())
 

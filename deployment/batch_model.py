@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from deployment.batch_options import Options, OptionsError
-from serving.answering.service import Service, load_model
+from serving.answering.models import load_model
+from serving.answering.service import Service
 from serving.errors import BadRequest
 from serving.model.checkpoint import weights_file
 from serving.model.model_folder import chosen_folder, find_checkpoint
 from serving.requests.parameters import check
-from serving.requests.rows import FIELDS
 from serving.requests.rows import Row as Texts
-from serving.requests.schema import DIALECTS, SAMPLES, Request, check_row
+from serving.requests.schema import DIALECTS, Request, check_row
 from serving.settings import Settings
 from serving.tasks import Task
 
@@ -49,13 +49,11 @@ class BatchModel:
         folder = chosen_folder(root)
         settings = Settings.from_env().unlimited()
         service = Service(load_model(folder, settings), settings)
-        task = service.model.task
+        inputs = service.model.input
         try:
-            parameters = check(options.parameters, task, settings)
+            parameters = check(options.parameters, inputs.parameters, inputs.task, settings)
             found = cls(service, parameters, _identity(folder, settings, options))
-            sample = SAMPLES[task]
-            texts = (sample["question"], sample["context"]) if isinstance(sample, dict) else (sample, None)
-            service.answer_rows(found._request([texts]))
+            service.model.answer_request(found._request([inputs.sample_row]))
         except BadRequest as exc:
             raise OptionsError(f"BATCH_SCORING_PARAMETERS: {exc}; correct it") from exc
         return found
@@ -82,20 +80,20 @@ class BatchModel:
         if usable:
             request = self._request([rows[index] for index in usable])
             try:
-                answered, _ = self._service.answer_rows(request)
+                answered, _ = self._service.model.answer_request(request)
             except BadRequest:
-                refused = self._service.refusals(request)
+                refused = self._service.model.refused_rows(request)
                 for place, error in refused.items():
                     found[usable[place]] = error
                 usable = [index for place, index in enumerate(usable) if place not in refused]
-                answered, _ = self._service.answer_rows(self._request([rows[index] for index in usable]))
+                answered, _ = self._service.model.answer_request(self._request([rows[index] for index in usable]))
             for index, answer in zip(usable, answered, strict=True):
                 found[index] = answer
         return found
 
     def _unusable(self, row: Texts) -> BadRequest | None:
         try:
-            check_row(row, FIELDS[self.task], "the row")
+            check_row(row, self._service.model.input.fields, "the row")
         except BadRequest as exc:
             return exc
         return None

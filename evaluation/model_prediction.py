@@ -27,8 +27,8 @@ from tqdm import tqdm
 from evaluation.config import ConfigError, read_config
 from evaluation.predict.loading import DEVICES, Loaded, load, settings_for
 from evaluation.predict.predictor import OptionError, Predicted, Predictor, columns_of
-from serving.errors import ModelFolderError, RequestError
-from serving.settings import PRECISIONS, SettingsError
+from serving.errors import ModelFolderError, RequestError, SettingsError
+from serving.settings import PRECISIONS
 from serving.tasks import Task
 from tables.rows import Reject, Row, TableError, chunks
 from tables.table import open_table

@@ -1,7 +1,10 @@
 """The errors of the scoring runtime.
 
-ModelFolderError        the model folder cannot be served; raised while starting, never for a request
-RequestError            a request cannot be answered; one HTTP status a class
+ModelFolderError        the model folder cannot be served; raised at start, never for a request
+├── NotFiniteError      a weight is NaN or infinite
+└── SignatureError      the folder is not as it was signed
+SettingsError           an environment variable has a wrong value; raised at start
+RequestError            a request cannot be answered; each class has one HTTP status
 ├── BadRequest          400
 ├── TooLarge            413
 ├── QueueFull           429, with Retry-After
@@ -34,15 +37,15 @@ BadCode = Literal[
 ]
 LargeCode = Literal["body_too_large", "too_many_rows", "too_much_work", "answer_too_large"]
 INTERNAL_ERROR = {"error": {"code": "internal_error", "message": "the model server failed; its log says why"}}
-"""The body of status 500: a fault of ours, which is no RequestError."""
+"""The body of an answer with status 500: an error of the server, not of the request."""
 
 
 LONGEST_MESSAGE = 2000
-"""Characters of a ModelFolderError: what a folder has in a name's or number's place may be megabytes of it."""
+"""Characters of a ModelFolderError's message: a name or number in a folder's files may be megabytes long."""
 
 
 class ModelFolderError(Exception):
-    """The model folder cannot be served; the message says what was expected, what was found and what to do."""
+    """The model folder cannot be served; the message says why and what to do."""
 
     def __str__(self) -> str:
         text, half = super().__str__(), LONGEST_MESSAGE // 2 - 2
@@ -50,32 +53,40 @@ class ModelFolderError(Exception):
 
 
 class NotFiniteError(ModelFolderError):
-    """A weight is NaN or infinite; `found` says which, without what to do."""
+    """A weight is NaN or infinite; `found` names the weight, and the message also says what to do."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.found = f"{folder}: expected weights that are numbers, found NaN or infinity in {name}"
         super().__init__(f"{self.found}; train the model, or get it, anew")
 
 
-class RequestError(Exception):
-    """A request that cannot be answered, as its client is told.
+class SignatureError(ModelFolderError):
+    """A model folder is not as it was signed, or was signed with another key; the message names the file."""
 
-    `code` is stable and for programs, and one of the class's `codes`; the message is for people, `index` is the row at
-    fault where there is one. `headers` go with the answer.
+
+class SettingsError(ValueError):
+    """An environment variable has a value that its setting cannot take."""
+
+
+class RequestError(Exception):
+    """A request that cannot be answered.
+
+    `code` is stable, for programs, and one of the class's `codes`; the message is for people. `index` is the row at fault,
+    if there is one. `headers` go with the answer.
     """
 
     status: HTTPStatus
     codes: tuple[str, ...]
 
     def __init__(self, code: str, message: str, index: int | None = None) -> None:
-        """Keep what the client will read."""
+        """Keep the code, the message and the row."""
         super().__init__(message)
         self.code = code
         self.index = index
         self.headers: dict[str, str] = {}
 
     def body(self) -> dict[str, Any]:
-        """Return the JSON body, e.g. {"error": {"code": "missing_mask", "message": "…", "index": 1}}."""
+        """Return the JSON body, such as {"error": {"code": "missing_mask", "message": "…", "index": 1}}."""
         error: dict[str, Any] = {"code": self.code, "message": str(self)}
         if self.index is not None:
             error["index"] = self.index
@@ -83,45 +94,45 @@ class RequestError(Exception):
 
 
 class BadRequest(RequestError):
-    """The request is not one that this model answers."""
+    """The request is wrong, or is not for this model."""
 
     status = HTTPStatus.BAD_REQUEST
     codes = get_args(BadCode)
 
     def __init__(self, code: BadCode, message: str, index: int | None = None) -> None:
-        """Take a code that is documented."""
+        """Take one of the documented codes."""
         super().__init__(code, message, index)
 
 
 class TooLarge(RequestError):
-    """The request is over a limit; the limits are `serving.settings.Settings`."""
+    """The request is over a limit of serving.settings.Settings."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     codes = get_args(LargeCode)
 
     def __init__(self, code: LargeCode, message: str) -> None:
-        """Take a code that is documented."""
+        """Take one of the documented codes."""
         super().__init__(code, message)
 
 
 class QueueFull(RequestError):
-    """As many requests as may wait are waiting; nothing was done for this one."""
+    """The queue is full; no work was done for the request."""
 
     status = HTTPStatus.TOO_MANY_REQUESTS
     codes = ("queue_full",)
 
     def __init__(self, seconds: float) -> None:
-        """Take how long those that wait will need; the client is told whole seconds, at least one."""
+        """Take the seconds until the queue has room; Retry-After is a whole number of them, at least 1."""
         super().__init__("queue_full", "the queue is full; send the request again after the seconds in Retry-After")
         self.headers = {"Retry-After": str(max(1, math.ceil(seconds)))}
 
 
 class DeadlineExceeded(RequestError):
-    """The answer would come too late; what was not computed yet is left."""
+    """The answer would come too late; the rest of the work is not done."""
 
     status = HTTPStatus.GATEWAY_TIMEOUT
     codes = ("deadline_exceeded",)
 
     def __init__(self) -> None:
-        """Say so; how long is a setting of the server's, which its client need not know."""
+        """Make the error; the message leaves out the deadline, which is a setting of the server."""
         super().__init__("deadline_exceeded", "the answer was not ready in time; send fewer or shorter rows, or later")

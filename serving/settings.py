@@ -8,8 +8,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from serving.errors import SettingsError
+
 PREFIX = "BERT_SERVING_"
-"""Ours alone: the inference server has a SCORING_TIMEOUT_MS of its own."""
+"""How our variables begin; the inference server has settings of its own, such as SCORING_TIMEOUT_MS."""
 
 PRECISIONS = ("auto", "fp32", "fp16", "int8")
 DEVICES = ("auto", "cpu", "cuda")
@@ -20,40 +22,36 @@ CHOICES = {"DEVICE": DEVICES, "PRECISION": PRECISIONS, "ENGINE": ENGINES, "SIGNA
 UNLIMITED = 2**62
 
 
-class SettingsError(ValueError):
-    """An environment variable has a value that its setting cannot take."""
-
-
 @dataclass(frozen=True)
 class Settings:
-    """What can be set, with its default; a field `max_rows` is read from the variable `BERT_SERVING_MAX_ROWS`.
+    """The settings with their defaults; a field such as `max_rows` is read from the variable `BERT_SERVING_MAX_ROWS`.
 
-    device: cpu; cuda, an NVIDIA GPU; or auto: the GPU where there is one that ONNX Runtime can use. Where none can be
-        used, the CPU serves and a warning says why.
-    precision: fp32, int8, fp16 (on a GPU), or auto: fp16 on a GPU, else int8 where the CPU has VNNI or AMX instructions.
-    engine: native, which is our own kernels for int8; onnxruntime; or auto: native where they can be used.
-    threads: of one inference; 0 takes the CPUs that this process may really use.
-    cache_dir: where compiled graphs go; by default `.compiled` in the model folder, or the user's cache directory
-        where the model folder is read-only.
-    signature_key: the public key (PEM) that the model folder must be signed with, or it is not served.
-    signature: auto, which checks a signature that is there; required, which stops the server where no key is named
-        that it could be checked with; or off.
+    device: cpu; cuda, an NVIDIA GPU; or auto: a GPU if ONNX Runtime can use one. If no GPU can be used, the CPU serves
+        and a warning says why.
+    precision: fp32, int8, fp16 (on a GPU), or auto: fp16 on a GPU, else int8 if the CPU has VNNI or AMX instructions.
+    engine: native, our own kernels for int8; onnxruntime; or auto: native if the kernels can be used.
+    threads: threads of one inference; 0 takes all CPUs that this process may use.
+    cache_dir: the folder of compiled models; by default `.compiled` in the model folder, or the user's cache directory
+        if the model folder is read-only.
+    signature_key: the public key (PEM) that the model folder must be signed with to be served.
+    signature: auto checks a signature if there is one; required stops the server if no key is set; off checks nothing.
     max_body_bytes, max_rows: a larger request is answered 413.
-    max_text_characters: in one text; a longer one is answered 413. What the tokenizer takes for one text at a time grows
-        with it, to 200 MB for this many.
+    max_text_characters: characters of one text; a longer text is answered 413. The tokenizer's memory for one text grows
+        with the text, to 200 MB for this many characters.
     max_masks: [MASK] tokens in one row; max_top_k: candidates a mask, labels a text, answers a question; max_targets:
-        targets a request; max_answer_length: tokens of an answer to a question. Over them: 400.
-    max_passages: model inputs that a request may grow to, as a long row is windowed and a target of several word
-        pieces is scored piece by piece; over it is 413.
-    max_answer_bytes: of candidates with their filled-in texts, of labels or of spans, about; a larger answer is 413.
-    batch_tokens: tokens that go through the model at once, of one request or several, with the padding (rows x longest
-        row) where the engine pads; batch_rows: rows. They bound how long others wait, not requests; and 1024 tokens
-        that stay in the CPU's cache are up to a third faster than 4096.
-    max_queue: requests that wait or are worked on at the same time, in each process; one more is answered 429. The
-        server needs more request threads than these (serving.answering.service).
-    deadline_ms: from the start of a request to its answer, as its client counts; a later one is 504. Below the 5000 ms
-        after which a managed endpoint gives up by default.
-    stall_ms: that a client may stop for in the middle of its request or of taking its answer; then it is let go.
+        targets a request; max_answer_length: tokens of an answer to a question. A request over them is answered 400.
+    max_passages: model inputs that a request may grow to, as a long row is split into windows and a target of several
+        word pieces is scored piece by piece; a larger request is answered 413.
+    max_answer_bytes: the approximate size of an answer with its texts; a larger answer is replaced by 413.
+    batch_tokens, batch_rows: tokens and rows that go through the model at once, of one request or several; if the engine
+        pads rows, with the padding (rows x longest row). They do not limit requests, but how long other requests wait;
+        and 1024 tokens, which fit in the CPU's cache, are up to a third faster than 4096.
+    max_queue: requests that wait or are worked on at the same time, in each process; one more is answered 429. The server
+        needs more request threads than this (serving.answering.service).
+    deadline_ms: time from the start of a request to its answer, as its client counts it; a later answer is replaced by
+        504. The default is below the 5000 ms after which a managed endpoint gives up by default.
+    stall_ms: how long a client may pause in the middle of sending its request or receiving its answer before its
+        connection is closed.
     """
 
     device: str = "auto"
@@ -96,7 +94,7 @@ class Settings:
         return settings
 
     def unlimited(self) -> Self:
-        """Return the settings for a file of rows: limits on a request guard a server, and a file is its owner's."""
+        """Return the settings for a file of rows, without the limits that protect a server from requests."""
         return replace(
             self, max_masks=UNLIMITED, max_text_characters=UNLIMITED, max_passages=UNLIMITED, max_answer_bytes=UNLIMITED
         )
@@ -109,7 +107,7 @@ def _parse(name: str, text: str) -> str | int | Path:
             raise SettingsError(f"{name}: expected one of {', '.join(choices)}, found {text!r}")
         return text
     if name in (PREFIX + "CACHE_DIR", PREFIX + "SIGNATURE_KEY"):
-        if not text and name == PREFIX + "SIGNATURE_KEY":  # nothing would be checked, and nobody would know
+        if not text and name == PREFIX + "SIGNATURE_KEY":  # else no signer would be checked, unnoticed
             raise SettingsError(f"{name}: expected a file, found nothing; leave it out to check no signer")
         return Path(text)
     least = 0 if name == PREFIX + "THREADS" else 1

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from serving.answering.models import model_class
 from serving.errors import INTERNAL_ERROR, BadCode, LargeCode
-from serving.requests.schema import DIALECTS, SAMPLES
+from serving.requests.schema import DIALECTS
 from serving.tasks import Task
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,15 +32,15 @@ from score import run
 
 def init():
     score.init()
-    service, answer_rows = score._service, score._service.answer_rows
+    model, answer_request = score._service.model, score._service.model.answer_request
     def answer(request):
         texts = str(request.rows)
         if "fail now" in texts:
             raise ValueError("cannot read " + texts)
         if "be slow" in texts:
             time.sleep(1.2)
-        return answer_rows(request)
-    object.__setattr__(service, "answer_rows", answer)
+        return answer_request(request)
+    object.__setattr__(model, "answer_request", answer)
 """
 
 
@@ -87,7 +88,7 @@ def bodies(task: Task, text: str) -> Iterator[dict[str, Any]]:
     """Yield a request in every dialect, and one with each kind of mistake that the task has."""
     good, bare = row(task, text), {"fill-mask": text, "text-classification": 7}.get(task, {"question": text})
     for dialect in DIALECTS:
-        if task in dialect.tasks:
+        if dialect.serves(model_class(task).input.fields):
             yield {dialect.key: dialect.write(good)}
             yield {dialect.key: dialect.write(bare)}
         yield {dialect.key: {"columns": [text], "data": [[text]], text: text}}
@@ -98,7 +99,7 @@ def bodies(task: Task, text: str) -> Iterator[dict[str, Any]]:
     yield {"input_data": [good], "parameters": {text: text}}
     yield {"input_data": [good], "parameters": {"top_k": text}}
     yield {"input_data": [good, {text: [text]}]}
-    yield {"input_data": [SAMPLES["question-answering"], SAMPLES["fill-mask"], text]}
+    yield {"input_data": [*(model_class(other).input.sample for other in ("question-answering", "fill-mask")), text]}
     yield {"input_data": [good] * 2000}
     yield from of_task(task, text)
 

@@ -16,9 +16,9 @@ from model_signing import hashing, signing, verifying
 
 from asset.findings import shown
 from asset.models.errors import CannotSign, NotVerified, NotWritten
-from serving.errors import ModelFolderError
+from serving.errors import ModelFolderError, SignatureError
 from serving.model.model_folder import find_checkpoint
-from serving.model.signature import CACHE, LEFT_OUT, NAME, SignatureError, differences, entries, signed_files
+from serving.model.signature import CACHE, LEFT_OUT, NAME, differences, entries, signed_files
 
 UNFINISHED = f".{NAME}.partial"
 

@@ -32,8 +32,7 @@ from finetune.package.model_card import card
 from finetune.package.tuned_model import TunedModel, check_checkpoint, read_tuned
 from finetune.prepare.prepared import PreparedFolder, Settings
 from finetune.train.task_model import merge
-from serving.errors import ModelFolderError
-from serving.settings import SettingsError
+from serving.errors import ModelFolderError, SettingsError
 
 
 def run(args: argparse.Namespace) -> None:

@@ -18,7 +18,7 @@ from finetune.settings import FeatureSettings
 from finetune.train.features import batches
 from finetune.train.rows import TokenRows
 from finetune.train.trainer import cross_entropy
-from serving.answering.spans import best_spans, probabilities
+from serving.answering.question_answering import best_spans, probabilities
 from serving.model.tokenizer import PairTokenizer, Tokens
 
 Logits = npt.NDArray[np.float32]

@@ -11,22 +11,26 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
+from serving.answering.models import AnswerForm, Model, RequestAnswer
 from serving.engine.engine import Engine, open_engine, open_folder
 from serving.engine.heads import MaskHead, Scores
 from serving.errors import BadRequest
 from serving.model.tokenizer import EncodedText, MaskTokenizer, Passage
 from serving.requests.call import check_answer, check_passages
+from serving.requests.parameters import Parameter, Targets, Whole
+from serving.requests.rows import TEXT_COLUMNS, Fields, Json
+from serving.requests.schema import Request, TaskInput
 from serving.settings import Settings
 from serving.tasks import Task
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A word for a mask, its probability there, and where in the user's `text` the mask stands.
+    """A word for a mask, its probability, the user's text, and the mask's place in it.
 
-    `token` is the vocabulary's id, or a list of them for a target of several word pieces.
+    `token` is the word's id in the vocabulary, or a list of ids for a target of several word pieces.
     """
 
     token_str: str
@@ -37,18 +41,21 @@ class Candidate:
 
     @property
     def sequence(self) -> str:
-        """The user's text with the word in the mask's place; ##ing joins the word before it."""
+        """The user's text with the word in the mask's place; a piece such as ##ing joins the word before it."""
         start, end = self.span
         before = self.text[:start].rstrip() if self.token_str.startswith("##") else self.text[:start]
         return before + self.token_str.removeprefix("##") + self.text[end:]
 
 
+CANDIDATES = 5
+"""Candidates a mask that Hugging Face's clients expect without asking."""
+
 CANDIDATE_BYTES = 64
-"""What a candidate takes in an answer at least, its sequence aside."""
+"""The size of a candidate in an answer, without its sequence."""
 
 
 class Word(NamedTuple):
-    """A word for a mask, before it is put into the text."""
+    """A word for a mask, its token and its probability."""
 
     text: str
     token: int | list[int]
@@ -63,9 +70,61 @@ class Target(NamedTuple):
 
 
 class Filled(list[list[list[Candidate]]]):
-    """The candidates, best first: of each text, of each of its masks. `windowed` counts texts longer than the model."""
+    """The candidates for each mask of each text, best first. `windowed` counts the texts that are longer than the model."""
 
     windowed: int = 0
+
+
+def candidates_wanted(request: Request) -> int:
+    """Return how many candidates a mask the answer needs."""
+    parameters = request.parameters
+    if "top_k" in parameters:
+        return int(parameters["top_k"])
+    if "targets" in parameters:
+        return len(parameters["targets"])
+    return CANDIDATES if request.dialect.full else 1
+
+
+def filled_answer(request: Request, filled: Filled, settings: Settings) -> Json:
+    """Answer with a word for each mask, or with candidates; raises TooLarge if their texts make the answer too long."""
+    plain = not request.parameters and not request.dialect.full
+    if not plain:
+        counts = (sum(map(len, masks)) for masks in filled)
+        sizes = (len(text) + CANDIDATE_BYTES for text in request.texts)
+        check_answer(sum(count * size for count, size in zip(counts, sizes, strict=True)), settings)
+    rows = []
+    for masks in filled:
+        answers: list[Json] = [words[0].token_str if plain else list(map(_described, words)) for words in masks]
+        rows.append(answers[0] if len(answers) == 1 else answers)
+    return request.shaped(rows)
+
+
+def _described(word: Candidate) -> dict[str, Any]:
+    return {"token_str": word.token_str, "token": word.token, "score": word.score, "sequence": word.sequence}
+
+
+SAMPLE_WORDS = (
+    ("capital", 3007, 0.74),
+    ("city", 2103, 0.13),
+    ("town", 2237, 0.02),
+    ("state", 2110, 0.01),
+    ("port", 3417, 0.01),
+)
+"""The embedded model's words for the sample row."""
+
+
+def _example(request: Request) -> Json:
+    text, mask = request.texts[0], "[MASK]"
+    span = (text.index(mask), text.index(mask) + len(mask))
+    words = [Candidate(*word, text, span) for word in SAMPLE_WORDS[: candidates_wanted(request)]]
+    return filled_answer(request, Filled([[words]]), Settings())
+
+
+def _row_schema(form: AnswerForm, full: bool) -> dict[str, Json]:
+    several = {"type": "array", "minItems": 2, "description": "One for each of several masks."}
+    candidates: list[Json] = [form.several, several | {"items": form.several}]
+    words: list[Json] = [{"type": "string"}, several | {"items": {"type": "string"}}]
+    return {"anyOf": candidates if full else words + candidates}
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +132,35 @@ class FillMask:
     """A masked-language model that is ready to answer; `load` makes it from a folder."""
 
     task: ClassVar[Task] = "fill-mask"
+    input: ClassVar[TaskInput] = TaskInput(
+        Fields("fill-mask", TEXT_COLUMNS),
+        {
+            "top_k": Parameter(Whole(1, "max_top_k"), "Candidates a mask, best first."),
+            "targets": Parameter(
+                Targets(), "Words to score, among all the words of the vocabulary, instead of the best."
+            ),
+        },
+        sample="Paris is the [MASK] of France.",
+        text={"type": "string", "description": "A text with one [MASK] or more.", "pattern": r"\[MASK\]"},
+    )
+    form: ClassVar[AnswerForm] = AnswerForm(
+        "candidate",
+        {
+            "token_str": {"type": "string", "description": "A word, or a piece of one as ##ing."},
+            "token": {
+                "type": ["integer", "array"],
+                "minimum": 0,
+                "minItems": 2,
+                "items": {"type": "integer", "minimum": 0},
+                "description": "Its id in the vocabulary; a list for a target of several word pieces.",
+            },
+            "score": {"type": "number", "minimum": 0, "description": "Its probability at the mask."},
+            "sequence": {"type": "string", "description": "The text with the word in the mask's place."},
+        },
+        _row_schema,
+        _example,
+        counter="x-windowed-rows",
+    )
     tokenizer: MaskTokenizer
     engine: Engine[list[Scores]]
     settings: Settings
@@ -80,7 +168,7 @@ class FillMask:
 
     @classmethod
     def load(cls, folder: Path, precision: str | None = None, settings: Settings | None = None) -> Self:
-        """Load a model folder, compiling it where that was not done yet; raises ModelFolderError."""
+        """Load a model folder, compiling the model if needed; raises ModelFolderError."""
         settings = settings or Settings()
         opened = open_folder(folder, cls.task)
         config = opened.config
@@ -88,8 +176,19 @@ class FillMask:
         engine = open_engine(opened, MaskHead(config.vocab_size), tokenizer.pad_id, precision, settings)
         return cls(tokenizer, engine, settings, opened.parts.name)
 
+    def answer_request(self, request: Request) -> RequestAnswer:
+        """Answer all rows of a request; raises a RequestError, with the row at fault if there is one."""
+        targets = request.parameters.get("targets")
+        filled = self.fill(request.texts, candidates_wanted(request), targets, request.row_name)
+        headers = {self.form.counter: str(filled.windowed)}
+        return RequestAnswer(filled_answer(request, filled, self.settings), headers)
+
+    def refused_rows(self, request: Request) -> dict[int, BadRequest]:
+        """Return the errors of the rows that cannot be answered, by their index."""
+        return self.refusals(request.texts, request.row_name)
+
     def normalize(self, text: str) -> str:
-        """Return a text as the model sees it: an uncased model does not tell capitals from small letters."""
+        """Return a text as the model sees it: in small letters for an uncased model."""
         return self.tokenizer.normalize(text)
 
     def fill(
@@ -99,13 +198,14 @@ class FillMask:
         targets: Sequence[str] | None = None,
         row_name: Callable[[int], str] = "row {}".format,
     ) -> Filled:
-        """Return the best `top_k` candidates of each mask; of the targets only, where there are any.
+        """Return the best `top_k` candidates for each mask; if there are targets, the best of the targets only.
 
-        A target's score is its probability among all of the vocabulary. One of several pieces has the product of its
-        pieces' probabilities, left to right, each given those before it and with the mask made as long as the word.
+        A target's score is its probability among all words of the vocabulary. The score of a target of several pieces is
+        the product of its pieces' probabilities, from left to right, each given the pieces before it; the mask is made as
+        long as the word for that.
 
-        Raises BadRequest for a text without a mask or with too many, or a target that cannot be spelled; TooLarge
-        where it takes more passages than the limit. `row_name` names a text by its index in these messages.
+        Raises BadRequest for a text without a mask or with too many masks, and for a target that cannot be spelled;
+        TooLarge if the request takes more passages than the limit. `row_name` names a text by its index in messages.
         """
         encoded = self.tokenizer.encode(texts)
         for index, row in enumerate(encoded):
@@ -120,9 +220,9 @@ class FillMask:
         return filled
 
     def refusals(self, texts: Sequence[str], row_name: Callable[[int], str] = "row {}".format) -> dict[int, BadRequest]:
-        """Return why `fill` would refuse each text by itself, by its index; the texts that are not in it, it fills.
+        """Return the errors of the texts that `fill` would refuse, by their index; `fill` fills all other texts.
 
-        Where it raises, this tells a caller with many rows which to leave out.
+        If `fill` raises, a caller with many rows learns here which rows to leave out.
         """
         refused = {}
         for index, row in enumerate(self.tokenizer.encode(texts)):
@@ -157,7 +257,7 @@ class FillMask:
         return [[scored(mask) for mask in row] for row in scores]
 
     def _spell(self, encoded: Sequence[EncodedText], targets: Sequence[Target]) -> list[float]:
-        """Return the probability of each target of several pieces: by text, by mask, by target."""
+        """Return the probability of each target of several pieces, ordered by text, then mask, then target."""
         masks = [(text, mask) for text in encoded for mask in text.masks]
         check_passages(len(masks) * sum(len(target.pieces) for target in targets), self.settings)
         passages = [
@@ -168,7 +268,7 @@ class FillMask:
         return [math.prod(piece.target_scores[0] for piece in pieces) for pieces in self._run(passages)]
 
     def _run(self, passages: Sequence[Sequence[Passage]]) -> list[list[Scores]]:
-        """Return the scores of each group's masks, the passages of a group (a text's windows) put together again."""
+        """Return the scores of the masks of each group; a group is the passages of a text, which are its windows."""
         flat = list(itertools.chain.from_iterable(passages))
         check_passages(len(flat), self.settings)
         scores = iter(self.engine.run(flat))
@@ -187,3 +287,6 @@ class FillMask:
         if len(text.masks) > limit:
             found = f"{name} has {len(text.masks)} {self.tokenizer.mask_token} tokens"
             raise BadRequest("too_many_masks", f"{found}, expected at most {limit}", index)
+
+
+MODEL: type[Model] = FillMask

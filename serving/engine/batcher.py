@@ -1,16 +1,17 @@
 """Batches across requests: the rows of requests that wait at the same time go through the model together.
 
-There is no timer and no thread of its own. A request's thread that finds the model free takes the next batch and runs
-it, so an idle server adds no wait; the others wait, and what they queued leaves as one batch the moment it is done.
-Whoever ran a batch hands on as soon as its own rows are answered.
+There is no timer, and no thread of the batcher's own. A request's thread that finds the model free takes the next batch and
+runs it, so that an idle server adds no wait. The other threads wait, and their rows leave as one batch when the model is
+free. A thread that ran a batch hands over as soon as its own rows are answered.
 
-Who goes next: requests take turns. The one at the head of the queue is always in the next batch, with one row, then
-each of those behind it with one, then again from the head, until the batch is full; those in it with rows left queue up
-at the end. So nobody waits for more batches than there were requests before it, however many rows those have.
+Order: requests take turns. The first request in the queue is always in the next batch with one row, then each request
+behind it with one row, then again from the first, until the batch is full; requests in the batch with rows left go to the
+end of the queue. So a request waits for at most as many batches as there were requests before it, however many rows those
+have.
 
-What goes together: rows of like length, where they are padded to the longest. A batch costs about as much as its padded
-tokens (rows x longest row) and BATCH_COST more, so a row is taken along while the padding of the batch stays below
-BATCH_COST and an eighth of its tokens; a request whose next row would break that, or a bound, waits for a later batch.
+Padding: if rows are padded to the longest, a batch has rows of like length. A batch costs about as much as its padded
+tokens (rows x longest row) plus BATCH_COST, so a row is taken if the padding of the batch stays below BATCH_COST plus an
+eighth of its tokens; a request whose next row would break this rule, or a bound, waits for a later batch.
 
 A batch that fails is run again request by request, so that only the request at fault gets the error.
 """
@@ -37,20 +38,20 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 BATCH_COST = 48
-"""What a batch costs beside its tokens, in tokens: BERT-base in int8 on two cores takes 2.8 ms + 0.055 ms a token."""
+"""The fixed cost of a batch in tokens: BERT-base in int8 on two cores takes 2.8 ms + 0.055 ms a token."""
 
 
 class Weight(NamedTuple):
-    """What a row adds to a batch: its tokens, and another kind of work that is bounded, such as its masks."""
+    """What a row adds to a batch: its tokens, and other bounded work, such as its masks."""
 
     tokens: int
     work: int
 
 
 class Bounds(NamedTuple):
-    """What a batch may hold: padded tokens (rows x longest row), rows, work. One row alone may be over them.
+    """The limits of a batch: padded tokens (rows x longest row), rows, work. A single row may be over them.
 
-    Where what runs the batch takes rows as long as they are, without `padding`, rows of any length go together.
+    Without `padding`, the engine takes rows as long as they are, and rows of any length go together.
     """
 
     tokens: int
@@ -60,7 +61,7 @@ class Bounds(NamedTuple):
 
 
 class Outcome(NamedTuple, Generic[Result]):
-    """A result for each item in its order; the seconds they waited and ran, and the rows of their largest batch."""
+    """The result of each item in order, the seconds of waiting and of computing, and the rows of the largest batch."""
 
     results: list[Result]
     queue_seconds: float
@@ -70,7 +71,7 @@ class Outcome(NamedTuple, Generic[Result]):
 
 @dataclass(eq=False)
 class _Request(Generic[Item, Result]):
-    """A request in the queue: its rows by index, longest first, so that the next one, the shortest, is the last."""
+    """A request in the queue: its rows by index, longest first; the last of them, the shortest, is the next to be taken."""
 
     items: Sequence[Item]
     weights: list[Weight]
@@ -89,7 +90,7 @@ class _Request(Generic[Item, Result]):
 
 @dataclass
 class _Load:
-    """What is in a batch while it is filled."""
+    """The content of a batch while it is filled."""
 
     rows: int = 0
     tokens: int = 0
@@ -97,7 +98,7 @@ class _Load:
     work: int = 0
 
     def add(self, weight: Weight, bounds: Bounds) -> bool:
-        """Add a row if it is the first, or stays in the bounds with little padding; tell whether it was added."""
+        """Add a row if it is the first, or if the batch stays in its bounds with little padding; return whether it did."""
         rows, tokens, work = self.rows + 1, self.tokens + weight.tokens, self.work + weight.work
         longest = max(self.longest, weight.tokens)
         padded = rows * longest if bounds.padding else tokens
@@ -113,9 +114,9 @@ _Answers: TypeAlias = dict[_Request[Item, Result], Sequence[Result] | Exception]
 
 
 class Batcher(Generic[Item, Result]):
-    """Runs items through `run_batch`, those of several threads together; safe to share between them and across a fork.
+    """Runs the items of several threads through `run_batch` together; safe to share between threads and across a fork.
 
-    `run_batch` takes items and returns a result for each in their order; it is never called twice at the same time.
+    `run_batch` returns a result for each item in order; it is never called twice at the same time.
     """
 
     def __init__(
@@ -125,26 +126,26 @@ class Batcher(Generic[Item, Result]):
         bounds: Bounds,
         max_requests: int,
     ) -> None:
-        """Keep what to do; nothing runs before the first `submit`. `max_requests` is of `admitted`."""
+        """Take the functions and limits; `max_requests` is the number of places that `admitted` has."""
         self._run_batch = run_batch
         self._weigh = weigh
         self._bounds = bounds
         self._max_requests = max_requests
         self._reset()
-        # What other threads of the parent held or waited for would stay held in a child.
+        # Locks that other threads of the parent hold would stay locked in a child.
         reset = weakref.WeakMethod(self._reset)
         os.register_at_fork(after_in_child=lambda: (method := reset()) and method())
 
     def _reset(self) -> None:
         self._lock = threading.Lock()
-        self._queue: dict[_Request[Item, Result], None] = {}  # in order, those with rows that no batch has taken yet
+        self._queue: dict[_Request[Item, Result], None] = {}  # requests with rows left to take, in order
         self._busy = False
         self._admitted = 0
         self._row_seconds = 0.0
 
     @contextmanager
     def admitted(self) -> Iterator[None]:
-        """Hold a place for a request, from before any work is spent on it until it is answered; raises QueueFull."""
+        """Hold a place for a request during the block, from before any work until its answer; raises QueueFull."""
         with self._lock:
             if self._admitted >= self._max_requests:
                 raise QueueFull(self._row_seconds * sum(len(request.rows) for request in self._queue))
@@ -156,9 +157,9 @@ class Batcher(Generic[Item, Result]):
                 self._admitted -= 1
 
     def submit(self, items: Sequence[Item], deadline: float = math.inf) -> Outcome[Result]:
-        """Return the items' results; they share batches with those of other threads. `deadline` is monotonic time.
+        """Return the items' results; items share batches with other threads. `deadline` is monotonic time.
 
-        Raises DeadlineExceeded where they are not all there in time, and what `run_batch` raises for these items alone.
+        Raises DeadlineExceeded if a result is late, and the error that `run_batch` raises for these items alone.
 
         Batcher(lambda rows: [row.upper() for row in rows], lambda row: Weight(len(row), 0), …).submit(["a", "b"])
         -> Outcome(results=["A", "B"], queue_seconds=0.0, compute_seconds=1e-5, batch_rows=2)
@@ -200,7 +201,7 @@ class Batcher(Generic[Item, Result]):
             break
 
     def _lead(self) -> None:
-        """Run one batch and hand out its results; the lock is held before and after, not while it runs."""
+        """Run one batch and hand out its results; the lock is released while the batch runs."""
         batch = self._take()
         answers: _Answers[Item, Result] = dict.fromkeys(
             batch, RuntimeError("the thread that ran the batch was stopped")
@@ -232,7 +233,7 @@ class Batcher(Generic[Item, Result]):
                 request.changed.notify()
 
     def _answers(self, batch: _Batch[Item, Result]) -> _Answers[Item, Result]:
-        """Return the results of each request's rows, or its error; none for one that expired before it was run alone."""
+        """Return each request's results or its error; nothing for a request that expired before it was run alone."""
         try:
             return self._run(batch)
         except Exception as exc:
@@ -254,7 +255,7 @@ class Batcher(Generic[Item, Result]):
         return {request: list(itertools.islice(results, len(rows))) for request, rows in batch.items()}
 
     def _take(self) -> _Batch[Item, Result]:
-        """Take the next batch from the queue, in turns; those in it with rows left go to the end."""
+        """Take the next batch from the queue, in turns; requests with rows left go to the end of the queue."""
         now = time.monotonic()
         batch: _Batch[Item, Result] = {}
         load = _Load()
@@ -268,7 +269,7 @@ class Batcher(Generic[Item, Result]):
         return batch
 
     def _take_row(self, request: _Request[Item, Result], batch: _Batch[Item, Result], load: _Load) -> bool:
-        """Take a request's next row where the batch has room for it; tell whether the request may have another."""
+        """Take a request's next row if the batch has room for it; return whether the request may have another row."""
         if not load.add(request.weights[request.rows[-1]], self._bounds):
             return False
         batch.setdefault(request, []).append(request.rows.pop())

@@ -28,15 +28,15 @@ from serving.engine.backend import Backend, Choice, Precision, choose
 from serving.engine.heads import MaskLogits
 from serving.engine.machine import check_fits
 from serving.engine.session import Session, open_session
-from serving.errors import ModelFolderError
+from serving.errors import ModelFolderError, SettingsError
 from serving.model import checkpoint
 from serving.model.model_folder import find_checkpoint
 from serving.model.signature import CACHE
 from serving.model.tokenizer import Passage
 from serving.model.trust import check_folder, is_our_folder, is_ours, signed_folder
 from serving.native import weights
-from serving.settings import ENGINES, PRECISIONS, Settings, SettingsError
-from serving.tasks import Task
+from serving.settings import ENGINES, PRECISIONS, Settings
+from serving.tasks import TASKS
 
 logger = logging.getLogger("serving.engine.compile")
 
@@ -55,9 +55,9 @@ TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "fp16": 0.02, "int8": 0.3}
 """The largest error of the logits, relative to the reference's norm, that a graph may have: rounding in fp32; in int8
 0.02 to 0.1 is usual, and a graph that is wrong is off by about 1."""
 
-ROWS: dict[Task, int] = {"fill-mask": 1, "question-answering": 1, "text-classification": 8}
-"""Random rows that the logits are compared on. A classifier gives few of a row: it can be unsure of one, whose logits are
-then near 0 beside what int8 leaves out of the others'."""
+ROWS = 8
+"""Random rows whose logits are compared if the head reads one token a row. Such a head gives few logits a row: it can be
+unsure of a row, whose logits are then near 0 beside the rounding errors of int8."""
 
 
 def compiled(
@@ -203,13 +203,14 @@ def relative_error(source: checkpoint.Checkpoint, session: Session) -> float:
     """
     random = np.random.default_rng(0)
     found, expected, features = [], [], []
-    for _ in range(ROWS[source.task]):
+    head = TASKS[source.task].head
+    for _ in range(ROWS if head.tokens == "first" else 1):
         passage = _random_passage(source, random)
         found.append(_logits(source, session, passage))
-        hidden = reference.encode(source, np.array(passage.ids), passage.segments)[_positions(source.task, passage)]
+        hidden = reference.encode(source, np.array(passage.ids), passage.segments)[_positions(source, passage)]
         expected.append(reference.head(source, hidden))
         features.append(reference.features(source, hidden))
-    weight = source.weights[reference.SCORING_LAYER[source.task][0]]
+    weight = source.weights[head.weight]
     with np.errstate(over="ignore"):
         usual = np.linalg.norm(features) * np.linalg.norm(weight) / np.sqrt(weight.shape[1])
         scale = max(np.linalg.norm(expected), usual / 2, np.finfo(np.float32).tiny)
@@ -224,15 +225,15 @@ def _random_passage(source: checkpoint.Checkpoint, random: np.random.Generator) 
     length = min(16, source.config.max_positions)
     ids = random.integers(source.config.vocab_size, size=length)
     passage = Passage(ids.tolist(), masks=range(length // 2, length))
-    if source.task != "fill-mask" and source.config.type_vocab_size > 1:
+    if TASKS[source.task].head.pairs and source.config.type_vocab_size > 1:
         return replace(passage, segments=[0] * (length // 2) + [1] * (length - length // 2))
     return passage
 
 
-def _positions(task: Task, passage: Passage) -> slice:
-    """Return which tokens of a row the head of a task sees."""
+def _positions(source: checkpoint.Checkpoint, passage: Passage) -> slice:
+    """Return which tokens of a row the head reads."""
     masked = slice(len(passage.ids) // 2, None)
-    return {"fill-mask": masked, "text-classification": slice(1), "question-answering": slice(None)}[task]
+    return {"masks": masked, "first": slice(1), "all": slice(None)}[TASKS[source.task].head.tokens]
 
 
 def _logits(source: checkpoint.Checkpoint, session: Session, passage: Passage) -> checkpoint.Array:
@@ -243,8 +244,7 @@ def _logits(source: checkpoint.Checkpoint, session: Session, passage: Passage) -
         "segments": np.array([passage.segments or [0] * len(passage.ids)], np.int64),
         **MaskLogits(source.config.vocab_size).feeds([passage], len(passage.ids)),
     }
-    wanted = {"question-answering": ["start_logits", "end_logits"]}.get(source.task, ["logits"])
-    outputs = session.run(wanted, feeds)
+    outputs = session.run(TASKS[source.task].head.outputs, feeds)
     joined: checkpoint.Array = np.stack(outputs, axis=-1)[0] if len(outputs) > 1 else outputs[0]
     return joined
 

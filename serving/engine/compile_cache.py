@@ -1,8 +1,7 @@
-"""Where compiled models are kept: each file whole or not there at all, and what was damaged since is not taken.
+"""The folders that keep compiled models: a file is there whole or not at all, and a damaged file is not used.
 
-A file is called <hash of what it was made from>.<hash of what is in it>.<kind>, so one rename makes both true at once, and
-whoever takes it can see that it is what was written. A damaged file has weights that nobody made: the engine might refuse it,
-or answer with them.
+A file is called HASH OF ITS SOURCE.HASH OF ITS CONTENT.KIND, so that one rename publishes it, and a reader can see if it is
+as it was written. A damaged file has other weights: the engine might refuse it, or answer with them.
 """
 
 from __future__ import annotations
@@ -21,40 +20,40 @@ from pathlib import Path
 logger = logging.getLogger("serving.engine.compile")
 
 UNFINISHED = "unfinished-"
-"""What the folder of a compilation that runs is called, before some random letters."""
+"""How the folder of a running compilation is called, before some random letters."""
 
 
 @dataclass
 class Made:
-    """A compiled model that is written: first to a place of its own; when it is kept, `file` is where."""
+    """A compiled model while it is written to a temporary place; `file` is its final place once it is kept."""
 
     file: Path
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What one compilation makes: the hash of all that it depends on, and the file's kind, which ends its name."""
+    """The result of one compilation: the hash of everything that it depends on, and the ending of the file's name."""
 
     source: str
     kind: str
 
     def found(self, place: Path, accepted: Callable[[Path], bool] = Path.is_file) -> Path | None:
-        """Return the file in a folder, read whole once; None where none is accepted and as it was written."""
+        """Return the accepted and undamaged file in a folder, or None; reads the file once to check it."""
         for path in filter(accepted, sorted(place.glob(f"{self.source}.*.{self.kind}"))):
             try:
                 if path == self._named(place, path):
                     return path
-                reason = "its content is not what was written"
+                reason = "its content has changed since it was written"
             except OSError as exc:
                 reason = exc.strerror or str(exc)
-            logger.warning("%s is not used, the model is compiled anew: %s", path, reason)
+            logger.warning("%s is not used and the model is compiled anew: %s", path, reason)
         return None
 
     @contextmanager
     def kept(self, place: Path) -> Iterator[Made]:
-        """Give a file to write; when the block ends it gets its name in the folder. Nothing is left of one that raises.
+        """Yield a file to write, which gets its name in the folder when the block ends, or is removed if the block raises.
 
-        Raises OSError where the folder cannot be written to.
+        Raises OSError if the folder cannot be written to.
         """
         place.mkdir(mode=0o755, parents=True, exist_ok=True)
         with _unfinished(place) as folder:
@@ -66,7 +65,7 @@ class Entry:
         self._drop_damaged(place)
 
     def _named(self, place: Path, path: Path) -> Path:
-        """Return what a file is to be called, of what is in it now."""
+        """Return the name that a file has to have for its present content."""
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         return place / f"{self.source}.{digest[:24]}.{self.kind}"
@@ -80,14 +79,14 @@ class Entry:
 
 @contextmanager
 def _unfinished(place: Path) -> Iterator[Path]:
-    """Give a folder to write in, gone at the end; those that killed processes left are removed first.
+    """Yield a temporary folder, after removing those that killed processes have left.
 
-    Whoever writes in a place holds a shared lock on it. So one who gets it alone knows that what is unfinished is
-    nobody's any more.
+    Each process that writes in the place holds a shared lock on it. If this process gets the lock alone, no other process
+    is at work, and unfinished folders are leftovers.
     """
     descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        with suppress(OSError):  # others are at work here; or the file system has no locks, and what is left stays
+        with suppress(OSError):  # others are at work, or the file system has no locks; leftovers stay
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for left in place.glob(f"{UNFINISHED}*"):
                 shutil.rmtree(left, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Whether an NVIDIA GPU can be used here."""
+"""Decide if an NVIDIA GPU can be used here."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _PROVIDER = "capi/libonnxruntime_providers_cuda.so"
 
 
 def is_built_in() -> bool:
-    """Tell whether the installed ONNX Runtime is the one for GPUs; looks at its files, without loading it."""
-    found = find_spec("onnxruntime")
-    return bool(found and found.origin and (Path(found.origin).parent / _PROVIDER).is_file())
+    """Return whether the installed ONNX Runtime is the one for GPUs; looks at its files without loading it."""
+    package = find_spec("onnxruntime")
+    return bool(package and package.origin and (Path(package.origin).parent / _PROVIDER).is_file())
 
 
 @functools.cache
 def unavailable() -> str | None:
-    """Return why no GPU can be used here; None where one can.
+    """Return why no GPU can be used here; None if a GPU can be used.
 
-    It is tried (serving.engine.cuda_trial), as ONNX Runtime lists its CUDA provider wherever it was built with it, and computes
-    on the CPU without an error where the driver is missing or too old. In a process of its own, as one that has
-    touched CUDA cannot be forked, which the inference server does after WORKER_PRELOAD.
+    A trial (serving.engine.cuda_trial) runs small models, because ONNX Runtime lists its CUDA provider even if the driver is
+    missing or too old, and then computes on the CPU without an error. The trial is a process of its own, because a process
+    that has used CUDA cannot be forked, which the inference server does after WORKER_PRELOAD.
     """
     if not is_built_in():
-        return "the ONNX Runtime installed is the one for CPUs; environment/serving-gpu has the one for GPUs"
+        return "the installed ONNX Runtime is for CPUs; environment/serving-gpu has the one for GPUs"
     command = [sys.executable, "-m", "serving.engine.cuda_trial"]
     try:
         root = Path(__file__).parents[2]
@@ -41,5 +41,5 @@ def unavailable() -> str | None:
         return None
     if done.stderr:
         logger.info("the trial of the GPU had errors:\n%s", done.stderr.strip())
-    said = (done.stdout.strip() or done.stderr.strip()).splitlines()
-    return said[-1] if said else f"the trial of the GPU ended with {done.returncode}"
+    lines = (done.stdout.strip() or done.stderr.strip()).splitlines()
+    return lines[-1] if lines else f"the trial of the GPU ended with {done.returncode}"

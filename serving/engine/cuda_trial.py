@@ -1,36 +1,35 @@
-"""Try a GPU: a small model of each task has to give the same answers on it as on the CPU.
+"""Try a GPU: a small model of each task has to give the same answers on the GPU as on the CPU.
 
     python -m serving.engine.cuda_trial
 
-ends with exit status 0 where it does, else with 1 and the reason as the last line of standard output. It is run in a
-process of its own by serving.engine.cuda.
+exits with status 0 if it does, else with 1 and the reason in the last line of standard output. serving.engine.cuda runs it
+in a process of its own.
 """
 
 from __future__ import annotations
 
 import ctypes
 import sys
-from typing import Any
 
 import numpy as np
 
 from serving.engine.backend import Device
 from serving.engine.engine import Engine
 from serving.engine.graph import build
-from serving.engine.heads import ClassificationHead, Head, MaskLogits, SpanHead
+from serving.engine.heads import logits_head
 from serving.model.checkpoint import BertConfig, Checkpoint, expected_shapes
 from serving.model.tokenizer import Passage
 from serving.settings import Settings
-from serving.tasks import Task
+from serving.tasks import TASKS, Task
 
 TOLERANCE = 0.02
-"""The largest difference, relative to the size of the logits. Both round to fp16 on the way, each in its own places."""
+"""The largest difference, relative to the size of the logits. CPU and GPU both round to fp16, at different points."""
 
 CONFIG = BertConfig(
     vocab_size=64,
     hidden_size=128,
     num_layers=2,
-    num_heads=2,  # of 64, as in every BERT that is in use: kernels of attention are made for that
+    num_heads=2,  # heads of 64 numbers, as in all common BERT models: attention kernels are made for this size
     intermediate_size=256,
     max_positions=512,
     type_vocab_size=2,
@@ -38,12 +37,6 @@ CONFIG = BertConfig(
     activation="gelu",
     pooler_activation="tanh",
 )
-
-HEADS: dict[Task, Head[Any]] = {
-    "fill-mask": MaskLogits(CONFIG.vocab_size),
-    "text-classification": ClassificationHead(),
-    "question-answering": SpanHead(),
-}
 
 _SHORT = Passage([*range(20)], [3, 7], segments=[0] * 9 + [1] * 11)
 BATCHES = (
@@ -54,7 +47,7 @@ BATCHES = (
 
 
 def driver_fault() -> str | None:
-    """Return what the NVIDIA driver lacks (CUDA's driver API, which comes with it); None where it has a GPU."""
+    """Return what is wrong with the NVIDIA driver, by CUDA's driver API; None if it has a GPU."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
@@ -68,27 +61,27 @@ def driver_fault() -> str | None:
 
 
 def engine_fault(device: Device) -> str | None:
-    """Return what a device does wrong with the models; None where it gives the CPU's answers."""
-    for task in HEADS:
+    """Return what goes wrong with the models on a device; None if it gives the CPU's answers."""
+    for task in TASKS:
         try:
             error = difference(task, device)
         except Exception as exc:  # ONNX Runtime's errors share no base class of their own
-            return f"a small {task} model cannot run on it: {' '.join(str(exc).split())}"
-        if not error <= TOLERANCE:  # a NaN is not below it either
+            return f"a small {task} model cannot run on the GPU: {' '.join(str(exc).split())}"
+        if not error <= TOLERANCE:  # true for NaN too
             return f"a small {task} model is off the CPU's answers by {error:.3g}, expected at most {TOLERANCE}"
     return None
 
 
 def difference(task: Task, device: Device) -> float:
-    """Return how far a device's logits are from the CPU's in fp16, relative to their norm."""
+    """Return the difference between a device's logits and the CPU's in fp16, relative to their norm."""
     graph = b"".join(build(sample(task), "fp16"))
     places: tuple[Device, Device] = ("cpu", device)
-    engines = [Engine(graph, HEADS[task], 0, Settings(), place) for place in places]
+    engines = [Engine(graph, logits_head(task, CONFIG.vocab_size), 0, Settings(), place) for place in places]
     errors = []
     for rows in BATCHES:
         here, there = (np.concatenate([np.ravel(logits) for logits in engine.run(rows)]) for engine in engines)
         errors.append(float(np.linalg.norm(here - there) / np.linalg.norm(here)))
-    return float(np.max(errors))  # NaN where one is
+    return float(np.max(errors))  # NaN if one of them is
 
 
 def sample(task: Task) -> Checkpoint:

@@ -1,7 +1,4 @@
-"""Run passages through a compiled model, in batches of like length.
-
-Open a model folder for a task: what its config says, and the engine on its compiled graph.
-"""
+"""Open a model folder for a task, and run passages through the compiled model in batches."""
 
 from __future__ import annotations
 
@@ -28,8 +25,10 @@ from serving.requests.call import current_call
 from serving.settings import Settings
 from serving.tasks import TASKS, Task
 
+logger = logging.getLogger("serving.engine.engine")
+
 BATCH_MASKS = 512
-"""Masks that go through the vocabulary's layer at once: 60 MB of scores for 30,000 words."""
+"""Masks whose words are scored at once: 60 MB of scores for 30,000 words."""
 
 Result = TypeVar("Result")
 
@@ -40,7 +39,7 @@ class Engine(Generic[Result]):
     def __init__(
         self, content: Path | bytes, head: Head[Result], pad_id: int, settings: Settings, device: Device = "cpu"
     ) -> None:
-        """Take what serving.engine.compile made; each process opens it at its first call, as threads die in a fork."""
+        """Take a compiled model; each process opens it at its first call, as threads do not survive a fork."""
         self._content = content
         self._head = head
         self._pad_id = pad_id
@@ -55,13 +54,13 @@ class Engine(Generic[Result]):
         self.run([Passage([self._pad_id] * 3, [1])])
 
     def admitted(self) -> AbstractContextManager[None]:
-        """Hold a place for a request while it is worked on; raises QueueFull where there is none."""
+        """Hold a place for a request during the block; raises QueueFull if there is none."""
         return self._batcher.admitted()
 
     def run(self, passages: Sequence[Passage]) -> list[Result]:
-        """Return the head's result for each passage; they share batches with those of other threads (serving.engine.batcher).
+        """Return the head's result for each passage; passages share batches with other threads (serving.engine.batcher).
 
-        Raises DeadlineExceeded where the thread's call (serving.requests.call) has a deadline and it passes.
+        Raises DeadlineExceeded if the deadline of the thread's call (serving.requests.call) passes.
         """
         call = current_call()
         call.tokens += sum(len(passage.ids) for passage in passages)
@@ -75,7 +74,7 @@ class Engine(Generic[Result]):
         return self._head.results(rows, self._open().run(self._head.outputs, self._feeds(rows)))
 
     def _feeds(self, rows: Sequence[Passage]) -> Feeds:
-        """Pad passages into the graph's inputs (serving.engine.graph), and those that a graph may do without."""
+        """Pad passages into the inputs of a graph (serving.engine.graph); a graph may use only some of them."""
         longest = max(len(row.ids) for row in rows)
         ids = np.full((len(rows), longest), self._pad_id, np.int64)
         segments = np.zeros((len(rows), longest), np.int64)
@@ -86,8 +85,8 @@ class Engine(Generic[Result]):
         return {"input_ids": ids, "lengths": lengths, "segments": segments, **self._head.feeds(rows, longest)}
 
     def _open(self) -> Session:
-        # A session of the process that this one was forked from is never used, nor given up: ONNX Runtime's
-        # destructor would wait for threads that do not exist here.
+        # The session of the parent process is kept but not used: ONNX Runtime's destructor would wait for threads that
+        # do not exist after a fork.
         session = self._sessions.get(os.getpid())
         if session is None:
             session = self._sessions[os.getpid()] = open_session(self._content, self._threads, self._device)
@@ -98,12 +97,9 @@ def _weigh(passage: Passage) -> Weight:
     return Weight(len(passage.ids), len(passage.masks))
 
 
-logger = logging.getLogger("serving.engine.engine")
-
-
 @dataclass(frozen=True)
 class OpenFolder:
-    """A model folder that is one of the task: its parts, its config.json, and the dimensions in it."""
+    """A model folder of the right task: its parts, its config.json, and the dimensions from it."""
 
     parts: ModelFolder
     json: dict[str, Any]
@@ -111,21 +107,21 @@ class OpenFolder:
 
 
 def open_folder(folder: Path, task: Task) -> OpenFolder:
-    """Find the checkpoint and read its config; raises ModelFolderError where it cannot be served or is of another task."""
+    """Find the checkpoint and read its config; raises ModelFolderError if it cannot be served or is of another task."""
     parts = find_checkpoint(folder)
-    described = read_config(parts.checkpoint)
-    config = BertConfig.from_json(described)
-    found = read_task(parts.checkpoint)
-    if found != task:
-        raise ModelFolderError(f"{parts.checkpoint}: expected a {TASKS[task].model}, found a {TASKS[found].model}")
-    return OpenFolder(parts, described, config)
+    content = read_config(parts.checkpoint)
+    config = BertConfig.from_json(content)
+    own_task = read_task(parts.checkpoint)
+    if own_task != task:
+        raise ModelFolderError(f"{parts.checkpoint}: expected a {TASKS[task].model}, found a {TASKS[own_task].model}")
+    return OpenFolder(parts, content, config)
 
 
 def open_engine(
     opened: OpenFolder, head: Head[Result], pad_id: int, precision: str | None, settings: Settings
 ) -> Engine[Result]:
-    """Return an engine on the checkpoint, compiled now where that was not done yet; raises ModelFolderError."""
+    """Return an engine for the checkpoint, compiling the model if needed; raises ModelFolderError."""
     choice = choose(precision or settings.precision, settings.engine, opened.config, settings.device)
-    logger.info("%s runs it in %s on %s", choice.backend, choice.precision, choice.device)
+    logger.info("%s runs the model in %s on %s", choice.backend, choice.precision, choice.device)
     content = compiled(opened.parts.checkpoint, choice.precision, settings.cache_dir, choice.backend)
     return Engine(content, head, pad_id, settings, choice.device)

@@ -33,8 +33,8 @@ from onnx import TensorProto, helper
 
 from serving.engine.backend import Precision
 from serving.engine.graph_nodes import Nodes, onnx_file
-from serving.model.checkpoint import DECODER, WORD_EMBEDDINGS, Checkpoint
-from serving.tasks import Task
+from serving.model.checkpoint import WORD_EMBEDDINGS, Checkpoint
+from serving.tasks import TASKS
 
 Signature = dict[str, tuple[int, list[str | int | None]]]
 
@@ -49,18 +49,11 @@ MASK_INPUTS: Signature = {
     "k": (TensorProto.INT64, [1]),
     "targets": (TensorProto.INT64, ["masks", "targets"]),
 }
-OUTPUTS: dict[Task, Signature] = {
-    "fill-mask": {
-        "scores": (TensorProto.FLOAT, ["masks", "k"]),
-        "tokens": (TensorProto.INT64, ["masks", "k"]),
-        "target_scores": (TensorProto.FLOAT, ["masks", "targets"]),
-        "logits": (TensorProto.FLOAT, ["masks", "vocabulary"]),
-    },
-    "text-classification": {"logits": (TensorProto.FLOAT, ["rows", "labels"])},
-    "question-answering": {
-        "start_logits": (TensorProto.FLOAT, ["rows", "tokens"]),
-        "end_logits": (TensorProto.FLOAT, ["rows", "tokens"]),
-    },
+MASK_OUTPUTS: Signature = {
+    "scores": (TensorProto.FLOAT, ["masks", "k"]),
+    "tokens": (TensorProto.INT64, ["masks", "k"]),
+    "target_scores": (TensorProto.FLOAT, ["masks", "targets"]),
+    "logits": (TensorProto.FLOAT, ["masks", "vocabulary"]),
 }
 
 
@@ -71,12 +64,12 @@ def build(checkpoint: Checkpoint, precision: Precision) -> list[bytes | memoryvi
     hidden = graph.embeddings()
     for layer in range(last):
         hidden = graph.layer(layer, hidden)
-    if checkpoint.task == "fill-mask":
+    if graph.head.tokens == "masks":
         graph.score_words(graph.last_layer_at_masks(last, hidden))
-    elif checkpoint.task == "text-classification":
-        graph.score_labels(graph.last_layer_at_first(last, hidden))
+    elif graph.head.tokens == "first":
+        graph.score_rows(graph.last_layer_at_first(last, hidden))
     else:
-        graph.score_spans(graph.layer(last, hidden))
+        graph.score_tokens(graph.layer(last, hidden))
     return graph.file()
 
 
@@ -87,7 +80,8 @@ class _Graph(Nodes):
         super().__init__(checkpoint, precision)
         self.task = checkpoint.task
         self.pooler_activation = {"tanh": "Tanh", "relu": "Relu"}[checkpoint.config.pooler_activation]
-        self.has_segments = self.task != "fill-mask" and checkpoint.config.type_vocab_size > 1
+        self.head = TASKS[checkpoint.task].head
+        self.has_segments = self.head.pairs and checkpoint.config.type_vocab_size > 1
 
     def embeddings(self) -> str:
         """Return the embedded tokens, [B*S, hidden]."""
@@ -149,23 +143,26 @@ class _Graph(Nodes):
 
     def score_words(self, masked: str) -> None:
         """Score the vocabulary at the masks."""
-        transformed = self.gelu(self.linear(["cls.predictions.transform.dense"], masked))
-        transformed = self.layer_norm("cls.predictions.transform.LayerNorm", transformed)
-        logits = self.product(DECODER, "cls.predictions.bias", transformed, output="logits")
+        transformed = self.gelu(self.linear([self.head.dense], masked))
+        transformed = self.layer_norm(self.head.norm, transformed)
+        logits = self.product(self.head.weight, self.head.bias, transformed, output="logits")
         probabilities = self.op("Softmax", logits, axis=-1)
         self.nodes.append(helper.make_node("TopK", [probabilities, "k"], ["scores", "tokens"], axis=-1))
         self.nodes.append(helper.make_node("GatherElements", [probabilities, "targets"], ["target_scores"], axis=1))
 
-    def score_labels(self, first: str) -> None:
-        """Score the labels of each row."""
-        self.exact("classifier", self.op(self.pooler_activation, self.exact("pooler.dense", first)), output="logits")
+    def score_rows(self, first: str) -> None:
+        """Score each row by its first token."""
+        pooled = self.op(self.pooler_activation, self.exact(self.head.dense, first))
+        self.exact(self.head.layer, pooled, output=self.head.outputs[0])
 
-    def score_spans(self, hidden: str) -> None:
-        """Score every token as the start and as the end of an answer."""
-        both, shape = self.exact("qa_outputs", hidden), self.op("Shape", "input_ids")
-        self.nodes.append(helper.make_node("Split", [both], ["starts", "ends"], axis=1, num_outputs=2))
-        self.op("Reshape", "starts", shape, output="start_logits")
-        self.op("Reshape", "ends", shape, output="end_logits")
+    def score_tokens(self, hidden: str) -> None:
+        """Score every token, with a graph output for each number of the last layer, such as an answer's start and end."""
+        outputs = self.head.outputs
+        numbers, shape = self.exact(self.head.layer, hidden), self.op("Shape", "input_ids")
+        columns = [f"{output}_of_tokens" for output in outputs]
+        self.nodes.append(helper.make_node("Split", [numbers], columns, axis=1, num_outputs=len(columns)))
+        for column, output in zip(columns, outputs, strict=True):
+            self.op("Reshape", column, shape, output=output)
 
     def split(self, joined: str, parts: int) -> list[str]:
         """Cut [B*S, parts*hidden] into [B, S, hidden] each."""
@@ -183,10 +180,13 @@ class _Graph(Nodes):
         return self.op("Concat", self.op("Shape", of), hidden, axis=0)
 
     def file(self) -> list[bytes | memoryview]:
-        taken = INPUTS | (SEGMENTS if self.has_segments else {}) | (MASK_INPUTS if self.task == "fill-mask" else {})
+        """Return the ONNX file in parts."""
+        masks = self.head.tokens == "masks"
+        taken = INPUTS | (SEGMENTS if self.has_segments else {}) | (MASK_INPUTS if masks else {})
         inputs = [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in taken.items()]
-        given = OUTPUTS[self.task]
-        outputs = [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in given.items()]
+        shape: list[str | int | None] = ["rows", "labels" if self.head.tokens == "first" else "tokens"]
+        results = MASK_OUTPUTS if masks else {name: (TensorProto.FLOAT, shape) for name in self.head.outputs}
+        outputs = [helper.make_tensor_value_info(name, kind, shape) for name, (kind, shape) in results.items()]
         name = f"bert_{self.task.replace('-', '_')}"
         graph = helper.make_graph(self.nodes, name, inputs, outputs)
         opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]

@@ -1,6 +1,6 @@
-"""What each task adds to a batch's inputs, and how its outputs are shared out among the passages of the batch.
+"""Heads: the inputs that a task adds to a batch, and how its outputs are shared out among the passages of the batch.
 
-Passages of several requests may share a batch: each gets what it alone asked for.
+Passages of several requests may share a batch; each gets only its own results.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.model.tokenizer import Passage
+from serving.tasks import TASKS, Task
 
 Feeds = dict[str, npt.NDArray[Any]]
 Logits = npt.NDArray[np.float32]
@@ -21,14 +22,14 @@ Result = TypeVar("Result")
 
 
 class Head(Protocol[Result]):
-    """A task's end of the graph (serving.engine.graph): `outputs` names what is computed."""
+    """The inputs and outputs of a task's part of the graph (serving.engine.graph)."""
 
     @property
     def outputs(self) -> Sequence[str]:
-        """The graph's outputs that `results` takes, in its order."""
+        """The graph's outputs that `results` takes, in this order."""
 
     def feeds(self, rows: Sequence[Passage], longest: int) -> Feeds:
-        """Return the inputs beside the tokens, for rows that are padded to the longest."""
+        """Return the inputs beside the tokens, for rows padded to the longest."""
 
     def results(self, rows: Sequence[Passage], outputs: Sequence[npt.NDArray[Any]]) -> list[Result]:
         """Return the result of each row."""
@@ -36,7 +37,7 @@ class Head(Protocol[Result]):
 
 @dataclass(frozen=True)
 class Scores:
-    """What the model says of one mask: the best tokens with their probabilities, and those of the targets."""
+    """The results for one mask: the best tokens with their probabilities, and the probabilities of the targets."""
 
     tokens: list[int]
     scores: list[float]
@@ -44,14 +45,14 @@ class Scores:
 
 
 class MaskInputs:
-    """Tells the graph where a batch's masks are."""
+    """The inputs of fill-mask: where a batch's masks are, and what is asked about them."""
 
     def __init__(self, vocab_size: int) -> None:
-        """Take the most candidates that there are."""
+        """Take the size of the vocabulary, which bounds the candidates."""
         self._vocab_size = vocab_size
 
     def feeds(self, rows: Sequence[Passage], longest: int) -> Feeds:
-        """Pad masks and targets to those of the row with the most, and the candidates to the most that a row asks for."""
+        """Pad the masks and targets of all rows to the same number, and ask for the most candidates of any row."""
         most_masks = max(len(row.masks) for row in rows)
         most_targets = max(len(row.targets) for row in rows)
         positions = np.zeros((len(rows), most_masks), np.int64)
@@ -70,57 +71,63 @@ class MaskInputs:
 
 
 class MaskHead(MaskInputs):
-    """Fill-mask: a passage's result is the scores of each of its masks."""
+    """Fill-mask: the result of a passage is the scores of each of its masks."""
 
     outputs = ("tokens", "scores", "target_scores")
 
     def results(self, rows: Sequence[Passage], outputs: Sequence[npt.NDArray[Any]]) -> list[list[Scores]]:
-        """Share the masks out among the rows, each with its own number of candidates and targets."""
+        """Return each row's masks, with the row's own number of candidates and targets."""
         results = []
         end = 0
         for row in rows:
             start, end = end, end + len(row.masks)
-            # Cut first: a neighbor may have asked for a thousand candidates, and making lists of them takes a while.
-            wanted = zip(outputs, (row.top_k, row.top_k, len(row.targets)), strict=True)
-            found = (output[start:end, :count].tolist() for output, count in wanted)
-            results.append([Scores(*mask) for mask in zip(*found, strict=True)])
+            # Cut before making lists: another row may have asked for a thousand candidates.
+            counts = zip(outputs, (row.top_k, row.top_k, len(row.targets)), strict=True)
+            columns = (output[start:end, :count].tolist() for output, count in counts)
+            results.append([Scores(*mask) for mask in zip(*columns, strict=True)])
         return results
 
 
 class MaskLogits(MaskInputs):
-    """Fill-mask, for evaluation: a passage's result is its raw vocabulary scores, float32 [masks, vocabulary]."""
+    """Fill-mask for evaluation: the result of a passage is its logits, float32 [masks, vocabulary]."""
 
     outputs = ("logits",)
 
     def results(self, rows: Sequence[Passage], outputs: Sequence[npt.NDArray[Any]]) -> list[Logits]:
-        """Share the masks out among the rows."""
+        """Return the logits of each row's masks."""
         return np.split(outputs[0], np.cumsum([len(row.masks) for row in rows])[:-1])
 
 
 class ClassificationHead:
-    """Text classification: a passage's result is its logits, float32 [labels]."""
+    """Text classification: the result of a passage is its logits, float32 [labels]."""
 
     outputs = ("logits",)
 
     def feeds(self, rows: Sequence[Passage], longest: int) -> Feeds:
-        """Nothing: the graph looks at each row's first token."""
+        """Return no more inputs: the graph reads the first token of each row."""
         return {}
 
     def results(self, rows: Sequence[Passage], outputs: Sequence[npt.NDArray[Any]]) -> list[Logits]:
-        """Give each row its own."""
+        """Return each row's logits."""
         return list(outputs[0])
 
 
 class SpanHead:
-    """Question answering: a passage's result is its start and its end logits, float32 [tokens] each."""
+    """Question answering: the result of a passage is its start and end logits, float32 [tokens] each."""
 
     outputs = ("start_logits", "end_logits")
 
     def feeds(self, rows: Sequence[Passage], longest: int) -> Feeds:
-        """Nothing: the graph scores every token."""
+        """Return no more inputs: the graph scores every token."""
         return {}
 
     def results(self, rows: Sequence[Passage], outputs: Sequence[npt.NDArray[Any]]) -> list[tuple[Logits, Logits]]:
-        """Cut each row's padding off."""
+        """Return each row's logits without its padding."""
         starts, ends = outputs
         return [(starts[index, : len(row.ids)], ends[index, : len(row.ids)]) for index, row in enumerate(rows)]
+
+
+def logits_head(task: Task, vocab_size: int) -> Head[Any]:
+    """Return the head whose results are a task's raw logits."""
+    heads: dict[str, Head[Any]] = {"masks": MaskLogits(vocab_size), "first": ClassificationHead(), "all": SpanHead()}
+    return heads[TASKS[task].head.tokens]

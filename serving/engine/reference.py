@@ -1,7 +1,7 @@
-"""BERT in plain numpy: slow, short, and what a compiled graph is checked against.
+"""BERT in plain numpy: slow and short, the reference that compiled models are checked against.
 
-`encode` turns a row's token ids into hidden states; `head` turns hidden states, at the positions that a task wants, into
-its logits: fill-mask at the masks, text classification at [CLS], question answering at every token.
+`encode` turns a row's token ids into hidden states. `head` turns hidden states into a task's logits, at the tokens that
+the task's head reads (serving.tasks.HeadFacts).
 """
 
 from __future__ import annotations
@@ -12,23 +12,16 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from serving.model.checkpoint import DECODER, WORD_EMBEDDINGS, Array, Checkpoint
-from serving.tasks import Task
+from serving.model.checkpoint import WORD_EMBEDDINGS, Array, Checkpoint
+from serving.tasks import TASKS
 
 _erf = np.vectorize(math.erf, otypes=[np.float32])
-
-SCORING_LAYER: dict[Task, tuple[str, str]] = {
-    "fill-mask": (DECODER, "cls.predictions.bias"),
-    "text-classification": ("classifier.weight", "classifier.bias"),
-    "question-answering": ("qa_outputs.weight", "qa_outputs.bias"),
-}
-"""The weight and the bias of each task's last layer."""
 
 
 def encode(checkpoint: Checkpoint, ids: npt.NDArray[np.int64], segments: Sequence[int] = ()) -> Array:
     """Return the last hidden states, float32 [tokens, hidden], of one unpadded row of token ids [tokens].
 
-    `segments` are the token types [tokens]; empty where all are 0.
+    `segments` are the token types [tokens]; empty if all are 0.
     """
     config, weights = checkpoint.config, checkpoint.weights
 
@@ -57,26 +50,25 @@ def encode(checkpoint: Checkpoint, ids: npt.NDArray[np.int64], segments: Sequenc
 
 
 def head(checkpoint: Checkpoint, hidden: Array) -> Array:
-    """Return the task's logits for hidden states [M, hidden] at the positions that it wants.
+    """Return the task's logits for the hidden states [M, hidden] of M tokens.
 
-    float32 [M, vocabulary] for masks, [M, labels] for the [CLS] of M rows, [M, 2] (start, end) for M tokens.
+    float32 [M, vocabulary] for masks, [M, labels] for the first tokens of M rows, [M, 2] (start, end) for every token.
     """
-    weight, bias = SCORING_LAYER[checkpoint.task]
-    result: Array = features(checkpoint, hidden) @ checkpoint.weights[weight].T + checkpoint.weights[bias]
+    facts = TASKS[checkpoint.task].head
+    result: Array = features(checkpoint, hidden) @ checkpoint.weights[facts.weight].T + checkpoint.weights[facts.bias]
     return result
 
 
 def features(checkpoint: Checkpoint, hidden: Array) -> Array:
-    """Return what the task's last layer scores, float32 [M, hidden]."""
-    config = checkpoint.config
-    if checkpoint.task == "fill-mask":
-        transformed = _linear(checkpoint, "cls.predictions.transform.dense", hidden)
-        return _norm(checkpoint, "cls.predictions.transform.LayerNorm", _activate(transformed, config.activation))
-    if checkpoint.task == "text-classification":
-        pooled = _linear(checkpoint, "pooler.dense", hidden)
-        result: Array = np.tanh(pooled) if config.pooler_activation == "tanh" else np.maximum(pooled, 0)
-        return result
-    return hidden
+    """Return the input of the task's last layer, float32 [M, hidden]."""
+    config, facts = checkpoint.config, TASKS[checkpoint.task].head
+    if not facts.dense:
+        return hidden
+    inner = _linear(checkpoint, facts.dense, hidden)
+    if facts.norm:
+        return _norm(checkpoint, facts.norm, _activate(inner, config.activation))
+    result: Array = np.tanh(inner) if config.pooler_activation == "tanh" else np.maximum(inner, 0)
+    return result
 
 
 def _linear(checkpoint: Checkpoint, name: str, data: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Open what was compiled in the engine that it was compiled for, on the CPU or on a GPU."""
+"""Open a compiled model in the engine that it was compiled for, on the CPU or on a GPU."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Session(Protocol):
     """A compiled model that runs batches."""
 
     def run(self, outputs: Sequence[str], feeds: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-        """Return the named outputs for a batch's inputs (serving.engine.graph); inputs that it does not take are ignored."""
+        """Return the named outputs for a batch's inputs (serving.engine.graph); unused inputs are ignored."""
 
 
 def open_session(content: Path | bytes, threads: int, device: Device = "cpu") -> Session:
-    """Open a compiled model with so many threads of the CPU, 0 for all that this process may use.
+    """Open a compiled model with `threads` threads of the CPU, or with 0 for all CPUs that this process may use.
 
-    Raises ModelFolderError where it cannot be read or run, or not on the device: a GPU's graph on a CPU would be slow,
-    and nobody would know.
+    Raises ModelFolderError if the model cannot be read or run on the device. A GPU's graph is not run on the CPU instead,
+    which would be slow without anyone noticing.
     """
     if pads_rows(content):
         return _OnnxRuntimeSession(content, threads, device)
@@ -37,14 +37,14 @@ def open_session(content: Path | bytes, threads: int, device: Device = "cpu") ->
 
 
 def pads_rows(content: Path | bytes) -> bool:
-    """Tell whether a compiled model computes the padding of a batch too, as ONNX graphs do; raises ModelFolderError."""
+    """Return whether a compiled model also computes the padding of a batch, as ONNX graphs do; raises ModelFolderError."""
     return not is_packed(_start(content))
 
 
 def providers(device: Device) -> list[str | tuple[str, dict[str, str]]]:
-    """Return where ONNX Runtime is to run a graph's operators, best first; shapes are computed on the CPU always.
+    """Return the providers that run a graph's operators, best first; shapes are always computed on the CPU.
 
-    TF32 has 10 bits where fp32 has 23, and nobody asks for fp32 to get that.
+    TF32 is off, as it has only 10 of fp32's 23 bits.
     """
     return [(CUDA, {"use_tf32": "0"}), "CPUExecutionProvider"] if device == "cuda" else ["CPUExecutionProvider"]
 
@@ -61,41 +61,41 @@ def _start(content: Path | bytes) -> bytes:
 
 class _OnnxRuntimeSession:
     def __init__(self, graph: Path | bytes, threads: int, device: Device) -> None:
-        import onnxruntime as ort  # 40 MB and a quarter of a second that the native kernels do without
+        import onnxruntime as ort  # 40 MB and a quarter of a second that the native kernels do not need
 
         if device == "cuda":
             if CUDA not in ort.get_available_providers():
                 raise ModelFolderError(
                     "expected ONNX Runtime for GPUs, found the one for CPUs; see environment/serving-gpu"
                 )
-            ort.preload_dlls()  # CUDA and cuDNN from their Python packages, which the system's loader does not know
+            ort.preload_dlls()  # CUDA and cuDNN of their Python packages, which the system's loader does not find
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads or usable_cpus()
         options.log_severity_level = 3
         # Idle worker threads that spin take the CPU from the request threads of the same process.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # Without VNNI and AMX, ONNX Runtime adds int8 products in pairs in 16 bits, which are too few for two large ones.
-        # With this it takes a slower product that widens them first; on other CPUs it changes nothing.
+        # Without VNNI and AMX, ONNX Runtime adds int8 products in pairs in 16 bits, which overflow for two large ones. With
+        # this option it widens the products first, which is slower; on other CPUs the option changes nothing.
         options.add_session_config_entry("session.x64quantprecision", "1")
-        # Whatever the batch's shape, memory is reused; without the arena's patterns a new shape costs no planning.
+        # Memory is reused without memory patterns too, and a batch of a new shape then needs no planning.
         options.enable_mem_pattern = False
         try:
             source = os.fspath(graph) if isinstance(graph, Path) else graph
             self._session = ort.InferenceSession(source, options, providers(device))
         except Exception as exc:  # ONNX Runtime's errors share no base class of their own
-            fix = "" if isinstance(graph, bytes) else f"; delete {graph}, and it is compiled anew"
+            fix = "" if isinstance(graph, bytes) else f"; delete {graph} to compile the model anew"
             raise ModelFolderError(f"ONNX Runtime cannot open the compiled graph: {exc}{fix}") from exc
         if device == "cuda" and CUDA not in self._session.get_providers():
             raise ModelFolderError(
                 f"expected ONNX Runtime to use the GPU, found it on {', '.join(self._session.get_providers())} only; "
                 "its log says why; set BERT_SERVING_DEVICE to cpu to serve without one"
             )
-        self._session.disable_fallback()  # a fault of the GPU is an error, not a silent move to the CPU
+        self._session.disable_fallback()  # an error of the GPU is raised, without a silent move to the CPU
         self._inputs = {graph_input.name for graph_input in self._session.get_inputs()}
 
     def run(self, outputs: Sequence[str], feeds: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-        found: list[npt.NDArray[Any]] = self._session.run(
+        results: list[npt.NDArray[Any]] = self._session.run(
             list(outputs), {name: feed for name, feed in feeds.items() if name in self._inputs}
         )
-        return found
+        return results

@@ -138,7 +138,7 @@ class Checkpoint:
             check_fits(f"the weights of {folder} in fp32", 4 * sum(map(math.prod, shapes.values())))
             names = {canonical_name(name): name for name in tensors.keys()}  # noqa: SIM118 - not a mapping
             fp32 = {name: _fp32(folder, name, tensors.get_tensor(names[name])) for name in shapes if name in names}
-        if task == "fill-mask":
+        if DECODER in shapes:
             decoder = fp32.setdefault(DECODER, fp32[WORD_EMBEDDINGS])
             if np.array_equal(decoder, fp32[WORD_EMBEDDINGS]):
                 fp32[DECODER] = fp32[WORD_EMBEDDINGS]
@@ -168,7 +168,7 @@ def _looked_at(folder: Path, tensors: Any) -> _LookedAt:  # noqa: ANN401 - safet
     config = BertConfig.from_json(read)
     found = {canonical_name(name): tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118 - not a mapping
     task = find_task(folder, read, found)
-    labels = Labels.from_json(read) if task == "text-classification" else None
+    labels = Labels.from_json(read) if TASKS[task].head.size == "labels" else None
     if WORD_EMBEDDINGS in found:
         found.setdefault(DECODER, found[WORD_EMBEDDINGS])
     shapes = expected_shapes(config, task, labels)
@@ -239,14 +239,12 @@ def expected_shapes(
             f"{prefix}output.dense": (hidden, inner),
         }
         norms += [f"{prefix}attention.output.LayerNorm", f"{prefix}output.LayerNorm"]
-    if task == "fill-mask":
-        shapes |= {DECODER: (config.vocab_size, hidden), "cls.predictions.bias": (config.vocab_size,)}
-        linear["cls.predictions.transform.dense"] = (hidden, hidden)
-        norms.append("cls.predictions.transform.LayerNorm")
-    elif task == "text-classification":
-        linear |= {"pooler.dense": (hidden, hidden), "classifier": (len(labels.names) if labels else 2, hidden)}
-    else:
-        linear["qa_outputs"] = (2, hidden)
+    head = TASKS[task].head
+    sizes = {"vocabulary": config.vocab_size, "labels": len(labels.names) if labels else 2}
+    size = head.size if isinstance(head.size, int) else sizes[head.size]
+    shapes |= {head.weight: (size, hidden), head.bias: (size,)}
+    linear |= {head.dense: (hidden, hidden)} if head.dense else {}
+    norms += [head.norm] if head.norm else []
     for name, shape in linear.items():
         shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
     for name in norms:

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from serving.errors import ModelFolderError
+from serving.errors import ModelFolderError, SignatureError
 from serving.model.checkpoint import weights_file
 from serving.model.model_folder import DEPTH, find_checkpoint, find_weights
-from serving.model.signature import NAME, SignatureError, differences, signed_files
+from serving.model.signature import NAME, differences, signed_files
 from serving.settings import PREFIX, Settings
 
 logger = logging.getLogger("serving.model.trust")

@@ -16,6 +16,7 @@ from serving.engine.machine import usable_cpus
 from serving.errors import ModelFolderError
 from serving.native import library
 from serving.native.weights import PANEL, Packed
+from serving.tasks import TASKS
 
 
 class _Batch(ctypes.Structure):
@@ -63,17 +64,18 @@ class NativeSession:
         tokens = feeds["input_ids"][real].astype(np.int32)
         segments = feeds["segments"][real].astype(np.int32)
         self._check(tokens, segments, lengths)
-        if self._packed.task == "fill-mask":
-            found = self._fill_mask(outputs, feeds, tokens, segments, starts)
-        elif self._packed.task == "text-classification":
+        facts = TASKS[self._packed.task].head
+        if facts.tokens == "masks":
+            results = self._fill_mask(outputs, feeds, tokens, segments, starts)
+        elif facts.tokens == "first":
             hidden = self._run(tokens, segments, starts, starts[:-1])["hidden"]
-            found = {"logits": reference.head(self._head, hidden)}
+            results = {facts.outputs[0]: reference.head(self._head, hidden)}
         else:
             hidden = self._run(tokens, segments, starts, np.arange(len(tokens), dtype=np.int32))["hidden"]
-            padded = np.zeros((2, *real.shape), np.float32)
+            padded = np.zeros((len(facts.outputs), *real.shape), np.float32)
             padded[:, real] = reference.head(self._head, hidden).T
-            found = {"start_logits": padded[0], "end_logits": padded[1]}
-        return [found[name] for name in outputs]
+            results = dict(zip(facts.outputs, padded, strict=True))
+        return [results[name] for name in outputs]
 
     def _check(self, tokens: npt.NDArray[np.int32], segments: npt.NDArray[np.int32], lengths: npt.NDArray[Any]) -> None:
         """Raise ValueError for what the kernels, which do not look, would read past their tables for."""
@@ -122,7 +124,7 @@ class NativeSession:
         The scores are there until the next call.
         """
         config, asked = self._packed.config, len(selected)
-        words = -(-config.vocab_size // PANEL) * PANEL if self._packed.task == "fill-mask" else 0
+        words = -(-config.vocab_size // PANEL) * PANEL if TASKS[self._packed.task].head.tokens == "masks" else 0
         if asked * words > self._scores.size:
             self._scores = np.empty(asked * words, np.float32)
         taken = {"tokens": tokens, "segments": segments, "starts": starts, "selected": selected}

@@ -25,12 +25,10 @@ import numpy.typing as npt
 
 from serving.engine.quantize import quantize_columns
 from serving.errors import ModelFolderError
-from serving.model.checkpoint import ACTIVATIONS, DECODER, WORD_EMBEDDINGS, Array, BertConfig, Checkpoint
-from serving.tasks import Task
+from serving.model.checkpoint import ACTIVATIONS, WORD_EMBEDDINGS, Array, BertConfig, Checkpoint
+from serving.tasks import TASKS, Task
 
 PANEL, TILE_BYTES = 32, 64
-
-TRANSFORM = "cls.predictions.transform"
 
 GATES = {
     "none": (0.39469036, -0.06023819, 0.0068472517, -0.00043149409, 1.1225316e-05, 3.35),
@@ -38,9 +36,6 @@ GATES = {
 }
 """Gelu's `approximate` -> the terms of the odd polynomial in x that stands for gelu(x)/x - 1/2 (fitted to it by weighted
 least squares), and where |x| is cut off. Its error, 0.001 for |x| <= 8, is small beside what int8 rounds off."""
-
-_SMALL_HEADS = ("pooler.dense", "classifier", "qa_outputs")
-"""Kept in fp32, as they are computed in numpy: a few thousand products a row."""
 
 
 def unsuitable(config: BertConfig) -> str | None:
@@ -87,13 +82,20 @@ def _arrays(checkpoint: Checkpoint) -> Iterator[tuple[str, npt.NDArray[Any]]]:
         yield from _linear(f"{prefix}attention.self", *(_joined(weights, parts, kind) for kind in ("weight", "bias")))
         for name in ("attention.output.dense", "intermediate.dense", "output.dense"):
             yield from _linear(prefix + name, weights[f"{prefix}{name}.weight"], weights[f"{prefix}{name}.bias"])
-    if checkpoint.task == "fill-mask":
-        dense = f"{TRANSFORM}.dense"
-        yield from _linear(dense, weights[f"{dense}.weight"], weights[f"{dense}.bias"])
-        yield from _linear(DECODER, weights[DECODER], weights["cls.predictions.bias"])
+    head = TASKS[checkpoint.task].head
+    if head.tokens == "masks":
+        yield from _linear(head.dense, weights[f"{head.dense}.weight"], weights[f"{head.dense}.bias"])
+        yield from _linear(head.layer, weights[head.weight], weights[head.bias])
+    small = small_layers(checkpoint.task)
     for name, array in weights.items():
-        if "LayerNorm." in name or name.rpartition(".")[0] in _SMALL_HEADS:
+        if "LayerNorm." in name or name.rpartition(".")[0] in small:
             yield name, array
+
+
+def small_layers(task: Task) -> tuple[str, ...]:
+    """Return the layers of a task's head that stay in fp32, as they are computed in numpy: a few thousand products a row."""
+    head = TASKS[task].head
+    return () if head.tokens == "masks" else (head.dense, head.layer)
 
 
 def _joined(weights: dict[str, Array], names: list[str], kind: str) -> Array:
@@ -171,7 +173,9 @@ class Packed:
 
     def head(self) -> Checkpoint:
         """Return the head that is computed in numpy (serving.engine.reference), as a checkpoint of nothing else."""
-        weights = {name: array for name, array in self.arrays.items() if name.rpartition(".")[0] in _SMALL_HEADS}
+        weights = {
+            name: array for name, array in self.arrays.items() if name.rpartition(".")[0] in small_layers(self.task)
+        }
         return Checkpoint(self.config, weights, self.task)
 
     def _model(self) -> _Model:
@@ -188,11 +192,12 @@ class Packed:
             layer=ctypes.cast(self._layers, ctypes.c_void_p),
             **{name: self._at(name) for name in ("words", "positions", "segments")},
         )
-        if self.task == "fill-mask":
+        head = TASKS[self.task].head
+        if head.tokens == "masks":
             model.vocabulary = config.vocab_size
-            model.transform = self._dense(f"{TRANSFORM}.dense")
-            model.transform_norm = self._norm(f"{TRANSFORM}.LayerNorm")
-            model.decoder = self._dense(DECODER)
+            model.transform = self._dense(head.dense)
+            model.transform_norm = self._norm(head.norm)
+            model.decoder = self._dense(head.layer)
         return model
 
     def _layer(self, index: int) -> _Layer:

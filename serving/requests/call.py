@@ -1,9 +1,7 @@
-"""The request that a thread works for: until when it may take, and what it has taken so far.
+"""The call that a thread works on: its deadline, its times and its limits.
 
-It is kept beside the thread's work rather than handed down through it, as tracing libraries do: what fills masks or
-labels texts has no use for it, only the ends do, where a request comes in and where it meets the model.
-
-The limits that only show while a request is worked on: how much it grows to, and how long its answer would be.
+The call is kept in a context variable instead of being passed through every function, as tracing libraries do: only the
+two ends need it, where a request comes in and where it meets the tokenizer and the model.
 """
 
 from __future__ import annotations
@@ -21,10 +19,10 @@ from serving.settings import Settings
 
 @dataclass
 class Call:
-    """A deadline in monotonic time; what the request has and what it took.
+    """A request's deadline in monotonic time, its size and its times.
 
-    rows; tokens, with those of windows and targets; seconds in the queue, in the tokenizer and in batches; rows of the
-    largest batch.
+    `tokens` include those of windows and targets. The seconds are those in the queue, in the tokenizer and in batches.
+    `batch_rows` are the rows of the largest batch with rows of this request.
     """
 
     deadline: float = math.inf
@@ -36,7 +34,7 @@ class Call:
     batch_rows: int = 0
 
     def headers(self) -> dict[str, str]:
-        """Return it for the client, in milliseconds as the W3C's Server Timing writes them.
+        """Return the headers for the client, with times in milliseconds in the form of the W3C's Server Timing.
 
         {"Server-Timing": "queue;dur=0.0, tokenize;dur=0.1, compute;dur=4.6", "x-batch-rows": "1"}
         """
@@ -44,7 +42,7 @@ class Call:
         return {"Server-Timing": timing, "x-batch-rows": str(self.batch_rows)}
 
     def record(self) -> dict[str, float]:
-        """Return it for the log: {"rows": 2, "tokens": 18, "queue_ms": 0.0, "tokenize_ms": 0.1, "compute_ms": 4.6}."""
+        """Return the fields for the log: {"rows": 2, "tokens": 18, "queue_ms": 0.0, "tokenize_ms": 0.1, "compute_ms": 4.6}."""
         spent = {f"{name}_ms": round(seconds * 1000, 1) for name, seconds in self._spent()}
         return {"rows": self.rows, "tokens": self.tokens, **spent}
 
@@ -56,13 +54,13 @@ _current: ContextVar[Call | None] = ContextVar("call", default=None)
 
 
 def current_call() -> Call:
-    """Return the call that this thread works for; outside of one, a new one without a deadline."""
+    """Return the call of this thread; outside of a call, a new call without a deadline."""
     return _current.get() or Call()
 
 
 @contextmanager
 def calling(seconds: float) -> Iterator[Call]:
-    """Work for a new call that may take so many seconds."""
+    """Run the block as a new call with a deadline in `seconds` from now."""
     call = Call(time.monotonic() + seconds)
     token = _current.set(call)
     try:
@@ -73,7 +71,7 @@ def calling(seconds: float) -> Iterator[Call]:
 
 @contextmanager
 def tokenizing() -> Iterator[None]:
-    """Count what the body takes as the tokenizer's time."""
+    """Count the time of the block as the tokenizer's."""
     start = time.perf_counter()
     try:
         yield
@@ -82,7 +80,7 @@ def tokenizing() -> Iterator[None]:
 
 
 def check_answer(size: int, settings: Settings) -> None:
-    """Raise TooLarge for an answer of about `size` bytes that is over the limit."""
+    """Raise TooLarge if an answer of about `size` bytes is over the limit."""
     if size > settings.max_answer_bytes:
         raise TooLarge(
             "answer_too_large",
@@ -92,7 +90,7 @@ def check_answer(size: int, settings: Settings) -> None:
 
 
 def check_passages(count: int, settings: Settings) -> None:
-    """Raise TooLarge for more model inputs than the limit."""
+    """Raise TooLarge if a request grows to more model inputs than the limit."""
     if count > settings.max_passages:
         raise TooLarge(
             "too_much_work",

@@ -1,4 +1,4 @@
-"""Read the texts of a request from the lists, tables and frames that clients put them in."""
+"""Read the texts of a request from the lists, tables and frames that clients send."""
 
 from __future__ import annotations
 
@@ -11,18 +11,17 @@ from serving.tasks import Task
 from tables.rows import kind_of
 
 Json: TypeAlias = Any
-"""A value as json.loads returns it: nothing is known of it yet."""
+"""A value as json.loads returns it, not checked yet."""
 
 Row: TypeAlias = tuple[Json, Json]
-"""A row's text, and the second of a pair; None where there is none."""
+"""A row's text, and the second text of a pair, or None."""
 
 
 @dataclass(frozen=True)
 class Fields:
-    """What a task's row is made of: the columns that its text and the second of a pair are looked for under.
+    """The columns of a task's rows: the names for the text, and for the second text of a pair.
 
-    `pair` is empty where rows have one text; where both are `needed`, a text alone is not a row. `parts` are what the two
-    are called in messages, after the row's own name.
+    `pair` is empty if rows have one text. If both are `needed`, a text alone is not a row.
     """
 
     task: Task
@@ -32,11 +31,11 @@ class Fields:
 
     @property
     def parts(self) -> tuple[str, str]:
-        """What a row's name is followed by in a message on its text, or on the second of a pair."""
+        """What follows a row's name in a message about its text, and about the second text of a pair."""
         return (f".{self.text[0]}" if self.needed else "", f".{self.pair[0]}" if self.pair else "")
 
     def called(self, kind: type) -> str:
-        """Say what a value of a type is to the task, e.g. `a list of texts`."""
+        """Describe a value of this type for a message about the task, such as `a list of texts`."""
         both = f"{self.text[0]} and {self.pair[0]}" if self.needed else ""
         if kind is list:
             return f"a list of objects with {both}" if self.needed else "a list of texts"
@@ -45,25 +44,17 @@ class Fields:
         return "a text"
 
 
-_TEXT_COLUMNS = ("input_string", "text", "inputs", "prompt")
-
-FIELDS: dict[Task, Fields] = {
-    "fill-mask": Fields("fill-mask", _TEXT_COLUMNS),
-    "text-classification": Fields(
-        "text-classification", (*_TEXT_COLUMNS, "sentence1"), pair=("text_pair", "sentence2")
-    ),
-    "question-answering": Fields("question-answering", ("question",), pair=("context",), needed=True),
-}
-"""A single column may have any name, but for question answering."""
+TEXT_COLUMNS = ("input_string", "text", "inputs", "prompt")
+"""Names for the column of a single text; if a table has one column only, it may have any name."""
 
 
 def one_row(data: Json, name: str, fields: Fields) -> list[Row]:
-    """Read a text that stands alone, or a record; raises BadRequest."""
+    """Read a single text or a single record; raises BadRequest."""
     return _records([data], name, fields) if isinstance(data, dict) else [(data, None)]
 
 
 def list_of_rows(data: list[Json], name: str, fields: Fields) -> list[Row]:
-    """Read a list of texts, or of records; raises BadRequest."""
+    """Read a list of texts or of records; raises BadRequest."""
     if data and all(isinstance(row, dict) for row in data):
         return _records(data, name, fields)
     if fields.needed:
@@ -130,18 +121,16 @@ def _frame(data: Mapping[str, Json], name: str, fields: Fields) -> list[Row]:
 
 
 def find_columns(columns: list[Json], name: str, fields: Fields) -> tuple[Json, Json]:
-    """Return the columns of the text and of the second of a pair, None where there is no second; raises BadRequest."""
+    """Return the columns of the text and of the second text of a pair, or None for the second; raises BadRequest."""
     text = next((column for column in fields.text if column in columns), None)
     pair = next((column for column in fields.pair if column in columns), None)
     if text is None and not fields.needed and "question" in columns and "context" in columns:
-        raise BadRequest(
-            "wrong_task", f"{name} has a question and a context, and this model's task is not that: it is {fields.task}"
-        )
+        raise BadRequest("wrong_task", f"{name} has a question and a context, but this model's task is {fields.task}")
     if fields.needed and (text is None or pair is None):
         expected = (
             f"expected {name} to have {fields.text[0]} and {fields.pair[0]}, as this model's task is {fields.task}"
         )
-        other = text is None and pair is None and any(column in columns for column in _TEXT_COLUMNS)
+        other = text is None and pair is None and any(column in columns for column in TEXT_COLUMNS)
         raise BadRequest("wrong_task" if other else "invalid_rows", f"{expected}, found {listed(columns) or 'none'}")
     if text is None and len(columns) == 1:
         return columns[0], None
@@ -152,6 +141,6 @@ def find_columns(columns: list[Json], name: str, fields: Fields) -> tuple[Json, 
 
 
 def listed(names: Iterable[Json]) -> str:
-    """List keys of the client's for a message; a few, and not at length."""
+    """List the first few of the client's keys for a message, each shortened."""
     shown = list(dict.fromkeys(str(name)[:40] for name in names))
     return ", ".join(shown[:10]) + (", …" if len(shown) > 10 else "")

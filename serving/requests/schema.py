@@ -1,33 +1,46 @@
-"""The request, in the dialect of each client.
+"""Requests in the dialect of each client, and how they are parsed.
 
-DIALECTS is the contract: how each client's body is recognized, an example of it, and what its answer looks like.
+DIALECTS is the contract: how each client's body is recognized, an example of it, and the form of its answer.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from serving.errors import BadRequest, TooLarge
-from serving.requests.parameters import check, is_unicode
-from serving.requests.rows import FIELDS, Fields, Json, Row, is_record, list_of_rows, listed, one_row, table
+from serving.requests.parameters import Parameter, check, is_unicode
+from serving.requests.rows import Fields, Json, Row, is_record, list_of_rows, listed, one_row, table
 from serving.settings import Settings
 from serving.tasks import Task
 from tables.rows import kind_of
 
 IGNORED_KEYS = {"options", "signature_name"}
-"""What the clients of Hugging Face and TensorFlow Serving add, and no answer depends on."""
+"""Keys that the clients of Hugging Face and TensorFlow Serving add; no answer depends on them."""
 
-SAMPLES: dict[Task, Json] = {
-    "fill-mask": "Paris is the [MASK] of France.",
-    "text-classification": "A joy to read.",
-    "question-answering": {"question": "Who sat?", "context": "The cat sat on the mat."},
-}
-"""A row of each task, for the examples."""
 
-ALL: tuple[Task, ...] = ("fill-mask", "text-classification", "question-answering")
+@dataclass(frozen=True)
+class TaskInput:
+    """The input of a task: the columns of its rows, its parameters, a sample row and the JSON Schema of a text."""
+
+    fields: Fields
+    parameters: Mapping[str, Parameter]
+    sample: Json
+    text: Mapping[str, Json]
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return self.fields.task
+
+    @property
+    def sample_row(self) -> Row:
+        """The sample as a row."""
+        if isinstance(self.sample, dict):
+            return self.sample[self.fields.text[0]], self.sample[self.fields.pair[0]]
+        return self.sample, None
 
 
 def _itself(row: Json) -> Json:
@@ -57,12 +70,13 @@ def _in_frame(row: Json) -> Json:
 
 @dataclass(frozen=True)
 class Dialect:
-    """How one kind of `client` writes a request and reads the answer.
+    """How one kind of client writes a request and reads the answer.
 
-    `key`, with a value of one of `types`, recognizes it and `read` takes the rows from that value. A client to whom
-    `full` answers come gets, without asking, five candidates a mask or all labels; others the best alone. An answer is
-    a list, or what stands for the row where it was sent alone; `predictions` puts it under that key. `write` puts a row
-    there as the client would. `tasks` are those that its clients know.
+    key, types: the dialect is recognized by this key, with a value of one of these types.
+    read: reads the rows from that value; `write` writes a row as the client would.
+    full: the client gets five candidates a mask, or all labels, without asking; other clients get the best only.
+    predictions: the answer is put under this key; otherwise it is a list, or the answer to a row that was sent alone.
+    only: the only task that these clients know; None if they know every task whose rows fit.
     """
 
     name: str
@@ -73,16 +87,22 @@ class Dialect:
     write: Callable[[Json], Json]
     full: bool = False
     predictions: bool = False
-    tasks: tuple[Task, ...] = ALL
+    only: Task | None = None
+
+    def serves(self, fields: Fields) -> bool:
+        """Return whether the dialect's clients know a task: a row sent alone is either a text or a record of a pair."""
+        if self.only or self.read is not one_row:
+            return self.only in (None, fields.task)
+        return bool(fields.pair) if dict in self.types else not fields.needed
 
     def takes(self, data: Json, fields: Fields) -> bool:
-        """Tell whether the value under the key is one of this dialect's."""
+        """Return whether the value under the key is written in this dialect."""
         alone = self.read is not one_row or not isinstance(data, dict) or is_record(data, fields)
         return isinstance(data, self.types) and alone
 
-    def example(self, task: Task) -> dict[str, Json]:
-        """Return a body of it."""
-        return {self.key: self.write(SAMPLES[task])}
+    def example(self, inputs: TaskInput) -> dict[str, Json]:
+        """Return the body of a request with a task's sample row."""
+        return {self.key: self.write(inputs.sample)}
 
 
 DIALECTS = (
@@ -95,7 +115,6 @@ DIALECTS = (
         one_row,
         _itself,
         full=True,
-        tasks=("fill-mask", "text-classification"),
     ),
     Dialect(
         "hugging-face-record",
@@ -105,7 +124,6 @@ DIALECTS = (
         one_row,
         _as_record,
         full=True,
-        tasks=("text-classification", "question-answering"),
     ),
     Dialect("hugging-face-list", "Hugging Face's endpoints", "inputs", (list,), list_of_rows, _in_list, full=True),
     Dialect("azureml-examples", "the notebooks of azureml-examples", "inputs", (dict,), table, _in_columns),
@@ -120,7 +138,7 @@ DIALECTS = (
         one_row,
         _itself,
         full=True,
-        tasks=("fill-mask",),
+        only="fill-mask",
     ),
     Dialect(
         "flask",
@@ -129,14 +147,14 @@ DIALECTS = (
         (list,),
         list_of_rows,
         _in_list,
-        tasks=("text-classification",),
+        only="text-classification",
     ),
 )
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request that was understood: its rows, its parameters (serving.requests.parameters), and how its client wants the answer."""
+    """A request that was parsed: its dialect, its rows, and its checked parameters (serving.requests.parameters)."""
 
     dialect: Dialect
     rows: list[Row]
@@ -144,67 +162,74 @@ class Request:
 
     @property
     def alone(self) -> bool:
-        """Whether a row was sent without a list around it."""
+        """Whether a row was sent alone, without a list around it."""
         return self.dialect.read is one_row
 
     @property
     def texts(self) -> list[str]:
-        """The rows' texts, for a task of one text a row."""
+        """The texts of the rows, for a task of one text a row."""
         return [text for text, _ in self.rows]
 
     def row_name(self, index: int) -> str:
-        """Name a row as the client knows it, e.g. `input_data[1]`."""
+        """Name a row as its client knows it, such as `input_data[1]`."""
         return self.dialect.key if self.alone else f"{self.dialect.key}[{index}]"
 
+    def shaped(self, rows: Sequence[Json]) -> Json:
+        """Put the answers of the rows in the form that the client reads."""
+        answer = rows[0] if self.alone else rows
+        return {"predictions": answer} if self.dialect.predictions else answer
 
-def parse(body: str, settings: Settings, task: Task) -> Request:
-    """Understand a request's body; raises BadRequest or TooLarge, whatever it is that was sent."""
-    fields = _load(body, settings)
-    dialect = _dialect(fields, task)
-    data = fields[dialect.key]
-    unknown = set(fields) - {dialect.key, "parameters", "params"} - IGNORED_KEYS
+
+def parse(body: str, settings: Settings, inputs: TaskInput) -> Request:
+    """Parse a request's body for a task; raises BadRequest or TooLarge for any body that cannot be answered."""
+    keys = _load(body, settings)
+    dialect = _dialect(keys, inputs)
+    data = keys[dialect.key]
+    unknown = set(keys) - {dialect.key, "parameters", "params"} - IGNORED_KEYS
     if unknown:
         raise BadRequest("unknown_key", f"expected {dialect.key} and parameters, found also {listed(sorted(unknown))}")
     nested = data.get("parameters") if isinstance(data, dict) else None
-    given = [place for place in (fields.get("parameters"), fields.get("params"), nested) if place is not None]
-    if len(given) > 1:
+    places = [place for place in (keys.get("parameters"), keys.get("params"), nested) if place is not None]
+    if len(places) > 1:
         raise BadRequest("invalid_parameter", "expected parameters in one place, found them in several")
-    parameters = check(given[0] if given else {}, task, settings)
-    rows = dialect.read(data, dialect.key, FIELDS[task])
+    parameters = check(places[0] if places else {}, inputs.parameters, inputs.task, settings)
+    rows = dialect.read(data, dialect.key, inputs.fields)
     if len(rows) > settings.max_rows:
         raise TooLarge(
             "too_many_rows",
             f"{dialect.key} has {len(rows)} rows, expected at most {settings.max_rows}; send them in several requests",
         )
     request = Request(dialect, rows, parameters)
-    _check_texts(request, FIELDS[task], settings)
+    _check_texts(request, inputs.fields, settings)
     return request
 
 
-def _dialect(fields: dict[str, Json], task: Task) -> Dialect:
-    present = [dialect for dialect in DIALECTS if dialect.key in fields]
+def _dialect(keys: dict[str, Json], inputs: TaskInput) -> Dialect:
+    present = [dialect for dialect in DIALECTS if dialect.key in keys]
     if len({dialect.key for dialect in present}) > 1:
         raise BadRequest("ambiguous_request", f"expected one kind of input, found {listed(d.key for d in present)}")
-    served = [dialect for dialect in DIALECTS if task in dialect.tasks]
-    example = json.dumps(served[0].example(task))
+    fields = inputs.fields
+    served = [dialect for dialect in DIALECTS if dialect.serves(fields)]
+    example = json.dumps(served[0].example(inputs))
     if not present:
-        expected = f"expected one of {listed(d.key for d in served)}, found {listed(fields) or 'no keys'}"
+        expected = f"expected one of {listed(d.key for d in served)}, found {listed(keys) or 'no keys'}"
         raise BadRequest("unknown_request", f"{expected}; for example {example}")
     key = present[0].key
-    data = fields[key]
-    able = [dialect for dialect in present if task in dialect.tasks]
-    dialect = next((dialect for dialect in able if dialect.takes(data, FIELDS[task])), None)
+    data = keys[key]
+    able = [dialect for dialect in present if dialect.serves(fields)]
+    dialect = next((dialect for dialect in able if dialect.takes(data, fields)), None)
     if dialect is not None:
         return dialect
-    if any(isinstance(data, dialect.types) for dialect in present if task not in dialect.tasks) or not able:
-        found = f"{key} with {kind_of(data)} is for models of another task; this model's task is {task}"
+    others = [dialect for dialect in present if not dialect.serves(fields)]
+    if not able or any(isinstance(data, dialect.types) for dialect in others):
+        found = f"{key} with {kind_of(data)} is for models of another task; this model's task is {inputs.task}"
         raise BadRequest("wrong_task", f"{found}: send, for example, {example}")
-    wanted = " or ".join(dict.fromkeys(FIELDS[task].called(kind) for dialect in able for kind in dialect.types))
-    raise BadRequest("invalid_rows", f"expected {key} to be {wanted}, found {kind_of(data)}")
+    expected = " or ".join(dict.fromkeys(fields.called(kind) for dialect in able for kind in dialect.types))
+    raise BadRequest("invalid_rows", f"expected {key} to be {expected}, found {kind_of(data)}")
 
 
 def check_body(size: int, settings: Settings, whole: bool = True) -> None:
-    """Raise TooLarge for a body of so many bytes, if they are too many; `whole` is False where it has more of them."""
+    """Raise TooLarge if a body of `size` bytes is too large; `whole` is False if the body has more bytes than that."""
     if size > settings.max_body_bytes:
         found = f"{size} bytes" if whole else f"more than {size} bytes"
         expected = f"expected at most {settings.max_body_bytes}; send several requests"
@@ -219,14 +244,14 @@ def _load(body: str, settings: Settings) -> dict[str, Json]:
             "the body is empty, or was sent as a form; send JSON with the header Content-Type: application/json",
         )
     try:
-        fields = json.loads(body)
+        keys = json.loads(body)
     except json.JSONDecodeError as exc:
         raise BadRequest("invalid_json", f"the body is not JSON: {exc}") from exc
     except (ValueError, RecursionError) as exc:  # a number of thousands of digits, brackets by the thousand
         raise BadRequest("invalid_json", "the body's JSON is nested too deep or has a number too long") from exc
-    if not isinstance(fields, dict):
-        raise BadRequest("invalid_json", f"expected a JSON object, found {kind_of(fields)}")
-    return fields
+    if not isinstance(keys, dict):
+        raise BadRequest("invalid_json", f"expected a JSON object, found {kind_of(keys)}")
+    return keys
 
 
 def _check_texts(request: Request, fields: Fields, settings: Settings) -> None:
@@ -242,7 +267,7 @@ def _check_texts(request: Request, fields: Fields, settings: Settings) -> None:
 
 
 def check_row(row: Row, fields: Fields, name: str, index: int | None = None) -> None:
-    """Raise BadRequest for a row that is not made of texts; only a classifier's may lack the second of a pair."""
+    """Raise BadRequest for a row that is not made of texts; the second of a pair may be missing if it is not needed."""
     for place, text in enumerate(row):
         if place == 1 and text is None and not fields.needed:
             continue

@@ -16,7 +16,8 @@ import pyarrow.parquet
 import pytest
 
 from deployment import batch_file
-from serving.answering.service import Service, load_model
+from serving.answering.models import load_model
+from serving.answering.service import Service
 from serving.settings import Settings
 from tests.deployment.scoring import Scored
 

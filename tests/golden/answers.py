@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from serving.answering.service import Service, load_model
+from serving.answering.models import load_model
+from serving.answering.service import Service
 from serving.native import library
 from serving.settings import Settings
 from serving.tasks import Task

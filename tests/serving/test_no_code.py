@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.answering.service import load_model
+from serving.answering.models import load_model
 from serving.errors import ModelFolderError
 from serving.settings import Settings
 

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer
 
-from serving.answering.question_answering import Options, QuestionAnswering
-from serving.answering.spans import best_spans
+from serving.answering.question_answering import Options, QuestionAnswering, best_spans
 from serving.errors import BadRequest, TooLarge
 from serving.settings import Settings
 

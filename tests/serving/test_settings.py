@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from serving.engine.machine import has_int8_products, usable_cpus
-from serving.settings import Settings, SettingsError
+from serving.errors import SettingsError
+from serving.settings import Settings
 
 
 def test_settings_are_read_from_the_environment() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file, save_file
 
-from serving.answering.service import load_model
+from serving.answering.models import load_model
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import Checkpoint, canonical_name, read_task
 from serving.settings import Settings

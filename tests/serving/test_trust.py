@@ -15,12 +15,12 @@ import pytest
 from asset.local.server import LocalServerError, local_server
 from asset.models.signing import Signer, sign
 from evaluation.predict.loading import load as load_for_evaluation
-from serving.answering.service import Service, load_model
+from serving.answering.models import load_model
+from serving.answering.service import Service
 from serving.engine.compile import compiled, main
-from serving.errors import ModelFolderError
-from serving.model.signature import SignatureError
+from serving.errors import ModelFolderError, SettingsError, SignatureError
 from serving.model.trust import check_folder
-from serving.settings import Settings, SettingsError
+from serving.settings import Settings
 from tests.asset.models.signing.authority import new_key
 from tests.serving.flipped_bytes import accepted, every_place
 

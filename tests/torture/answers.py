@@ -9,7 +9,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from serving.answering.service import Answer, Service, load_model
+from serving.answering.models import load_model
+from serving.answering.service import Answer, Service
 from serving.errors import BadRequest, DeadlineExceeded, QueueFull, TooLarge
 from serving.settings import Settings
 from serving.tasks import Task

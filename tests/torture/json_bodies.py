@@ -11,7 +11,7 @@ from typing import Any
 import hypothesis
 from hypothesis import strategies as st
 
-from serving.requests.rows import FIELDS
+from serving.answering.models import model_class
 from serving.requests.schema import DIALECTS
 from serving.tasks import Task
 from tests.serving.json_requests import BODIES, JSON
@@ -37,8 +37,8 @@ PARAMETERS = st.dictionaries(
 @st.composite
 def requests(draw: st.DrawFn, task: Task) -> dict[str, Any]:
     """Draw a request of a dialect: rows as its clients write them, of the task for the most part, and parameters."""
-    dialect = draw(st.sampled_from([one for one in DIALECTS if task in one.tasks]))
-    fields = FIELDS[task]
+    fields = model_class(task).input.fields
+    dialect = draw(st.sampled_from([dialect for dialect in DIALECTS if dialect.serves(fields)]))
     if fields.pair and draw(st.booleans()):
         row: Any = {fields.text[0]: draw(TEXT), fields.pair[0]: draw(TEXT)}
     else:

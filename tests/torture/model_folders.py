@@ -12,7 +12,8 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from serving.answering.service import Service, load_model
+from serving.answering.models import load_model
+from serving.answering.service import Service
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import check
 from serving.model.model_folder import find_checkpoint

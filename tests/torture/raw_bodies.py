@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from serving.answering.models import model_class
 from serving.requests.schema import DIALECTS
 from serving.tasks import Task
 from tests.torture.answers import answered, services
@@ -18,7 +19,8 @@ from tests.torture.mutations import mutated
 
 def examples(task: Task) -> list[bytes]:
     """Return a request of each dialect, and some with all that there is to set."""
-    found = [json.dumps(dialect.example(task)).encode() for dialect in DIALECTS if task in dialect.tasks]
+    inputs = model_class(task).input
+    found = [json.dumps(dialect.example(inputs)).encode() for dialect in DIALECTS if dialect.serves(inputs.fields)]
     found += [
         b'{"input_data": ["the [MASK] sat on the [MASK]"], "parameters": {"top_k": 3, "targets": ["cat", "cats"]}}',
         b'{"input_data": {"columns": ["question", "context"], "index": [0], "data": [["who?", "the cat sat"]]}, '

@@ -18,7 +18,8 @@ from typing import Literal
 from asset.environments import ROOT
 from asset.local.server import SERVE_PORT
 from serving.engine.machine import cpu_flags
-from serving.settings import Settings, SettingsError
+from serving.errors import SettingsError
+from serving.settings import Settings
 
 Status = Literal["ok", "note", "wrong"]
 

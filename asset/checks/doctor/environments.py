@@ -14,7 +14,8 @@ from pathlib import Path
 
 from asset.checks.doctor.check import Check, Machine, note, ok, wrong
 from asset.environments import VirtualEnvironment
-from serving.settings import PREFIX, Settings, SettingsError
+from serving.errors import SettingsError
+from serving.settings import PREFIX, Settings
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,9 @@ from asset.checks.doctor.processor import served_by
 from asset.findings import shown
 from asset.models.record import Record
 from serving.engine.compile import cache_places, user_cache_dir
-from serving.errors import ModelFolderError
+from serving.errors import ModelFolderError, SignatureError
 from serving.model.checkpoint import BertConfig, check, expected_shapes
 from serving.model.model_folder import chosen_folder, find_checkpoint
-from serving.model.signature import SignatureError
 from serving.model.tokenizer import open_tokenizer
 from serving.model.trust import check_folder
 from serving.tasks import Task

@@ -31,7 +31,8 @@ from asset.checks.validate.asset_folder import AssetFolder, unknown_machine
 from asset.checks.validate.endpoints import check_name, unknown_endpoint
 from asset.findings import Finding, Place, one_of
 from asset.yaml_file import Part, YamlFile
-from serving.settings import PREFIX, Settings, SettingsError
+from serving.errors import SettingsError
+from serving.settings import PREFIX, Settings
 
 DEFAULT_TIMEOUT_MS, LONGEST_TIMEOUT_MS = 5000, 180_000
 """What Azure takes for `request_timeout_ms` where there is none, and the most that it takes."""

@@ -1,11 +1,10 @@
-"""The description as a whole, in each of the versions that GET /swagger.json?version= is asked for.
+"""The published description of the service, in Swagger 2, OpenAPI 3.0 and OpenAPI 3.1.
 
-The description in Swagger 2, which is what GET /swagger.json gives where no version is asked for.
+    python -m serving.http.openapi.documents
 
-Write the description beside score.py: `python -m serving.openapi`.
-
-The inference server reads swagger2.json, swagger3.json and swagger3.1.json there when it starts, and makes an empty
-description of its own for a version whose file is missing.
+writes swagger2.json, swagger3.json and swagger3.1.json beside score.py. The inference server reads all three when it starts
+and answers GET /swagger.json with swagger2.json if no version is asked for, else with the file of the version; for a
+missing file it would make an empty description.
 """
 
 from __future__ import annotations
@@ -14,17 +13,18 @@ import json
 import tomllib
 from pathlib import Path
 
+from serving.answering.models import model_class
 from serving.http.openapi.answers import ERRORS, answer_example, answer_name, answer_schemas, error_example
 from serving.http.openapi.requests import ref, request_name, request_schemas
-from serving.requests.rows import FIELDS, Json
+from serving.requests.rows import Json
 from serving.requests.schema import DIALECTS, Dialect
 from serving.settings import Settings
-from serving.tasks import Task
+from serving.tasks import TASKS, Task
 
 TITLE = "BERT on Azure Machine Learning"
 ABOUT = """\
-A deployment serves one model, and the model one task: fill-mask, text-classification or question-answering. This \
-description holds the requests and answers of all three; a request of another task is answered 400 with the code \
+A deployment serves one model, and the model one task: {tasks}. This \
+description holds the requests and answers of all tasks; a request of another task is answered 400 with the code \
 wrong_task. The limits are those of the default settings, and a body of more than {bytes} bytes is answered 413. \
 A managed endpoint of Azure asks for its key or token, and shows its caller an error's status as 424; the server \
 itself takes requests without either. Errors with a message alone are the inference server's own."""
@@ -47,19 +47,11 @@ OUR_HEADERS: dict[str, dict[str, Json]] = {
 }
 """Of every answer of ours."""
 
-COUNT_HEADERS: dict[str, dict[str, Json]] = {
-    "x-windowed-rows": {
-        "type": "integer",
-        "minimum": 0,
-        "description": "fill-mask, question-answering: rows longer than the model, which were read in windows.",
-    },
-    "x-truncated-rows": {
-        "type": "integer",
-        "minimum": 0,
-        "description": "text-classification: rows longer than the model, whose end was not read.",
-    },
+COUNTERS = {
+    "x-windowed-rows": "rows longer than the model, which were read in windows.",
+    "x-truncated-rows": "rows longer than the model, whose end was not read.",
 }
-"""Of an answer with status 200, by its task."""
+"""The headers that count long rows, in an answer with status 200."""
 
 RETRY_HEADERS: dict[str, dict[str, Json]] = {
     "Retry-After": {"type": "integer", "minimum": 1, "description": "Seconds until the queue has room, about."}
@@ -73,7 +65,8 @@ MESSAGE = {"type": "object", "required": ["message"], "properties": {"message": 
 def openapi31(settings: Settings, version: str) -> dict[str, Json]:
     """Return the description in OpenAPI 3.1; `version` is the asset's."""
     schemas = request_schemas(settings) | answer_schemas(settings)
-    pairs = [(task, dialect) for task in FIELDS for dialect in DIALECTS if task in dialect.tasks]
+    models = {task: model_class(task) for task in TASKS}
+    pairs = [(task, dialect) for task in TASKS for dialect in DIALECTS if dialect.serves(models[task].input.fields)]
     schemas["ServiceInput"] = {
         "description": REQUEST_ABOUT,
         "anyOf": [ref(request_name(*pair)) for pair in pairs],
@@ -119,7 +112,9 @@ def openapi30(document: Json) -> Json:
 
 def info(settings: Settings, version: str) -> dict[str, Json]:
     """Return what the description is of."""
-    return {"title": TITLE, "description": ABOUT.format(bytes=settings.max_body_bytes), "version": version}
+    *others, last = TASKS
+    about = ABOUT.format(tasks=f"{', '.join(others)} or {last}", bytes=settings.max_body_bytes)
+    return {"title": TITLE, "description": about, "version": version}
 
 
 def _of_kind(kind: str, keywords: dict[str, Json]) -> dict[str, Json]:
@@ -134,9 +129,12 @@ def _of_kind(kind: str, keywords: dict[str, Json]) -> dict[str, Json]:
 
 def score(pairs: list[tuple[Task, Dialect]]) -> dict[str, Json]:
     """Return the operation that answers, with the example of each task and dialect."""
-    requests = {request_name(*pair): {"summary": _summary(*pair), "value": pair[1].example(pair[0])} for pair in pairs}
+    requests = {
+        request_name(*pair): {"summary": _summary(*pair), "value": pair[1].example(model_class(pair[0]).input)}
+        for pair in pairs
+    }
     for task in dict.fromkeys(task for task, _ in pairs):
-        body = DIALECTS[0].example(task) | {"parameters": {"top_k": 2}}
+        body = DIALECTS[0].example(model_class(task).input) | {"parameters": {"top_k": 2}}
         requests[f"{task}.parameters"] = {"summary": f"{task}, with parameters", "value": body}
     return {
         "operationId": "RunMLService",
@@ -154,7 +152,7 @@ def score(pairs: list[tuple[Task, Dialect]]) -> dict[str, Json]:
 
 def _answers(pairs: list[tuple[Task, Dialect]]) -> dict[str, Json]:
     examples = {request_name(*pair): {"summary": _summary(*pair), "value": answer_example(*pair)} for pair in pairs}
-    headers = _headers(OUR_HEADERS, required=True) | _headers(COUNT_HEADERS)
+    headers = _headers(OUR_HEADERS, required=True) | _headers(_count_headers())
     responses = {"200": _response(ANSWER_ABOUT, ref("ServiceOutput"), headers, examples)}
     for status, (about, _) in ERRORS.items():
         schema, headers = ref(f"error.{status}"), _headers(OUR_HEADERS, required=True)
@@ -166,6 +164,14 @@ def _answers(pairs: list[tuple[Task, Dialect]]) -> dict[str, Json]:
             about, schema, headers, {f"error.{status}": {"summary": about, "value": error_example(status)}}
         )
     return responses
+
+
+def _count_headers() -> dict[str, dict[str, Json]]:
+    headers = {}
+    for name, about in COUNTERS.items():
+        tasks = ", ".join(task for task in TASKS if model_class(task).form.counter == name)
+        headers[name] = {"type": "integer", "minimum": 0, "description": f"{tasks}: {about}"}
+    return headers
 
 
 def _summary(task: Task, dialect: Dialect) -> str:
@@ -246,8 +252,8 @@ def swagger2(settings: Settings, version: str) -> dict[str, Json]:
     about = f"{REQUEST_ABOUT} One of the keys, and parameters; ?version=3 has all of it."
     body = {"type": "object", "properties": keys | dict.fromkeys(("parameters", "params"), {"type": "object"})}
     definitions = {
-        "ServiceInput": body | {"description": about, "example": first.example("fill-mask")},
-        "ServiceOutput": {"description": ANSWER_ABOUT, "example": answer_example("fill-mask", first)},
+        "ServiceInput": body | {"description": about, "example": first.example(model_class(next(iter(TASKS))).input)},
+        "ServiceOutput": {"description": ANSWER_ABOUT, "example": answer_example(next(iter(TASKS)), first)},
         "ErrorResponse": MESSAGE,
         **{f"error.{status}": answer_schemas(settings)[f"error.{status}"] for status in ERRORS},
     }

@@ -1,51 +1,46 @@
-"""Requests as JSON Schema: the rows, lists and tables of each task, and the bodies that each dialect puts them in.
+"""Requests as JSON Schema: the rows, lists and tables of each task, and the bodies of each dialect.
 
-A body that is answered with 200 fits its schema. One that fits may still be refused: that a column is as long as
-another, or that there is a mask in the text after the tokenizer has read it, a schema cannot say.
+A body that is answered with status 200 fits its schema. A body that fits may still be refused: a schema cannot say that a
+column is as long as another, or that the tokenizer finds a mask in the text.
 """
 
 from __future__ import annotations
 
-from serving.requests.parameters import PARAMETERS
-from serving.requests.rows import FIELDS, Fields, Json, list_of_rows, one_row, table
-from serving.requests.schema import DIALECTS, IGNORED_KEYS, Dialect
+from serving.answering.models import model_class
+from serving.requests.rows import Fields, Json, list_of_rows, one_row, table
+from serving.requests.schema import DIALECTS, IGNORED_KEYS, Dialect, TaskInput
 from serving.settings import Settings
-from serving.tasks import Task
-
-MASK_PATTERN = r"\[MASK\]"
-MENTIONS: dict[Task, str] = {
-    "fill-mask": "A text with one [MASK] or more.",
-    "text-classification": "A text to classify.",
-    "question-answering": "Not empty.",
-}
+from serving.tasks import TASKS, Task
 
 
 def ref(name: str) -> dict[str, Json]:
-    """Return a reference to a schema, e.g. "label" -> {"$ref": "#/components/schemas/label"}."""
+    """Return a reference to a schema, such as "label" -> {"$ref": "#/components/schemas/label"}."""
     return {"$ref": f"#/components/schemas/{name}"}
 
 
 def request_name(task: Task, dialect: Dialect) -> str:
-    """Return what a request's schema is called, e.g. `fill-mask.azureml`."""
+    """Return the name of a request's schema, such as `fill-mask.azureml`."""
     return f"{task}.{dialect.name}"
 
 
 def request_schemas(settings: Settings) -> dict[str, Json]:
-    """Return the schemas of all requests by name, with those that they are made of."""
+    """Return the schemas of all requests by name, with the schemas that they refer to."""
     schemas: dict[str, Json] = {}
-    for task, fields in FIELDS.items():
-        schemas[f"{task}.record"] = _record(fields)
-        schemas[f"{task}.list"] = _list(fields, settings)
-        schemas[f"{task}.table"] = _table(fields, settings)
-        schemas[f"{task}.parameters"] = _parameters(task, settings)
-        served = [dialect for dialect in DIALECTS if task in dialect.tasks]
-        schemas |= {request_name(task, dialect): _request(task, dialect) for dialect in served}
+    for task in TASKS:
+        inputs = model_class(task).input
+        schemas[f"{task}.record"] = _record(inputs)
+        schemas[f"{task}.list"] = _list(inputs, settings)
+        schemas[f"{task}.table"] = _table(inputs, settings)
+        schemas[f"{task}.parameters"] = _parameters(inputs, settings)
+        served = [dialect for dialect in DIALECTS if dialect.serves(inputs.fields)]
+        schemas |= {request_name(task, dialect): _request(inputs, dialect) for dialect in served}
     return schemas
 
 
-def _request(task: Task, dialect: Dialect) -> dict[str, Json]:
+def _request(inputs: TaskInput, dialect: Dialect) -> dict[str, Json]:
+    task = inputs.task
     forms: dict[tuple[object, type], dict[str, Json]] = {
-        (one_row, str): _text(FIELDS[task]),
+        (one_row, str): dict(inputs.text),
         (one_row, dict): ref(f"{task}.record"),
         (list_of_rows, list): ref(f"{task}.list"),
         (table, list): ref(f"{task}.list"),
@@ -63,47 +58,44 @@ def _request(task: Task, dialect: Dialect) -> dict[str, Json]:
     }
 
 
-def _parameters(task: Task, settings: Settings) -> dict[str, Json]:
+def _parameters(inputs: TaskInput, settings: Settings) -> dict[str, Json]:
     properties = {
         name: _or_null(parameter.kind.schema(settings)) | {"description": parameter.about}
-        for name, parameter in PARAMETERS[task].items()
+        for name, parameter in inputs.parameters.items()
     }
     return {
         "type": ["object", "null"],
-        "description": f"What {task} takes; null is as if it were not there, but where it says something.",
+        "description": f"What {inputs.task} takes; null is as if it were not there, but where it says something.",
         "properties": properties,
         "additionalProperties": False,
     }
 
 
-def _text(fields: Fields) -> dict[str, Json]:
-    text: dict[str, Json] = {"type": "string", "description": MENTIONS[fields.task]}
-    if fields.task == "fill-mask":
-        return text | {"pattern": MASK_PATTERN}
-    return text | {"minLength": 1} if fields.needed else text
-
-
-def _second(fields: Fields) -> dict[str, Json]:
-    return _text(fields) if fields.needed else {"type": ["string", "null"], "description": "The second of a pair."}
+def _second(inputs: TaskInput) -> dict[str, Json]:
+    if inputs.fields.needed:
+        return dict(inputs.text)
+    return {"type": ["string", "null"], "description": "The second of a pair."}
 
 
 def _texts(text: dict[str, Json], settings: Settings) -> dict[str, Json]:
     return {"type": "array", "maxItems": settings.max_rows, "items": text}
 
 
-def _record(fields: Fields) -> dict[str, Json]:
-    alone = {"minProperties": 1, "maxProperties": 1, "additionalProperties": _text(fields)}
-    return _by_column(fields, _text(fields), _second(fields), alone)
+def _record(inputs: TaskInput) -> dict[str, Json]:
+    text = dict(inputs.text)
+    alone = {"minProperties": 1, "maxProperties": 1, "additionalProperties": text}
+    return _by_column(inputs.fields, text, _second(inputs), alone)
 
 
-def _table(fields: Fields, settings: Settings) -> dict[str, Json]:
-    texts = _texts(_text(fields), settings)
+def _table(inputs: TaskInput, settings: Settings) -> dict[str, Json]:
+    fields = inputs.fields
+    texts = _texts(dict(inputs.text), settings)
     parameters = {"parameters": {"description": "Those of the request may stand here."}}
     alone = {"minProperties": 1, "maxProperties": 2, "properties": parameters, "additionalProperties": texts}
     alone |= {"not": {"required": ["columns"]}}  # that is a frame
-    columns = _by_column(fields, texts, _texts(_second(fields), settings), alone, parameters)
+    columns = _by_column(fields, texts, _texts(_second(inputs), settings), alone, parameters)
     row: dict[str, Json] = {"type": "array", "description": "A value for each column."}
-    data = _texts(row if fields.needed else _any_of([row, _text(fields)]), settings)
+    data = _texts(row if fields.needed else _any_of([row, dict(inputs.text)]), settings)
     frame = {
         "type": "object",
         "description": "A frame, as pandas writes it with orient='split'.",
@@ -125,7 +117,7 @@ def _by_column(
     alone: dict[str, Json],
     extra: dict[str, Json] | None = None,
 ) -> dict[str, Json]:
-    """Return an object with the text under one of the task's columns; or under any, where it is `alone`."""
+    """Return an object with the text under one of the task's columns; or under any column, if it is the only one."""
     pair = {name: second if place == 0 else {"description": "As that."} for place, name in enumerate(fields.pair)}
     forms = [
         {
@@ -140,9 +132,9 @@ def _by_column(
     return _any_of(forms)
 
 
-def _list(fields: Fields, settings: Settings) -> dict[str, Json]:
-    records = _texts(ref(f"{fields.task}.record"), settings)
-    return records if fields.needed else _any_of([_texts(_text(fields), settings), records])
+def _list(inputs: TaskInput, settings: Settings) -> dict[str, Json]:
+    records = _texts(ref(f"{inputs.task}.record"), settings)
+    return records if inputs.fields.needed else _any_of([_texts(dict(inputs.text), settings), records])
 
 
 def _any_of(forms: list[dict[str, Json]]) -> dict[str, Json]:
