@@ -19,10 +19,11 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
+
+from tables.whole_file import sync, whole_file
 
 FAILED = re.compile(rb'\{"row": \d+, "error": ')
 """How the line of a row begins that could not be answered."""
@@ -65,7 +66,7 @@ class Part:
     def __init__(self, folder: Path, first: int) -> None:
         """Begin a part in a folder."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._path = _partial(folder)
+        self._path = folder / f".{uuid.uuid4().hex}.partial"
         self._file: BinaryIO = self._path.open("xb")
         self.first, self.rows, self.failed = first, 0, 0
 
@@ -80,7 +81,8 @@ class Part:
         if not self.rows:
             self.drop()
             return
-        _close(self._file)
+        sync(self._file)
+        self._file.close()
         self._path.replace(self._path.with_name(f"{self.first:012d}-{self.first + self.rows - 1:012d}-{self.failed}"))
 
     def drop(self) -> None:
@@ -154,16 +156,11 @@ class FileOutput:
             file.write((json.dumps(asdict(summary), ensure_ascii=False, indent=2) + "\n").encode())
         self._clear()
 
-    @contextlib.contextmanager
-    def _whole(self, place: Path) -> Iterator[BinaryIO]:
-        """Write a file that is in its place once it is whole and on the disk; what a kill leaves of it goes with the parts."""
+    def _whole(self, place: Path) -> contextlib.AbstractContextManager[BinaryIO]:
+        """Write a file whole; what a kill leaves of it is removed with the parts."""
         self._parts.mkdir(parents=True, exist_ok=True)
         place.parent.mkdir(parents=True, exist_ok=True)
-        partial = _partial(self._parts)
-        with partial.open("xb") as file:
-            yield file
-            _close(file)
-        partial.replace(place)
+        return whole_file(place, unfinished=self._parts)
 
     def _clear(self) -> None:
         shutil.rmtree(self._hidden, ignore_errors=True)
@@ -203,14 +200,3 @@ def name_of(path: Path, folder: Path | None) -> str:
     if mounted:
         return mounted["name"]
     return f"{path.name}-{hashlib.sha256(str(path.parent).encode()).hexdigest()[:8]}"
-
-
-def _partial(folder: Path) -> Path:
-    """Return a name in a folder that no other process, here or on another machine, takes."""
-    return folder / f".{uuid.uuid4().hex}.partial"
-
-
-def _close(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-    file.close()

@@ -1,48 +1,78 @@
-"""Write a text file that is there whole or not at all.
+"""Write files that are there whole or not at all: a reader sees the old content or all of the new, also after a crash.
 
-Write output files of JSON lines that are there whole or not at all.
+    write_whole(Path("report.html"), page)                      text or bytes
+    write_json(Path("run.json"), {"status": "running"})         for the owner alone, unless `mode` says otherwise
+    with whole_file(Path("answers.jsonl")) as file: ...         a binary file, written piece by piece
+    with Outputs({"predictions": Path("predictions.jsonl")}) as outputs: ...      several files of JSON lines at once
 
-A JSON file that is replaced as a whole: whoever reads sees the old content or the new, also after a crash.
+Each is written under another name, is brought to the disk, and then gets its own name. If that fails, what was in its
+place before is still there, and nothing is left beside it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TextIO
+from typing import IO, Any, BinaryIO, Self, TextIO
+
+ANYONE, OWNER_ONLY = 0o666, 0o600
+"""Who may read and write a new file, before the process's umask."""
 
 
-def write_whole(file: Path, text: str) -> None:
-    """Write a text in UTF-8 beside its place, and put it there once it is on the disk; raises OSError.
+@contextlib.contextmanager
+def whole_file(path: Path, *, mode: int = ANYONE, unfinished: Path | None = None) -> Iterator[BinaryIO]:
+    """Give a file to write; it is put in its place at the end of the block, unless that raises; raises OSError.
 
-    Where it fails, what was in the place before is still there, and nothing is left beside it.
+    Args:
+        path: its place.
+        mode: its permissions, before the umask.
+        unfinished: the folder where it is written, on the same disk; default: beside its place.
     """
-    with tempfile.TemporaryDirectory(dir=file.parent) as unfinished:
-        part = Path(unfinished) / file.name
-        with part.open("wb") as opened:
-            opened.write(text.encode("utf-8"))
-            opened.flush()
-            os.fsync(opened.fileno())
-        part.replace(file)
+    partial = (unfinished or path.parent) / f".{uuid.uuid4().hex}.partial"
+    try:
+        with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as file:
+            yield file
+            sync(file)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: str | bytes, *, mode: int = ANYONE) -> None:
+    """Write a file; text is in UTF-8; raises OSError."""
+    with whole_file(path, mode=mode) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: Path, content: object, *, mode: int = OWNER_ONLY) -> None:
+    """Write a file of JSON; raises OSError."""
+    write_whole(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n", mode=mode)
+
+
+def sync(file: IO[Any]) -> None:
+    """Wait until what was written to a file is on the disk."""
+    file.flush()
+    os.fsync(file.fileno())
 
 
 class Outputs:
-    """Files that are written beside their places, under another name, until `publish` puts them there.
+    """Files of JSON lines that are written beside their places, under another name, until `publish` puts them there.
 
         with Outputs({"predictions": Path("predictions.jsonl")}) as outputs:
             outputs.write("predictions", {"predictions": "capital", "line": 1})
             outputs.publish()
 
-    A place that is a folder gets a file in it, called as the output. What is not published is removed; where the
-    process was killed, what it leaves (`.NAME.partial`) is overwritten by the next.
+    If a place is a folder, the file is written into it, under the name of the output. What is not published is removed;
+    what a killed process leaves (`.NAME.partial`) is overwritten by the next process.
     """
 
     def __init__(self, places: Mapping[str, Path]) -> None:
-        """Take where each output goes."""
+        """Take the place of each output."""
         self._places = {name: path / f"{name}.jsonl" if path.is_dir() else path for name, path in places.items()}
         self._files: dict[str, TextIO] = {}
 
@@ -66,7 +96,7 @@ class Outputs:
         self._files[name].write(json.dumps(record, ensure_ascii=False) + "\n")
 
     def write_line(self, name: str, line: str) -> None:
-        """Add a line of JSON, with its end, as it was read back."""
+        """Add a line of JSON that `lines` gave, with its line end."""
         self._files[name].write(line)
 
     def lines(self, name: str) -> Iterator[str]:
@@ -76,11 +106,10 @@ class Outputs:
             yield from file
 
     def publish(self, *names: str) -> None:
-        """Put the named outputs, or all, in their places; each is on the disk before it gets its name."""
+        """Put the named outputs, or all, in their places; all are on the disk before the first gets its name."""
         chosen = names or tuple(self._files)
         for name in chosen:
-            self._files[name].flush()
-            os.fsync(self._files[name].fileno())
+            sync(self._files[name])
         for name in chosen:
             self._files.pop(name).close()
             os.replace(_partial(self._places[name]), self._places[name])
@@ -94,18 +123,3 @@ class Outputs:
 
 def _partial(place: Path) -> Path:
     return place.with_name(f".{place.name}.partial")
-
-
-OWNER_ONLY = 0o600
-
-
-def write_json(path: Path, content: object) -> None:
-    """Replace the file's content; its owner alone may read it."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, OWNER_ONLY)
-    with open(descriptor, "w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from asset.checks.pipeline.source import REMOTE
 from asset.environments import environment_file
 from asset.local.client.errors import invalid, translated
 from asset.local.client.operations import Operations, check_version_or_label
+from tables.whole_file import write_whole
 
 NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,254}", re.ASCII)
 T = TypeVar("T", Environment, Component, Data)
@@ -80,10 +80,8 @@ class _Assets(Operations, Generic[T]):
                     f"{self._kind} {name}:{version} exists with another {' and '.join(changed)}; choose another version"
                 )
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_name(f".{path.name}.{os.getpid()}")
         whole = plain(content) | {"name": name, "version": version}
-        fresh.write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
-        fresh.replace(path)
+        write_whole(path, yaml.safe_dump(whole, sort_keys=False))
         return self.get(name, version)
 
     def _path(self, name: str, version: str) -> Path:

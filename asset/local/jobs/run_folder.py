@@ -27,6 +27,7 @@ from filelock import FileLock, Timeout
 
 from asset.checks.pipeline.errors import RunError
 from asset.local.processes import Background
+from tables.whole_file import ANYONE, write_json
 
 STATE = "run.json"
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
@@ -115,13 +116,7 @@ class RunFolder:
 
     def write(self, state: RunState) -> None:
         """Replace the state: whoever reads sees the old one or the new one, also after a crash."""
-        fresh = self.path / f"{STATE}.new"
-        with open(fresh, "w", encoding="utf-8") as file:
-            json.dump(asdict(state), file, indent=2, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.path / STATE)
+        write_json(self.path / STATE, asdict(state), mode=ANYONE)
 
     @property
     def runner(self) -> Background:

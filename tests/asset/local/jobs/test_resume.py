@@ -203,7 +203,7 @@ def test_the_state_is_never_seen_in_part(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     state = RunState("x", "/job.yml", ["inputs.a=é"], now())
     folder.write(state)
-    (tmp_path / f"{STATE}.new").write_text('{"name": ', encoding="utf-8")
+    (tmp_path / ".left-by-a-kill.partial").write_text('{"name": ', encoding="utf-8")
     assert folder.read() == state
     folder.write(state)
     assert json.loads((tmp_path / STATE).read_text(encoding="utf-8"))["settings"] == ["inputs.a=é"]
