@@ -110,9 +110,9 @@ def test_predictions_that_find_no_room_are_told_and_none_looks_whole(
 def test_a_batch_that_finds_no_room_calls_no_file_done_that_is_not_and_goes_on_once_there_is(
     sharp_checkpoint: Path, small_disk: SmallDisk, tmp_path: Path
 ) -> None:
-    settings = BatchSettings.of(
-        load_model_batch_deployment(ROOT / "deployment/batch-deployment.yml"), model=sharp_checkpoint
-    )
+    deployment = load_model_batch_deployment(ROOT / "deployment/batch-deployment.yml")
+    python = ROOT / ".venv/batch/bin/python"
+    settings = BatchSettings.of(deployment, ROOT, "deployment/batch_score.py", python, sharp_checkpoint)
     settings = replace(settings, variables={"BERT_SERVING_CACHE_DIR": str(tmp_path / "cache")})
     (tmp_path / "in").mkdir()
     for name, count in (("a", 10), ("b", 30_000)):

@@ -1,10 +1,10 @@
-"""The process of a batch run here: it imports a scoring script as Azure ML's batch runtime does, and calls init() and run().
+"""The process that scores mini-batches: it imports a scoring script as Azure ML's batch runtime does, and calls it.
 
     python -P asset/local/batch/worker.py DESCRIPTOR CODE SCRIPT
 
-in the environment of the deployment, so this file needs the standard library alone. A line of standard input is a
-mini-batch, a JSON list of files. What comes of it is written to the descriptor as a line of JSON: {"ready": true} after
-init(), then {"rows": [TEXT, …]}, what run() returned, or {"error": TEXT}. What the script prints goes to standard output.
+runs in the deployment's environment, so this file imports the standard library alone. Each line of standard input is a
+mini-batch, a JSON list of files. The answers are lines of JSON, written to the descriptor: {"ready": true} after init(), then
+for each mini-batch {"rows": [TEXT, …]}, the result of run(), or {"error": TEXT}. The script prints to standard output.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 
 
 def rows_of(result: Any) -> list[str]:  # noqa: ANN401 - whatever the script returns
-    """Return what run() returned as lines of text; raises TypeError for what Azure would not take."""
+    """Return the result of run() as lines of text; raises TypeError for a type that Azure refuses."""
     if hasattr(result, "to_csv"):
         return str(result.to_csv(index=False, header=False)).splitlines()
     if not isinstance(result, list | tuple):
-        raise TypeError(f"expected run() to return a list or a DataFrame, found {type(result).__name__}")
+        raise TypeError(f"run() returned {type(result).__name__}; return a list or a DataFrame")
     return [str(row) for row in result]
 
 

@@ -1,8 +1,9 @@
-"""Batch deployments of the client of this machine: what a batch job is run with.
+"""Batch endpoints and deployments of the client of this machine; `invoke` starts a job (see `batch_runs`).
 
-.asset/batch_endpoints/NAME/endpoint.json, deployments/NAME.json: as Azure's service has them
-
-Batch endpoints of the client of this machine: what they are asked for becomes a job, in a process of its own.
+.asset/batch_endpoints/NAME/
+    endpoint.json               the endpoint as Azure stores it
+    deployments/NAME.json       a deployment as Azure stores it, and the settings of its runs
+    models/                     the folders that AZUREML_MODEL_DIR points into
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from azure.ai.ml.entities import BatchDeployment, BatchEndpoint, PipelineCompone
 from azure.core.exceptions import ResourceNotFoundError
 
 from asset.checks.pipeline.source import REMOTE
+from asset.local.batch.settings import BatchSettings
 from asset.local.client.batch_runs import all_batch_runs, new_batch_run
 from asset.local.client.deployment_parts import DeploymentParts
 from asset.local.client.errors import UnsupportedError, invalid, translated
@@ -65,13 +67,14 @@ class BatchFolder:
         return self
 
     def deployments(self) -> dict[str, dict[str, Any]]:
-        """Return its deployments by name: `run` is what `run_batch` is called with, `resource` what Azure has."""
+        """Return the deployments by name: `settings` of their runs, and `resource`, the deployment as Azure stores it."""
         return {path.stem: json.loads(path.read_bytes()) for path in sorted(self.path.glob("deployments/*.json"))}
 
-    def write(self, name: str, run: dict[str, Any], resource: Resource) -> None:
-        """Keep a deployment."""
+    def write(self, name: str, settings: BatchSettings, resource: Resource) -> None:
+        """Write down a deployment."""
         (self.path / "deployments").mkdir(parents=True, exist_ok=True)
-        write_json(self.path / f"deployments/{name}.json", {"run": run, "resource": resource})
+        content = {"settings": settings.to_json(), "resource": resource}
+        write_json(self.path / f"deployments/{name}.json", content)
 
 
 class LocalBatchDeployments(Operations):
@@ -107,26 +110,11 @@ class LocalBatchDeployments(Operations):
         parts = self._parts.of(deployment, skip_script_validation)
         if deployment.resources and (deployment.resources.instance_count or 1) > 1:
             logger.warning("%s: instance_count %s is one machine here", name, deployment.resources.instance_count)
-        settings = deployment._settings
-        retry = settings.retry_settings
-        run = {
-            "code": str(parts.code),
-            "script": str(parts.code / parts.script),
-            "python": str(parts.python),
-            "model": str(parts.model.link_in(folder.links)) if parts.model else None,
-            "variables": {key: str(value) for key, value in (settings.environment_variables or {}).items()},
-            "mini_batch_size": settings.mini_batch_size or 10,
-            "max_concurrency": settings.max_concurrency_per_instance or 1,
-            "max_retries": 3 if retry is None or retry.max_retries is None else retry.max_retries,
-            "timeout": 30 if retry is None or retry.timeout is None else retry.timeout,
-            "error_threshold": -1 if settings.error_threshold is None else settings.error_threshold,
-            "output_action": str(settings.output_action or "append_row"),
-            "output_file_name": settings.output_file_name or "predictions.csv",
-            "logging_level": str(settings.logging_level or "Info"),
-        }
+        model = parts.model.link_in(folder.links) if parts.model else None
+        settings = BatchSettings.of(deployment, parts.code, parts.script, parts.python, model)
 
         def keep() -> BatchDeployment:
-            folder.write(name, run, parts.resource)
+            folder.write(name, settings, parts.resource)
             return self.get(name, folder.path.name)
 
         return begin(keep)
@@ -221,9 +209,14 @@ class LocalBatchEndpoints(Operations):
         deployments = folder.deployments()
         if name.lower() not in deployments:
             raise invalid(f"Deployment name {name} not found for this endpoint")
-        request = deployments[name.lower()]["run"] | {"input": str(self._input(given["input"], inputs))}
-        about = {"endpoint": folder.path.name, "deployment": name.lower(), "experiment": given["experiment_name"]}
-        run = new_batch_run(self._state, given["job_name"], about | {"run": request})
+        request = {
+            "endpoint": folder.path.name,
+            "deployment": name.lower(),
+            "experiment": given["experiment_name"],
+            "settings": deployments[name.lower()]["settings"],
+            "input": str(self._input(given["input"], inputs)),
+        }
+        run = new_batch_run(self._state, given["job_name"], request)
         run.start()
         return run.batch_job()
 

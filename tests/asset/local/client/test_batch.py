@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import types
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,8 @@ from azure.ai.ml.exceptions import JobException, ValidationException
 from azure.core.exceptions import ResourceNotFoundError
 
 from asset.environments import ROOT
-from asset.local.client import batch_process
+from asset.local.batch.settings import BatchSettings
+from asset.local.client import batch_runs
 from asset.local.client.batch_runs import LocalBatchRun, new_batch_run
 from asset.local.client.client import LocalClient
 from asset.local.client.errors import UnsupportedError
@@ -28,20 +27,18 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What `run_batch` is called with, in this process: a driver that writes one line."""
     found: list[dict[str, Any]] = []
 
-    def run_batch(**given: Any) -> None:  # noqa: ANN401
-        found.append(given)
-        if "bad" in given["input"].name:
+    def run_batch(input: Path, output: Path, settings: BatchSettings) -> None:
+        found.append({"input": input, "output": output, "settings": settings})
+        if "bad" in input.name:
             raise ValueError("4 mini-batches failed, more than error_threshold 3")
-        given["output"].mkdir(parents=True)
-        (given["output"] / given["output_file_name"]).write_text("done\n", encoding="utf-8")
+        output.mkdir(parents=True)
+        (output / settings.output_file_name).write_text("done\n", encoding="utf-8")
 
-    module = types.ModuleType("asset.local.batch.run")
-    module.run_batch = run_batch  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "asset.local.batch.run", module)
+    monkeypatch.setattr(batch_runs, "run_batch", run_batch)
 
     def start(run: LocalBatchRun) -> None:
         run.log.write_text("a line of the log\n", encoding="utf-8")
-        batch_process.main(run.path)
+        run.run()
 
     monkeypatch.setattr(LocalBatchRun, "start", start)
     return found
@@ -64,24 +61,26 @@ def test_a_job_gets_what_the_deployment_says(
 ) -> None:
     job = batch.batch_endpoints.invoke("tiny-batch", input=Input(type="uri_file", path="rows.jsonl"))
     [given] = calls
-    model = given.pop("model")
+    settings = given["settings"]
+    model = settings.model
     assert model.parts[-2:] == ("tiny", "17") and (model / "model/weights.bin").is_file()
-    assert given == {
-        "code": files / "app",
-        "script": files / "app/batch_score.py",
-        "python": ROOT / ".venv/serving/bin/python",
-        "variables": {"BERT_SERVING_PRECISION": "fp32"},
-        "input": files / "rows.jsonl",
-        "output": batch.state / "batch_jobs" / job.name / "output",
-        "mini_batch_size": 5,
-        "max_concurrency": 2,
-        "max_retries": 2,
-        "timeout": 60,
-        "error_threshold": 3,
-        "output_action": "append_row",
-        "output_file_name": "rows.jsonl",
-        "logging_level": "Info",
-    }
+    assert given["input"] == files / "rows.jsonl"
+    assert given["output"] == batch.state / "batch_jobs" / job.name / "output"
+    assert settings == BatchSettings(
+        code=files / "app",
+        script="batch_score.py",
+        python=ROOT / ".venv/serving/bin/python",
+        model=model,
+        variables={"BERT_SERVING_PRECISION": "fp32"},
+        mini_batch_size=5,
+        max_concurrency=2,
+        max_retries=2,
+        timeout=60,
+        error_threshold=3,
+        output_action="append_row",
+        output_file_name="rows.jsonl",
+        logging_level="info",
+    )
     batch.jobs.stream(job.name)
     assert capsys.readouterr().out == "a line of the log\n"
     assert batch.jobs.get(job.name).status == "Completed"
@@ -101,12 +100,12 @@ def test_a_job_that_fails_says_why(batch: LocalClient, files: Path, calls: list[
     assert (job.name, job.status) == ("mine", "Failed")
     with pytest.raises(JobException, match="job mine ended as Failed"):
         batch.jobs.stream("mine")
-    with pytest.raises(ValidationException, match="expected a new name for the job, found mine"):
+    with pytest.raises(ValidationException, match="there is a job mine already"):
         batch.batch_endpoints.invoke("tiny-batch", input=Input(type="uri_file", path="rows.jsonl"), job_name="mine")
 
 
 def test_a_job_that_ends_while_it_is_looked_at_has_not_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = new_batch_run(tmp_path, "mine", {"run": {}})
+    run = new_batch_run(tmp_path, "mine", {})
 
     def ends(process: Background) -> bool:
         run.end(COMPLETED)
