@@ -1,13 +1,12 @@
-"""The command `asset` and the Python client: check the asset, serve it, deploy it, and run its jobs here or on Azure.
+"""The command `asset` and its Python client: check the asset, serve it, run its jobs, deploy and submit it.
 
 from asset import client
 
-ml_client = client(local=True)      # this machine; client(local=False) returns azure.ai.ml.MLClient
+ml_client = client(local=True)      # this machine; local=False is azure.ai.ml.MLClient
 """
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,7 +16,9 @@ __all__ = ["client"]
 
 
 def __getattr__(name: str) -> object:
-    """Import `client` on first use, because it needs the Azure SDK."""
+    """Import the client only if it is used, because it needs the Azure SDK."""
     if name == "client":
-        return importlib.import_module("asset.local.client.client").client
+        from asset.local.client.client import client
+
+        return client
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,55 +4,69 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
-from asset.cli.loop import FAILED, run
+import typer
+
+from asset.cli.loop import FAILED, AsJson, Result, perform
 from asset.environments import ROOT
-from asset.local.server import SERVING_PYTHON
-from serving.model.model_folder import chosen_folder
 
 
-@dataclass(frozen=True)
-class CompileOptions:
-    """What `asset compile` was asked for; without a model it is the one that score.py serves."""
+def compile_model(
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", help="The model folder. Default: bert-base-cased, else the embedded model."),
+    ] = None,
+    precision: Annotated[
+        Literal["auto", "fp32", "int8", "fp16"],
+        typer.Option(help="auto: fp16 if there is a GPU, else int8 if the CPU is fast in int8, else fp32."),
+    ] = "auto",
+    engine: Annotated[
+        Literal["auto", "native", "onnxruntime"],
+        typer.Option(help="auto: this asset's own kernels for int8 if this machine can run them, else ONNX Runtime."),
+    ] = "auto",
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option("--cache-dir", help="The folder for the result. Default: .compiled in the model folder."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Compile a model ahead of its first start, such as for an image, and print the path of the result.
 
-    model: Path | None = None
-    precision: str = "auto"
-    engine: str = "auto"
-    cache_dir: Path | None = None
-    as_json: bool = False
+    A server that starts on the model folder uses the result. If the same weights were compiled before, nothing changes.
+
+    Exit status: 0 if the model is compiled, 1 if it cannot be compiled, 2 if nothing was tried, 130 if it was interrupted.
+
+    **Examples**
+
+        asset compile
+
+        asset compile --model runs/notes/model --precision int8
+    """
+    perform(lambda _: _compile(model, precision, engine, cache_dir, as_json), as_json)
 
 
-def compile_model(options: CompileOptions) -> int:
-    """Compile; return the exit status: 0, 1 the model cannot be compiled, 2 nothing was tried, 130 interrupted."""
-    return run(lambda _: _compile(options), options.as_json)
+def _compile(model: Path | None, precision: str, engine: str, cache_dir: Path | None, as_json: bool) -> Result:
+    from asset.local.server import SERVING_PYTHON
+    from serving.model.model_folder import chosen_folder
 
-
-def _compile(options: CompileOptions) -> dict[str, Any]:
     if not SERVING_PYTHON.is_file():
-        raise ValueError(f"expected the serving environment, found no {SERVING_PYTHON}; set it up with `make score`")
-    model = options.model or chosen_folder(ROOT)
+        raise ValueError(
+            f"the serving environment is not set up: there is no {SERVING_PYTHON}; run `make setup SETS=serving`"
+        )
+    model = model or chosen_folder(ROOT)
     if not model.is_dir():
-        raise ValueError(f"expected a model folder, found none at {model}; name one, as in model/embedded")
+        raise ValueError(f"there is no model folder {model}; name a folder such as model/embedded")
     command = [str(SERVING_PYTHON), "-m", "serving.engine.compile", str(model.resolve())]
-    command += ["--precision", options.precision, "--engine", options.engine]
-    command += ["--cache-dir", str(options.cache_dir.resolve())] if options.cache_dir else []
-    # Its progress is for people who wait; for --json the last line says why it failed.
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE if options.as_json else None,
-        text=True,
-        check=False,
-    )
-    sys.stderr.write(done.stderr or "")
+    command += ["--precision", precision, "--engine", engine]
+    command += ["--cache-dir", str(cache_dir.resolve())] if cache_dir else []
+    # People see the compiler's progress as it comes. For --json, its last line is the reason of a failure.
+    errors = subprocess.PIPE if as_json else None
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=errors, text=True, check=False)
+    log = done.stderr or ""
+    sys.stderr.write(log)
     if done.returncode:
-        told = (done.stderr or "").strip().rpartition("\n")[2]
-        return {"exit": FAILED, "model": str(model), "message": told}
+        return Result({"model": str(model), "message": log.strip().rpartition("\n")[2]}, status=FAILED)
     compiled = done.stdout.strip()
-    if not options.as_json:
-        sys.stdout.write(f"{compiled}\n")
-    return {"model": str(model), "compiled": compiled}
+    return Result({"model": str(model), "compiled": compiled}, f"{compiled}\n")

@@ -1,121 +1,183 @@
-"""`asset deploy`: an endpoint or a deployment, from the file that Azure takes, here or there."""
+"""`asset deploy`: create or update an endpoint or a deployment from its YAML file, on this machine or on Azure."""
 
 from __future__ import annotations
 
 import contextlib
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
-from rich.console import Console
+import typer
 
-from asset.azure_sdk import load
-from asset.checks.kinds import BATCH, DEPLOYMENTS, ENDPOINTS, Kind, yaml_kind
-from asset.cli.loop import Where, run
-from asset.findings import InvalidFileError
-from asset.local.jobs.summary import program
-from asset.yaml_file import YamlFile
+from asset.cli.loop import AsJson, Azure, ResourceGroup, Result, State, Subscription, Where, Workspace, perform
+from asset.screen import Screen
+
+if TYPE_CHECKING:
+    from azure.ai.ml import MLClient
+    from azure.ai.ml.entities import BatchEndpoint, OnlineEndpoint
+
+    from asset.local.client.client import LocalClient
+    from asset.yaml_file import YamlFile
 
 ENDPOINT, DEPLOYMENT = "endpoint", "deployment"
 
 
-@dataclass(frozen=True)
-class DeployOptions:
-    """What `asset deploy` was asked for; `traffic` is "blue=90,green=10"."""
+def deploy(
+    file: Annotated[Path, typer.Option("--file", "-f", help="The YAML file of an endpoint or a deployment.")],
+    traffic: Annotated[
+        str | None,
+        typer.Option("--traffic", metavar="NAME=PERCENT,…", help="The endpoint's traffic, such as blue=90,green=10."),
+    ] = None,
+    azure: Azure = False,
+    subscription: Subscription = None,
+    resource_group: ResourceGroup = None,
+    workspace: Workspace = None,
+    as_json: AsJson = False,
+    state: State = None,
+) -> None:
+    """Deploy from the files that Azure takes, on this machine or with --azure in a workspace.
 
-    file: Path
-    traffic: str | None = None
-    where: Where = Where()
-    as_json: bool = False
+    On this machine, an endpoint is a process on 127.0.0.1 that keeps running. It checks keys, shares out the traffic and
+    runs an inference server for each deployment. If a deployment's endpoint does not exist, it is created from the file
+    beside the deployment's that has its name. The first deployment gets all of the traffic. An existing deployment is
+    replaced without losing a request.
+
+    Exit status: 0 if it is deployed, 1 if it failed, 2 if nothing was done, 130 if it was interrupted.
+
+    **Examples**
+
+        asset deploy -f deployment/online-deployment-blue.yml
+
+        asset deploy -f deployment/online-deployment-green.yml --traffic blue=90,green=10
+
+        asset deploy -f deployment/batch-deployment.yml --azure --workspace mine --resource-group ours --subscription ID
+    """
+    where = Where(azure, state, subscription, resource_group, workspace)
+    perform(lambda screen: _deploy(screen, file, traffic, where), as_json)
 
 
-def deploy(options: DeployOptions) -> int:
-    """Create or update what a file describes; return the exit status: 0, 1 it failed, 2 nothing was done, 130 interrupted."""
-    return run(lambda console: _deploy(options, console), options.as_json)
-
-
-def _deploy(options: DeployOptions, console: Console) -> dict[str, Any]:
-    kind, what, file = read_kind(options.file)
-    traffic = parse_traffic(options.traffic) if options.traffic else None
-    if traffic is not None and kind == "batch":
+def _deploy(screen: Screen, file: Path, traffic: str | None, where: Where) -> Result:
+    described = read_kind(file)
+    shares = parse_traffic(traffic) if traffic else None
+    if shares is not None and described.kind == "batch":
         raise ValueError(
-            "expected --traffic with an online endpoint or deployment alone, found a batch one; leave it out: a batch endpoint "
-            "has a default deployment"
+            "--traffic is for an online endpoint or deployment alone; leave it out: a batch endpoint has a default deployment"
         )
-    client = options.where.client()
+    client = where.client()
+    if described.kind == "online":
+        endpoint = _deploy_online(screen, client, file, described, shares)
+    else:
+        endpoint = _deploy_batch(screen, client, file, described)
+    return _result(screen, described.kind, endpoint, where)
+
+
+def _deploy_online(
+    screen: Screen, client: LocalClient | MLClient, file: Path, described: Described, traffic: dict[str, int] | None
+) -> OnlineEndpoint:
+    endpoints = client.online_endpoints
+    endpoint, deployment = _create(screen, client, file, described)
+    if deployment and traffic is None and not any(endpoint.traffic.values()):
+        # An endpoint without traffic answers nobody.
+        traffic = {deployment: 100}
+    if traffic is None:
+        return endpoint
+    endpoint.traffic = traffic
+    endpoints.begin_create_or_update(endpoint).result()
+    return endpoints.get(endpoint.name)
+
+
+def _deploy_batch(screen: Screen, client: LocalClient | MLClient, file: Path, described: Described) -> BatchEndpoint:
+    endpoint, deployment = _create(screen, client, file, described)
+    if not deployment or _default_deployment(endpoint):
+        return endpoint
+    endpoint.defaults = {"deployment_name": deployment}
+    return client.batch_endpoints.begin_create_or_update(endpoint).result()
+
+
+def _create(screen: Screen, client: LocalClient | MLClient, file: Path, described: Described) -> tuple[Any, str | None]:
+    """Create or update what the file describes; return the endpoint, and the name of the deployment if it is a deployment."""
+    kind = described.kind
     endpoints = client.online_endpoints if kind == "online" else client.batch_endpoints
     deployments = client.online_deployments if kind == "online" else client.batch_deployments
-    entity = load(file, yaml_kind(file))
-    if what == ENDPOINT:
-        console.print(f"creating or updating the endpoint {entity.name}")
-        endpoint = endpoints.begin_create_or_update(entity).result()
-    else:
-        name = str(file.data["endpoint_name"])
-        _ensure_endpoint(kind, name, options.file, endpoints, console)
-        console.print(f"deploying {entity.name} to the endpoint {name}", soft_wrap=True)
-        deployments.begin_create_or_update(entity).result()
-        endpoint = endpoints.get(name)
-        if kind == "online" and traffic is None and not any(endpoint.traffic.values()):
-            # Without traffic, nobody is answered.
-            traffic = {str(entity.name): 100}
-        if kind == "batch" and not _default_deployment(endpoint):
-            endpoint.defaults = {"deployment_name": str(entity.name)}
-            endpoint = endpoints.begin_create_or_update(endpoint).result()
-    if traffic is not None:
-        endpoint.traffic = traffic
-        endpoints.begin_create_or_update(endpoint).result()
-        endpoint = endpoints.get(endpoint.name)
-    return _told(kind, endpoint, options, console)
+    entity = described.load()
+    if described.entity == ENDPOINT:
+        screen.say(f"creating or updating the endpoint {entity.name}")
+        return endpoints.begin_create_or_update(entity).result(), None
+    name = str(described.file.data["endpoint_name"])
+    _ensure_endpoint(screen, kind, name, file, endpoints)
+    screen.say(f"deploying {entity.name} to the endpoint {name}")
+    deployments.begin_create_or_update(entity).result()
+    return endpoints.get(name), str(entity.name)
 
 
-def _told(kind: str, endpoint: Any, options: DeployOptions, console: Console) -> dict[str, Any]:  # noqa: ANN401
-    command = shlex.join([program(), "invoke", *options.where.options, endpoint.name])
-    told = {"endpoint": endpoint.name, "scoring_uri": endpoint.scoring_uri, "invoke": command}
+def _result(screen: Screen, kind: str, endpoint: Any, where: Where) -> Result:  # noqa: ANN401
+    """Show where the endpoint serves and the command that asks it."""
+    from asset.local.jobs.summary import program
+
+    command = shlex.join([program(), "invoke", *where.options, endpoint.name])
+    answer = {"endpoint": endpoint.name, "scoring_uri": endpoint.scoring_uri, "invoke": command}
     if kind == "online":
-        told["traffic"] = endpoint.traffic
+        answer["traffic"] = endpoint.traffic
         shares = ", ".join(f"{name} {share} %" for name, share in endpoint.traffic.items()) or "no deployment yet"
-        console.print(f"{endpoint.name} serves at {endpoint.scoring_uri}: {shares}", soft_wrap=True)
+        screen.say(f"{endpoint.name} serves at {endpoint.scoring_uri}: {shares}")
         if not any(endpoint.traffic.values()):
-            return told
-        told["invoke"] = f"{command} --request-file sample_input.json"
+            return Result(answer)
+        answer["invoke"] = f"{command} --request-file sample_input.json"
     else:
-        told["invoke"] = f"{command} --input DATA"
-    console.print(f"Ask it with\n  {told['invoke']}", soft_wrap=True)
-    return told
+        answer["invoke"] = f"{command} --input DATA"
+    screen.say(f"Ask it with\n  {answer['invoke']}")
+    return Result(answer)
 
 
-def read_kind(path: Path) -> tuple[str, str, YamlFile]:
-    """Return what a file describes, "online" or "batch" and "endpoint" or "deployment", and its content.
+class Described(NamedTuple):
+    """What a file describes: an "online" or "batch" kind of "endpoint" or "deployment"."""
+
+    kind: str
+    entity: str
+    file: YamlFile
+
+    def load(self) -> Any:  # noqa: ANN401  an entity of the SDK
+        """Return the file as the Azure SDK loads it; raises InvalidFileError if the SDK refuses the file."""
+        from asset import azure_sdk
+        from asset.checks.kinds import yaml_kind
+
+        return azure_sdk.load(self.file, yaml_kind(self.file))
+
+
+def read_kind(path: Path) -> Described:
+    """Return what the file of an endpoint or a deployment describes.
 
     Raises:
         ValueError: the file is not of an endpoint or a deployment.
         InvalidFileError: the file cannot be read.
     """
+    from asset.checks.kinds import BATCH, DEPLOYMENTS, ENDPOINTS, yaml_kind
+    from asset.yaml_file import YamlFile
+
     file = YamlFile(path)
     kind = yaml_kind(file)
     if kind not in (*ENDPOINTS, *DEPLOYMENTS):
-        what = f"is of another kind: {kind}" if kind else "has neither a $schema nor keys that say so"
+        reason = f"is of another kind: {kind}" if kind else "has neither a $schema nor keys that say so"
         raise ValueError(
-            f"{path} is not the file of an endpoint or a deployment; it {what}. Name another file, or write the $schema of "
+            f"{path} is not the file of an endpoint or a deployment; it {reason}. Name another file, or write the $schema of "
             "Azure's reference, such as https://azuremlschemas.azureedge.net/latest/managedOnlineDeployment.schema.json"
         )
     if kind in DEPLOYMENTS and not file.data.get("endpoint_name"):
         raise ValueError(f"{path} has no endpoint_name; write the name of the endpoint")
-    return "batch" if kind in BATCH else "online", ENDPOINT if kind in ENDPOINTS else DEPLOYMENT, file
+    return Described("batch" if kind in BATCH else "online", ENDPOINT if kind in ENDPOINTS else DEPLOYMENT, file)
 
 
 def parse_traffic(text: str) -> dict[str, int]:
-    """Return the shares that are written as "blue=90,green=10"; raises ValueError for another form."""
+    """Return the shares of a text such as "blue=90,green=10"; raises ValueError for another form."""
     try:
         pairs = [part.strip().split("=") for part in text.split(",")]
         return {name.strip().lower(): int(share) for name, share in pairs}
     except ValueError as exc:
-        raise ValueError(f"expected traffic as blue=90,green=10, found {text!r}; write that") from exc
+        raise ValueError(f"cannot read the traffic {text!r}; write it as in blue=90,green=10") from exc
 
 
-def _ensure_endpoint(kind: str, name: str, file: Path, endpoints: Any, console: Console) -> None:  # noqa: ANN401
-    """Create the endpoint of a deployment where it is not there: from the file beside the deployment's, else with defaults."""
+def _ensure_endpoint(screen: Screen, kind: str, name: str, file: Path, endpoints: Any) -> None:  # noqa: ANN401
+    """Create the endpoint of a deployment if there is none: from the file beside the deployment's, else with defaults."""
     from azure.ai.ml.entities import BatchEndpoint, ManagedOnlineEndpoint
     from azure.core.exceptions import ResourceNotFoundError
 
@@ -125,28 +187,33 @@ def _ensure_endpoint(kind: str, name: str, file: Path, endpoints: Any, console: 
     except ResourceNotFoundError:
         pass
     if beside := endpoint_file(kind, name, file.resolve().parent):
-        console.print(f"creating the endpoint {name}, from {beside.name}", soft_wrap=True)
-        entity = load(YamlFile(beside), Kind.ONLINE_ENDPOINT if kind == "online" else Kind.BATCH_ENDPOINT)
+        screen.say(f"creating the endpoint {name}, from {beside.file.path.name}")
+        entity = beside.load()
         if kind == "online":
-            # It has no deployments yet that could have any.
+            # The endpoint has no deployments yet that could take traffic.
             entity.traffic, entity.mirror_traffic = {}, {}
-        endpoints.begin_create_or_update(entity).result()
-        return
-    console.print(f"creating the endpoint {name}", soft_wrap=True)
-    entity = ManagedOnlineEndpoint(name=name, auth_mode="key") if kind == "online" else BatchEndpoint(name=name)
+    else:
+        screen.say(f"creating the endpoint {name}")
+        entity = ManagedOnlineEndpoint(name=name, auth_mode="key") if kind == "online" else BatchEndpoint(name=name)
     endpoints.begin_create_or_update(entity).result()
 
 
-def endpoint_file(kind: str, name: str, folder: Path) -> Path | None:
-    """Return the file of an endpoint in a folder; of several, one without traffic: others are of later steps."""
-    found = []
-    for beside in sorted(folder.glob("*.y*ml")):
-        # Others are no files of Azure's, or cannot be read, as what an editor leaves beside the file that it has open.
+def endpoint_file(kind: str, name: str, folder: Path) -> Described | None:
+    """Return the file of an endpoint in a folder.
+
+    If there are several, a file without traffic is preferred: the others are for later steps.
+    """
+    from asset.findings import InvalidFileError
+
+    files = []
+    for path in sorted(folder.glob("*.y*ml")):
+        # Other files may not be Azure's, or may be unreadable, such as the link that an editor leaves beside an open file.
         with contextlib.suppress(ValueError, InvalidFileError):
-            its_kind, what, its = read_kind(beside)
-            if (its_kind, what, str(its.data.get("name")).lower()) == (kind, ENDPOINT, name.lower()):
-                found.append(("traffic" in its.data, beside))
-    return min(found)[1] if found else None
+            described = read_kind(path)
+            its_name = str(described.file.data.get("name")).lower()
+            if (described.kind, described.entity, its_name) == (kind, ENDPOINT, name.lower()):
+                files.append(described)
+    return min(files, key=lambda described: "traffic" in described.file.data, default=None)
 
 
 def _default_deployment(endpoint: Any) -> str | None:  # noqa: ANN401

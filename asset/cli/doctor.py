@@ -1,65 +1,96 @@
-"""`asset doctor`."""
+"""`asset doctor`: check this machine, its environments and a deployment before something else fails."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.console import Console
+import typer
 from rich.text import Text
 
-from asset.checks.doctor import azure, environments, model, processor
-from asset.checks.doctor.check import Check, Machine, NothingToCheckError, Status
-from asset.checks.doctor.deployment import deployment, read, sku
-from asset.screen import SafeStream, safe_console
+from asset.cli.loop import DONE, FAILED, AsJson, Result, perform
+from asset.screen import Screen
 
-WRONG, INVALID = 1, 2
-STYLES: dict[Status, str] = {"ok": "green", "note": "yellow", "wrong": "bold red"}
+if TYPE_CHECKING:
+    from asset.checks.doctor.check import Check, Machine
 
-
-@dataclass(frozen=True)
-class DoctorOptions:
-    """What `asset doctor` was asked for; None for what was left out."""
-
-    file: Path | None = None
-    sku: str | None = None
-    azure: bool = False
-    as_json: bool = False
+STYLES = {"ok": "green", "note": "yellow", "wrong": "bold red"}
 
 
-def doctor(options: DoctorOptions, machine: Machine) -> int:
-    """Check, and tell; return the exit status: 0 nothing wrong, 1 something is, 2 nothing could be checked."""
-    output = SafeStream(sys.stdout)
-    try:
-        document = read(options.file) if options.file else {}
-    except NothingToCheckError as exc:
-        safe_console(sys.stderr).print(str(exc), markup=False, soft_wrap=True)
-        if options.as_json:
-            output.write(json.dumps({"status": "invalid", "message": str(exc)}, ensure_ascii=False) + "\n")
-        output.flush()
-        return INVALID
-    console = safe_console(sys.stdout)
-    found = []
-    for check in _checks(options, machine, document):
-        found.append(check)
-        if not options.as_json:
-            _show(console, check)
-    status = "wrong" if any(check.status == "wrong" for check in found) else "ok"
-    if options.as_json:
-        told = {"status": status, "checks": [asdict(check) for check in found]}
-        output.write(json.dumps(told, ensure_ascii=False) + "\n")
-    else:
-        _sum_up(console, found)
-    output.flush()
-    return WRONG if status == "wrong" else 0
+def doctor(
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="Also check a deployment's file: its machine and its settings.")
+    ] = None,
+    sku: Annotated[
+        str | None, typer.Option("--sku", metavar="SIZE", help="Also check an Azure VM size, such as Standard_F4s_v2.")
+    ] = None,
+    azure: Annotated[
+        bool, typer.Option("--azure", help="Also look for a workspace and a sign-in, without using the network.")
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=1, max=65535, help="The port that a server on this machine would use.")
+    ] = 5001,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is wrong with this machine, its environments or a deployment, before something else fails.
+
+    Checks Python, the CPU, the precision and engine that it serves with, the CPUs and memory that a container may use, the
+    disk, the C compiler, the port and the process that holds it, each virtual environment against its pins, the model
+    folder, the folder of compiled models, and environment variables that are misspelled or in the way. A problem has its
+    fix below it. A note is about something that works and is good to know. Nothing is sent, changed or installed, and no
+    secret is shown.
+
+    Exit status: 0 if nothing is wrong, 1 if something is wrong, 2 if nothing could be checked.
+
+    **Examples**
+
+        asset doctor
+
+        asset doctor --sku Standard_F4s_v2                      # is it allowed, large enough, fast in int8?
+
+        asset doctor -f deployment/online-deployment-blue.yml
+
+        asset doctor --azure --json
+    """
+    from asset.checks.doctor.check import Machine
+
+    perform(lambda screen: examine(screen, Machine(port=port), file, sku, azure, as_json), as_json)
 
 
-def _checks(options: DoctorOptions, machine: Machine, document: dict[str, Any]) -> Iterator[Check]:
-    """Run all checks, those of the deployment and the machine in Azure last."""
+def examine(
+    screen: Screen,
+    machine: Machine,
+    file: Path | None = None,
+    sku: str | None = None,
+    azure: bool = False,
+    as_json: bool = False,
+) -> Result:
+    """Do all checks of a machine; each is shown when it is done, unless the answer is for `--json`."""
+    from asset.checks.doctor.deployment import read
+
+    document = read(file) if file else {}
+    checks = []
+    for check in _checks(machine, file, document, sku, azure):
+        checks.append(check)
+        if not as_json:
+            _show(screen, check)
+    counts = {status: sum(check.status == status for check in checks) for status in STYLES}
+    status = "wrong" if counts["wrong"] else "ok"
+    if not as_json:
+        text = f"{len(checks)} checks: {counts['ok']} ok, {counts['note']} to know, {counts['wrong']} wrong"
+        screen.say(text, STYLES[status])
+    answer = {"status": status, "checks": [asdict(check) for check in checks]}
+    return Result(answer, status=FAILED if status == "wrong" else DONE)
+
+
+def _checks(
+    machine: Machine, file: Path | None, document: dict[str, Any], sku: str | None, on_azure: bool
+) -> Iterator[Check]:
+    """Do the checks of this machine, then those of Azure and of the deployment."""
+    from asset.checks.doctor import azure, deployment, environments, model, processor
+
     yield processor.python(machine)
     yield processor.instructions(machine)
     yield processor.cpus(machine)
@@ -75,24 +106,17 @@ def _checks(options: DoctorOptions, machine: Machine, document: dict[str, Any]) 
     yield environments.serving_settings(machine)
     yield environments.proxies(machine)
     yield environments.hub(machine)
-    yield from azure.azure(machine) if options.azure else [azure.not_asked()]
-    if options.file:
-        yield from deployment(machine, options.file, document, options.sku)
-    if options.sku:
-        yield from sku(machine.root, options.sku, model.size_planned(machine), "inference" if options.file else None)
+    yield from azure.azure(machine) if on_azure else [azure.not_asked()]
+    if file:
+        yield from deployment.deployment(machine, file, document, sku)
+    if sku:
+        yield from deployment.sku(machine.root, sku, model.size_planned(machine), "inference" if file else None)
 
 
-def _show(console: Console, check: Check) -> None:
+def _show(screen: Screen, check: Check) -> None:
     """Show a check on a line, and below it what to do."""
-    line = Text.assemble((f"{check.status:<6}", STYLES[check.status]), (f"{check.name}: ", "bold"), check.found)
-    console.print(line, soft_wrap=True)
+    screen.say(Text.assemble((f"{check.status:<6}", STYLES[check.status]), (f"{check.name}: ", "bold"), check.found))
     if check.status == "wrong":
-        console.print(Text(f"      expected {check.expected}"), soft_wrap=True)
+        screen.say(f"      expected {check.expected}")
     if check.fix:
-        console.print(Text(f"      {check.fix}", "dim" if check.status == "note" else ""), soft_wrap=True)
-
-
-def _sum_up(console: Console, found: list[Check]) -> None:
-    counts = {status: sum(check.status == status for check in found) for status in STYLES}
-    text = f"{len(found)} checks: {counts['ok']} ok, {counts['note']} to know, {counts['wrong']} wrong"
-    console.print(Text(text, STYLES["wrong" if counts["wrong"] else "ok"]), soft_wrap=True)
+        screen.say(f"      {check.fix}", "dim" if check.status == "note" else "")

@@ -1,124 +1,161 @@
-"""`asset endpoints`: what runs on this machine, its logs and keys; start, stop and delete it."""
+"""`asset endpoints`: the online endpoints of this machine, their logs and keys; start, stop and delete them."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.console import Console
+import typer
 
-from asset.cli.loop import run
-from asset.environments import ROOT
-from asset.local.endpoints.deployment import FAILING
-from asset.local.endpoints.link import LocalEndpoint
-from asset.local.endpoints.records import EndpointFolder, endpoints
+from asset.cli.loop import AsJson, Result, State, perform, state_folder
+from asset.screen import Screen
+
+if TYPE_CHECKING:
+    from asset.local.endpoints.link import LocalEndpoint
+
+Endpoint = Annotated[str, typer.Argument(help="The endpoint's name.")]
+
+app = typer.Typer(
+    help="List, start, stop and delete the online endpoints of this machine; show their logs and keys.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+)
 
 
-def list_endpoints(state: Path | None, as_json: bool) -> int:
-    """Print the endpoints with their deployments; return the exit status."""
-    return run(lambda console: _list(_state(state), console), as_json)
+@app.command("list")
+def list_endpoints(as_json: AsJson = False, state: State = None) -> None:
+    """Show the endpoints, their deployments, processes and traffic."""
+    perform(lambda screen: _list(screen, state_folder(state)), as_json)
 
 
-def show_logs(state: Path | None, name: str, deployment: str | None, lines: int) -> int:
-    """Print the end of a deployment's log, or of the endpoint's own; return the exit status."""
+def _list(screen: Screen, state: Path) -> Result:
+    from asset.local.endpoints.link import LocalEndpoint
+    from asset.local.endpoints.records import endpoints
 
-    def show(console: Console) -> dict[str, Any]:
-        folder = _endpoint(state, name).folder
+    listed = []
+    for folder in endpoints(state):
+        endpoint = LocalEndpoint(folder)
+        daemon = endpoint.running()
+        description = endpoint.describe()
+        address = f"{daemon.url}/score" if daemon else None
+        listed.append({"name": folder.name, "scoring_uri": address, **description})
+        screen.say(f"{folder.name}: {address or 'stopped'}", "bold")
+        for name, deployment in description["deployments"].items():
+            share = description["traffic"].get(name, 0)
+            _show_deployment(screen, folder.name, name, deployment, share)
+    if not listed:
+        screen.say("there are no endpoints; make one with `asset deploy -f deployment/online-deployment-blue.yml`")
+    return Result({"endpoints": listed})
+
+
+def _show_deployment(screen: Screen, endpoint: str, name: str, deployment: dict[str, Any], share: int) -> None:
+    from asset.local.endpoints.deployment import FAILING
+
+    process = f", process {deployment['pid']}, {deployment['restarts']} restarts" if deployment["pid"] else ""
+    screen.say(f"  {name}: {share} % of the traffic, {deployment['status']}{process}")
+    if deployment["status"] == FAILING:
+        screen.say(f"    {deployment['error'].splitlines()[0]}", "red")
+        screen.say(f"    see `asset endpoints logs {endpoint} {name}`")
+
+
+@app.command()
+def logs(
+    endpoint: Endpoint,
+    deployment: Annotated[
+        str | None, typer.Argument(help="The deployment. Default: the log of the endpoint itself.")
+    ] = None,
+    lines: Annotated[int, typer.Option("--lines", min=1, help="The number of lines, from the end.")] = 100,
+    state: State = None,
+) -> None:
+    """Print the end of a log.
+
+    A log continues when its process restarts. A deployment's log begins anew if it has more than 32 MiB at a start.
+
+    **Example**
+
+        asset endpoints logs bert-base-cased blue --lines 20
+    """
+
+    def work(screen: Screen) -> Result:
+        folder = _endpoint(state, endpoint).folder
         log = folder.deployment(deployment).log if deployment else folder.daemon_log
         if not log.is_file():
             known = ", ".join(folder.deployments()) or "none"
             raise FileNotFoundError(
-                f"expected the log of one of the deployments ({known}), found none of {deployment}; name one of those"
+                f"there is no log of deployment {deployment}; name one of the deployments ({known})"
             )
-        sys.stdout.write("".join(f"{line}\n" for line in _tail(log, lines)))
-        return {}
+        last = log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+        return Result({}, "".join(f"{line}\n" for line in last))
 
-    return run(show, as_json=False)
-
-
-def show_keys(state: Path | None, name: str, as_json: bool) -> int:
-    """Print the two keys; return the exit status."""
-
-    def show(console: Console) -> dict[str, Any]:
-        keys = _endpoint(state, name).keys()
-        console.print(f"primary   {keys.primary}\nsecondary {keys.secondary}", markup=False)
-        return {"primary": keys.primary, "secondary": keys.secondary}
-
-    return run(show, as_json)
+    perform(work)
 
 
-def start(state: Path | None, name: str, as_json: bool) -> int:
-    """Start an endpoint that was stopped; return the exit status."""
+@app.command()
+def keys(endpoint: Endpoint, as_json: AsJson = False, state: State = None) -> None:
+    """Print the two keys of an endpoint. Send one of them as `Authorization: Bearer KEY`."""
 
-    def act(console: Console) -> dict[str, Any]:
-        endpoint = _endpoint(state, name)
-        endpoint.start()
-        url = endpoint.require_running().url
-        console.print(f"{name} serves at {url}/score")
-        return {"endpoint": name, "scoring_uri": f"{url}/score"}
+    def work(screen: Screen) -> Result:
+        keys = _endpoint(state, endpoint).keys()
+        text = f"primary   {keys.primary}\nsecondary {keys.secondary}\n"
+        return Result({"primary": keys.primary, "secondary": keys.secondary}, text)
 
-    return run(act, as_json)
-
-
-def stop(state: Path | None, name: str, as_json: bool) -> int:
-    """Stop an endpoint; it keeps its deployments and keys. Return the exit status."""
-
-    def act(console: Console) -> dict[str, Any]:
-        _endpoint(state, name).stop()
-        console.print(f"{name} is stopped; start it again with `asset endpoints start {name}`")
-        return {"endpoint": name}
-
-    return run(act, as_json)
+    perform(work, as_json)
 
 
-def delete(state: Path | None, name: str, deployment: str | None, as_json: bool) -> int:
-    """Delete an endpoint, or one of its deployments; return the exit status."""
+@app.command()
+def start(endpoint: Endpoint, as_json: AsJson = False, state: State = None) -> None:
+    """Start a stopped endpoint with its deployments, such as after a restart of the machine."""
 
-    def act(console: Console) -> dict[str, Any]:
-        endpoint = _endpoint(state, name)
+    def work(screen: Screen) -> Result:
+        started = _endpoint(state, endpoint)
+        started.start()
+        address = f"{started.require_running().url}/score"
+        screen.say(f"{endpoint} serves at {address}")
+        return Result({"endpoint": endpoint, "scoring_uri": address})
+
+    perform(work, as_json)
+
+
+@app.command()
+def stop(endpoint: Endpoint, as_json: AsJson = False, state: State = None) -> None:
+    """Stop an endpoint after it has answered the requests that it has; its deployments and keys are kept."""
+
+    def work(screen: Screen) -> Result:
+        _endpoint(state, endpoint).stop()
+        screen.say(f"{endpoint} is stopped; start it again with `asset endpoints start {endpoint}`")
+        return Result({"endpoint": endpoint})
+
+    perform(work, as_json)
+
+
+@app.command()
+def delete(
+    endpoint: Endpoint,
+    deployment: Annotated[
+        str | None, typer.Option("--deployment", help="Delete only this deployment, which must have no traffic.")
+    ] = None,
+    as_json: AsJson = False,
+    state: State = None,
+) -> None:
+    """Delete an endpoint and all that belongs to it, or one of its deployments."""
+
+    def work(screen: Screen) -> Result:
+        local = _endpoint(state, endpoint)
         if deployment:
-            endpoint.delete_deployment(deployment.lower())
+            local.delete_deployment(deployment.lower())
         else:
-            endpoint.delete()
-        console.print(f"deleted {f'{deployment} of ' if deployment else ''}{name}")
-        return {"endpoint": name, "deployment": deployment}
+            local.delete()
+        screen.say(f"deleted {f'{deployment} of ' if deployment else ''}{endpoint}")
+        return Result({"endpoint": endpoint, "deployment": deployment})
 
-    return run(act, as_json)
-
-
-def _list(state: Path, console: Console) -> dict[str, Any]:
-    found = []
-    for folder in endpoints(state):
-        endpoint = LocalEndpoint(folder)
-        daemon = endpoint.running()
-        told = endpoint.describe()
-        address = f"{daemon.url}/score" if daemon else None
-        found.append({"name": folder.name, "scoring_uri": address, **told})
-        console.print(f"{folder.name}: {address or 'stopped'}", style="bold", soft_wrap=True)
-        for name, one in told["deployments"].items():
-            process = f", process {one['pid']}, {one['restarts']} restarts" if one["pid"] else ""
-            share = told["traffic"].get(name, 0)
-            console.print(f"  {name}: {share} % of the traffic, {one['status']}{process}", soft_wrap=True)
-            if one["status"] == FAILING:
-                console.print(f"    {one['error'].splitlines()[0]}", style="red", markup=False, soft_wrap=True)
-                console.print(f"    see `asset endpoints logs {folder.name} {name}`", soft_wrap=True)
-    if not found:
-        console.print(
-            "no endpoints here; make one with `asset deploy -f deployment/online-deployment-blue.yml`", soft_wrap=True
-        )
-    return {"endpoints": found}
+    perform(work, as_json)
 
 
 def _endpoint(state: Path | None, name: str) -> LocalEndpoint:
-    found = LocalEndpoint(EndpointFolder.of(_state(state), name))
-    found.folder.read()
-    return found
+    """Return an endpoint of this machine; raises NotFoundError if there is none of that name."""
+    from asset.local.endpoints.link import LocalEndpoint
+    from asset.local.endpoints.records import EndpointFolder
 
-
-def _state(state: Path | None) -> Path:
-    return (state or ROOT / ".asset").absolute()
-
-
-def _tail(log: Path, lines: int) -> list[str]:
-    return log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    endpoint = LocalEndpoint(EndpointFolder.of(state_folder(state), name))
+    endpoint.folder.read()
+    return endpoint

@@ -1,150 +1,104 @@
-"""`asset pull` and `asset package`."""
+"""`asset pull`: get a model from the Hugging Face hub, package and register it."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+import typer
 
-from asset.environments import ROOT
-from asset.findings import shown
-from asset.models.errors import NotServable, PullError, RequestError
-from asset.models.hub import Hub
-from asset.models.package import Packaged, package, packaged
-from asset.models.pull import Pulled, pull
-from asset.models.record import Record
-from asset.models.registration import Registered, check_name, name_for, register
-from asset.models.selection import Asset, Wanted
-from asset.screen import SafeStream, interrupt_on_signals, safe_console
-from serving.model.model_folder import has_weights
+from asset.cli.loop import AsJson, Result, State, perform, state_folder
+from asset.cli.package import description, register_asset, sentence
+from asset.screen import Screen
 
-INVALID, INTERRUPTED = 2, 130
+if TYPE_CHECKING:
+    from asset.models.package import Packaged
+    from asset.models.pull import Pulled
+    from asset.models.record import Record
 
 
-@dataclass(frozen=True)
-class PullOptions:
-    """What `asset pull` was asked for; None for what was left out."""
+def pull(
+    model_id: Annotated[
+        str | None,
+        typer.Option("--model-id", metavar="OWNER/NAME", help="Another model on the hub. Default: bert-base-cased."),
+    ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(
+            help="A commit, branch or tag. Default: the commit that spec.yaml pins; for another model, the branch main."
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="DIR", help="The model folder. Default: model/NAME in the checkout."),
+    ] = None,
+    package: Annotated[
+        bool, typer.Option("--package/--no-package", help="Make the pulled folder an MLflow model and register it.")
+    ] = True,
+    as_json: AsJson = False,
+    state: State = None,
+) -> None:
+    """Get a model from the Hugging Face hub: bert-base-cased, or another BERT or DistilBERT.
 
-    model_id: str | None = None
-    revision: str | None = None
-    output: Path | None = None
-    package: bool = True
-    state: Path | None = None
-    as_json: bool = False
+    Only safetensors are taken, and each file must have the size and hash that the hub lists. If a pull is cut off or
+    killed, the next pull continues from there; the folder gets the whole model at the end, and is unchanged before that.
+    Then the model is packaged and registered, as by `asset package`.
 
+    The environment variables HF_ENDPOINT (a mirror), HF_TOKEN, HF_HOME, HF_HUB_OFFLINE and HTTPS_PROXY are used. Files that
+    are in huggingface_hub's cache are taken from there.
 
-@dataclass(frozen=True)
-class PackageOptions:
-    """What `asset package` was asked for; None for what was left out."""
+    Exit status: 0 if the model is complete, 1 if the hub, the connection or the disk failed, 2 if the hub has no such model
+    or it cannot be served, 130 if it was interrupted. With --json, `code` names the error.
 
-    model: Path | None = None
-    name: str | None = None
-    version: int | None = None
-    state: Path | None = None
-    as_json: bool = False
+    **Examples**
 
+        asset pull
 
-class Screen:
-    """Notes, and a bar where there is a terminal."""
+        HF_ENDPOINT=https://mirror.example.com asset pull
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-
-    def note(self, text: str) -> None:
-        """Show a line."""
-        self._console.print(text, markup=False, soft_wrap=True)
-
-    @contextlib.contextmanager
-    def progress(self, total: int, came: int) -> Iterator[Callable[[int], None]]:
-        """Show bytes as they come."""
-        columns = (TextColumn("pulling"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-        hidden = not self._console.is_terminal
-        if hidden:
-            self.note(f"pulling {(total - came) / 1e6:,.1f} MB of {total / 1e6:,.1f} MB")
-        with Progress(*columns, console=self._console, transient=True, disable=hidden) as bar:
-            task = bar.add_task("pulling", total=total, completed=came)
-            yield lambda size: bar.advance(task, size)
-
-
-def pull_command(options: PullOptions) -> int:
-    """Pull a model, package and register it; return the exit status."""
-
-    def act(screen: Screen) -> dict[str, Any]:
-        asset = Asset.read()
-        wanted = Wanted.choose(asset, options.model_id, options.revision, options.output)
-        own = wanted.repositories == asset.repositories
-        name = asset.name if own else wanted.repositories[0].rpartition("/")[2]
-        made: list[Packaged] = []
-
-        def prepare(folder: Path, record: Record) -> None:
-            screen.note("packaging it for MLflow")
-            made.append(package(folder, name, record))
-
-        pulled = pull(wanted, Hub.from_environment(screen.note), screen, prepare if options.package else None)
-        told = _of_pull(pulled)
-        if options.package:
-            model = made[0] if made else packaged(wanted.folder) or package(wanted.folder, name)
-            state = _state(options.state)
-            if own:
-                registered = _register_asset(asset, wanted.folder, model, state, screen)
-            else:
-                registered = register(state, wanted.folder, name_for(model.name), None, model.tags, model.note)
-            told |= _of_package(model, registered)
-        return told
-
-    return _run(
-        act, _pulled_line, options.as_json, "interrupted; what came is kept, and the next pull goes on from there"
+        asset pull --model-id distilbert/distilbert-base-cased --output model/distilbert
+    """
+    perform(
+        lambda screen: _pull(screen, model_id, revision, output, package, state_folder(state)),
+        as_json,
+        "interrupted; the downloaded part is kept, and the next pull continues from there",
     )
 
 
-def package_command(options: PackageOptions) -> int:
-    """Package a model folder and register it; return the exit status."""
+def _pull(
+    screen: Screen, model_id: str | None, revision: str | None, output: Path | None, with_package: bool, state: Path
+) -> Result:
+    from asset.models.hub import Hub
+    from asset.models.package import package, packaged
+    from asset.models.pull import pull
+    from asset.models.registration import name_for, register
+    from asset.models.selection import Asset, Wanted
 
-    def act(screen: Screen) -> dict[str, Any]:
-        asset = Asset.read()
-        folder = (options.model or asset.folder).absolute().resolve()
-        if options.model is None and not has_weights(folder):
-            raise NotServable(f"{shown(folder)}: expected a model, found no weights; get them with `asset pull`")
-        if options.version is not None and options.version < 1:
-            raise RequestError(
-                f"--version: expected a number from 1 on, found {options.version}; leave it out for the next"
-            )
-        if options.name is not None:
-            check_name(options.name)
-        record = Record.read(folder)
-        own = folder == asset.folder.resolve() or bool(record and record.asked_repository in asset.repositories)
-        model = package(folder, asset.name if own else None, record)
-        if options.version is None and options.name is None and own:
-            registered = _register_asset(asset, folder, model, _state(options.state), screen)
-        else:
-            name = options.name or name_for(model.name)
-            registered = register(_state(options.state), folder, name, options.version, model.tags, model.note)
-        return {"status": "packaged", "folder": str(folder)} | _of_package(model, registered)
+    asset = Asset.read()
+    wanted = Wanted.choose(asset, model_id, revision, output)
+    own = wanted.repositories == asset.repositories
+    name = asset.name if own else wanted.repositories[0].rpartition("/")[2]
+    fresh: list[Packaged] = []
+    # Notes and the progress bar are on standard error, so that standard output has only the result.
+    progress = Screen(screen.errors)
 
-    return _run(act, _packaged_line, options.as_json, "interrupted; the folder is as it was, or packaged")
+    def prepare(folder: Path, record: Record) -> None:
+        progress.note("packaging it for MLflow")
+        fresh.append(package(folder, name, record))
 
-
-def _register_asset(asset: Asset, folder: Path, model: Packaged, state: Path, screen: Screen) -> Registered:
-    """Register at the name and version of spec.yaml, or at the next version where another folder has that."""
-    try:
-        return register(state, folder, asset.name, asset.version, model.tags, model.note)
-    except RequestError as exc:
-        screen.note(f"{exc}: it becomes the next one")
-        return register(state, folder, asset.name, None, model.tags, model.note)
+    pulled = pull(wanted, Hub.from_environment(progress.note), progress, prepare if with_package else None)
+    if not with_package:
+        return Result(_answer(pulled), _sentence(pulled))
+    model = fresh[0] if fresh else packaged(wanted.folder) or package(wanted.folder, name)
+    if own:
+        registered = register_asset(screen, asset, wanted.folder, model, state)
+    else:
+        registered = register(state, wanted.folder, name_for(model.name), None, model.tags, model.note)
+    text = _sentence(pulled) + sentence(pulled.folder, model, registered)
+    return Result(_answer(pulled) | description(model, registered), text)
 
 
-def _state(given: Path | None) -> Path:
-    return (given or ROOT / ".asset").absolute()
-
-
-def _of_pull(pulled: Pulled) -> dict[str, Any]:
+def _answer(pulled: Pulled) -> dict[str, Any]:
     record = pulled.record
     return {
         "status": "pulled" if pulled.fresh else "unchanged",
@@ -158,49 +112,9 @@ def _of_pull(pulled: Pulled) -> dict[str, Any]:
     }
 
 
-def _of_package(model: Packaged, registered: Registered) -> dict[str, Any]:
-    where = {"name": registered.name, "version": registered.version, "uri": registered.uri}
-    return {"task": model.task, "model": where, "metadata": dict(model.metadata)}
+def _sentence(pulled: Pulled) -> str:
+    from asset.findings import shown
 
-
-def _pulled_line(told: dict[str, Any]) -> str:
-    folder = shown(Path(told["folder"]))
-    how = (
-        "is there already, unchanged"
-        if told["status"] == "unchanged"
-        else f"is there: {told['bytes'] / 1e6:,.1f} MB came"
-    )
-    return f"{folder}: {told['repository']} at {told['commit']} {how}, and each file is as the hub lists it\n" + (
-        _packaged_line(told) if "model" in told else ""
-    )
-
-
-def _packaged_line(told: dict[str, Any]) -> str:
-    folder = shown(Path(told["folder"]))
-    return f"{folder}: an MLflow model for {told['task']}, registered as {told['model']['uri']}\n"
-
-
-def _run(
-    act: Callable[[Screen], dict[str, Any]], line: Callable[[dict[str, Any]], str], as_json: bool, interrupted: str
-) -> int:
-    """Do a command's work and tell what came of it: one object with --json, else lines."""
-    errors, output = safe_console(sys.stderr), SafeStream(sys.stdout)
-    restore = interrupt_on_signals()
-    status = 0
-    try:
-        told = act(Screen(errors))
-    except KeyboardInterrupt:
-        errors.print(interrupted, style="bold red")
-        told, status = {"status": "interrupted", "message": interrupted}, INTERRUPTED
-    except PullError as exc:
-        errors.print(str(exc), markup=False, soft_wrap=True)
-        status = exc.status
-        told = {"status": "invalid" if status == INVALID else "failed", "code": exc.code, "message": str(exc)}
-    finally:
-        restore()
-    if as_json:
-        output.write(json.dumps(told, ensure_ascii=False) + "\n")
-    elif not status:
-        output.write(line(told))
-    output.flush()
-    return status
+    model = f"{pulled.record.repository} at {pulled.record.commit}"
+    how = f"pulled, {pulled.came / 1e6:,.1f} MB were downloaded" if pulled.fresh else "unchanged"
+    return f"{shown(pulled.folder)}: {model} is {how}, and each file is as the hub lists it\n"

@@ -1,158 +1,156 @@
-"""`asset run`: a pipeline job of Azure ML, on this machine."""
+"""`asset run`: run a pipeline job of Azure ML on this machine."""
 
 from __future__ import annotations
 
-import json
-import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
+import typer
 
-from asset.checks.pipeline.data import OwnModel, quoted
-from asset.checks.pipeline.errors import InvalidJobError, JobError, RunError, StepError
-from asset.checks.pipeline.job import checked_job
-from asset.checks.pipeline.overrides import absolute
-from asset.environments import ROOT
-from asset.findings import shown
-from asset.local.jobs import summary
-from asset.local.jobs.plan import Plan, plan_job
-from asset.local.jobs.run_folder import INTERRUPTED as INTERRUPTED_STATUS
-from asset.local.jobs.run_folder import RunFolder, RunState, find_run, now
-from asset.local.jobs.runner import Runner, require_commands, require_environments
-from asset.local.jobs.tracking import Tracker, database
-from asset.screen import SafeStream, Screen, interrupt_on_signals, safe_console
+from asset.cli.loop import DONE, FAILED, INTERRUPTED, AsJson, Result, State, perform, state_folder
+from asset.screen import Screen
 
-FAILED, INVALID, INTERRUPTED = 1, 2, 130
+if TYPE_CHECKING:
+    from asset.local.jobs.plan import Plan
+    from asset.local.jobs.run_folder import RunFolder, RunState
 
 
-@dataclass(frozen=True)
-class RunOptions:
-    """What `asset run` was asked for. `state` is the folder of local state, None for the checkout's own .asset."""
+def run(
+    name: Annotated[
+        str | None,
+        typer.Argument(metavar="RUN", help="With --resume: the name of the run. Default: the run started last."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", "-f", help="The job: the YAML file of an Azure ML pipeline job.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUE",
+            help="Change an input: `inputs.NAME=VALUE`, `inputs.NAME.path=PATH` (from the current folder), or for one step "
+            "`jobs.STEP.inputs.NAME=VALUE`. Repeat it for more.",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Continue a run: keep its finished steps, go on with its first unfinished step."),
+    ] = False,
+    as_json: AsJson = False,
+    state: State = None,
+) -> None:
+    """Run an Azure ML pipeline job on this machine, from the file that Azure runs.
 
-    file: Path | None = None
-    settings: list[str] = field(default_factory=list)
-    resume: bool = False
-    run: str | None = None
-    state: Path | None = None
-    as_json: bool = False
+    The job and its components are checked first, by the Azure SDK and for mistakes that the SDK lets through. Then each
+    step runs as a process in the virtual environment that stands for its image (environment/evaluation is
+    .venv/evaluation), with inputs, outputs, optional groups and distribution as on Azure. Inputs, outputs, logs and exit
+    statuses are kept in .asset/runs/NAME, and in MLflow: see `asset ui`.
+
+    Exit status: 0 if all steps finished, 1 if a step failed, 2 if nothing was run, 130 if it was interrupted.
+
+    **Examples**
+
+        asset run -f evaluation/evaluate-model-fill-mask.yml
+
+        asset run -f evaluation/evaluate-model-fill-mask.yml --set inputs.test_data.path=cloze.jsonl
+            --set inputs.mlflow_model.path=model/embedded --set inputs.precision=fp32
+
+        asset run --resume                                      # the run started last
+
+        asset run --resume evaluate-model-fill-mask-20261121-183000
+    """
+    perform(
+        lambda screen: _run(screen, file, settings or [], resume, name, state),
+        as_json,
+        "interrupted before a step ran",
+    )
 
 
-def run(options: RunOptions) -> int:
-    """Run or continue a job; return the exit status: 0, 1 a step failed, 2 nothing was run, 130 it was interrupted."""
-    # With --json, standard output is the one object at the end.
-    errors = safe_console(sys.stderr)
-    console = errors if options.as_json else safe_console(sys.stdout)
-    state_folder = (options.state or ROOT / ".asset").absolute()
-    folder: RunFolder | None = None
-    restore = interrupt_on_signals()
+def _run(
+    screen: Screen, file: Path | None, settings: list[str], resume: bool, name: str | None, asset_dir: Path | None
+) -> Result:
+    """Run or continue a job. From the moment that it has a folder, `--json` describes the run however it ends."""
+    from asset.local.jobs import summary
+    from asset.local.jobs.run_folder import INTERRUPTED as INTERRUPTED_RUN
+
+    plan, folder, settings = _begin(screen, file, settings, resume, name, state_folder(asset_dir))
+    resume_command = summary.resume_command(folder, asset_dir)
     try:
-        screen = Screen(console)
-        plan, folder, settings = _begin(options, state_folder, screen)
         with folder.lock():
-            # Another runner may have ended since the state was read. Interrupted, until the first step is looked at.
-            state = replace(folder.read(), settings=settings, status=INTERRUPTED_STATUS)
+            # Another process may have changed the state since it was read. Until a step starts, the run is interrupted.
+            state = replace(folder.read(), settings=settings, status=INTERRUPTED_RUN)
             folder.write(state)
-            return _run(options, plan, folder, state, screen)
+            return _run_steps(screen, plan, folder, state, asset_dir)
     except KeyboardInterrupt:
-        return _interrupted(options, folder, errors)
-    except JobError as exc:
-        if options.as_json:
-            _print_json({"status": "invalid", "message": str(exc), "findings": _findings(exc)})
-        for line in str(exc).splitlines():
-            errors.print(line, markup=False, soft_wrap=True)
-        return INVALID
+        screen.errors.print("interrupted; all of its processes have ended", style="bold red")
+        summary.show_way_on(screen.errors, folder, resume_command)
+        return Result(summary.as_json(folder.read(), folder, resume_command), status=INTERRUPTED)
     except OSError as exc:
         message = f"cannot go on: {exc}"
-        errors.print(message, markup=False, soft_wrap=True)
-        if options.as_json:
-            _print_json(_described(options, folder) | {"status": "failed", "message": message})
-        return FAILED
-    finally:
-        restore()
+        screen.errors.print(message, markup=False, soft_wrap=True)
+        answer = summary.as_json(folder.read(), folder, resume_command)
+        return Result(answer | {"status": "failed", "message": message}, status=FAILED)
 
 
-def _begin(options: RunOptions, state_folder: Path, screen: Screen) -> tuple[Plan, RunFolder, list[str]]:
-    """Find out all that can go wrong before a step runs; return what to run with which settings, and the run's folder."""
-    if quoted(state_folder.resolve()):
+def _begin(
+    screen: Screen, file: Path | None, settings: list[str], resume: bool, name: str | None, state: Path
+) -> tuple[Plan, RunFolder, list[str]]:
+    """Check all that can be checked before a step runs; return the plan, the run's folder and the settings."""
+    from asset.checks.pipeline.data import OwnModel, quoted
+    from asset.checks.pipeline.errors import RunError
+    from asset.checks.pipeline.job import checked_job
+    from asset.checks.pipeline.overrides import absolute
+    from asset.local.jobs.plan import plan_job
+    from asset.local.jobs.run_folder import INTERRUPTED as INTERRUPTED_RUN
+    from asset.local.jobs.run_folder import RunFolder, RunState, find_run, now
+    from asset.local.jobs.runner import require_commands, require_environments
+
+    if quoted(state.resolve()):
         raise RunError(
-            f"expected a folder of local state without quotation marks, found {state_folder}; choose one with --asset-dir"
+            f"the folder of local state, {state}, has quotation marks in its path; choose one with --asset-dir"
         )
-    runs = state_folder / "runs"
     folder, earlier = None, None
-    if options.resume:
-        folder = find_run(runs, options.run, options.file.resolve() if options.file else None)
+    if resume:
+        folder = find_run(state / "runs", name, file.resolve() if file else None)
         earlier = folder.read()
-    elif options.run is not None:
-        raise RunError(
-            f"expected --resume before the name of a run, found {options.run} alone; write --resume {options.run}"
-        )
-    file = options.file or (Path(earlier.job_file) if earlier else None)
+        file = file or Path(earlier.job_file)
+        settings = [*earlier.settings, *map(absolute, settings)]
+    elif name is not None:
+        raise RunError(f"the name of a run, {name}, needs --resume before it; write --resume {name}")
+    else:
+        settings = list(map(absolute, settings))
     if file is None:
-        raise RunError("expected a job to run, found none; name one, as in `asset run -f evaluation/JOB.yml`")
-    settings = [*(earlier.settings if earlier else []), *map(absolute, options.settings)]
+        raise RunError("there is no job to run; name its file, as in `asset run -f evaluation/JOB.yml`")
     own = OwnModel.read()
     plan = plan_job(*checked_job(file, settings, own), own)
     require_environments(plan)
     require_commands(plan)
     for warning in plan.warnings:
         screen.note(f"warning: {warning}", "yellow")
-    if folder is None or earlier is None:
-        folder = RunFolder.create(runs, plan.job_file.stem)
-        folder.write(RunState(folder.path.name, str(plan.job_file), settings, now(), INTERRUPTED_STATUS))
+    if folder is None:
+        folder = RunFolder.create(state / "runs", plan.job_file.stem)
+        folder.write(RunState(folder.path.name, str(plan.job_file), settings, now(), INTERRUPTED_RUN))
     return plan, folder, settings
 
 
-def _run(options: RunOptions, plan: Plan, folder: RunFolder, state: RunState, screen: Screen) -> int:
-    resume = summary.resume_command(folder, options.state)
+def _run_steps(screen: Screen, plan: Plan, folder: RunFolder, state: RunState, asset_dir: Path | None) -> Result:
+    from asset.checks.pipeline.errors import StepError
+    from asset.findings import shown
+    from asset.local.jobs import summary
+    from asset.local.jobs.runner import Runner
+    from asset.local.jobs.tracking import Tracker, database
+
+    resume = summary.resume_command(folder, asset_dir)
     screen.note(f"run {state.name}: {len(plan.steps)} steps ({' -> '.join(step.name for step in plan.steps)})")
     if not database(folder.state).exists():
         screen.note("setting up MLflow's store, once; this takes some seconds", "dim")
     tracker = Tracker(folder.state, plan.experiment, lambda text: screen.note(f"warning: {text}", "yellow"))
-    failure = None
     try:
         Runner(plan, folder, state, tracker, screen).run()
-        summary.show_finished(screen.console, state)
-        screen.note(
-            f"finished. The run is kept in {shown(folder.path)}; look at it with `{summary.ui_command(options.state)}`"
-        )
     except StepError as exc:
-        failure = exc
-        summary.show_failed(safe_console(sys.stderr), exc, state, folder, resume)
-    if options.as_json:
-        _print_json(summary.as_json(state, folder, resume, failure))
-    return FAILED if failure else 0
-
-
-def _interrupted(options: RunOptions, folder: RunFolder | None, errors: Console) -> int:
-    if folder is None:
-        message = "interrupted before a step ran"
-        errors.print(message)
-        if options.as_json:
-            _print_json({"status": "interrupted", "message": message})
-        return INTERRUPTED
-    errors.print("interrupted; nothing of it runs on", style="bold red")
-    summary.show_way_on(errors, folder, summary.resume_command(folder, options.state))
-    if options.as_json:
-        _print_json(_described(options, folder))
-    return INTERRUPTED
-
-
-def _described(options: RunOptions, folder: RunFolder | None) -> dict[str, Any]:
-    """Return what there is to say of a run that did not come to its end: nothing where it has no folder."""
-    if folder is None:
-        return {}
-    return summary.as_json(folder.read(), folder, summary.resume_command(folder, options.state))
-
-
-def _findings(error: JobError) -> list[dict[str, Any]]:
-    if not isinstance(error, InvalidJobError):
-        return []
-    return [finding.as_dict() for finding in error.findings]
-
-
-def _print_json(content: dict[str, Any]) -> None:
-    output = SafeStream(sys.stdout)
-    output.write(json.dumps(content, ensure_ascii=False) + "\n")
-    output.flush()
+        summary.show_failed(screen.errors, exc, state, folder, resume)
+        return Result(summary.as_json(state, folder, resume, exc), status=FAILED)
+    summary.show_finished(screen.console, state)
+    screen.note(f"finished. The run is kept in {shown(folder.path)}; look at it with `{summary.ui_command(asset_dir)}`")
+    return Result(summary.as_json(state, folder, resume), status=DONE)

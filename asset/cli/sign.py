@@ -1,76 +1,70 @@
-"""`asset sign` and `asset verify`."""
+"""`asset sign`: sign a model folder."""
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from asset.findings import shown
-from asset.models.errors import NotVerified, SigningError
-from asset.models.signing import Signed, Signer, Trusted, sign, verify
-from asset.screen import SafeStream
+import typer
 
-PASSWORD = "ASSET_SIGN_PASSWORD"  # noqa: S105 - its name
-INVALID, INTERRUPTED = 2, 130
+from asset.cli.loop import AsJson, Result, perform
+
+PASSWORD = "ASSET_SIGN_PASSWORD"  # noqa: S105  the name of a variable
 
 
-@dataclass(frozen=True)
-class SignOptions:
-    """What `asset sign` was asked for."""
+def sign(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The model folder that will be served.")],
+    key: Annotated[
+        Path,
+        typer.Option(
+            "--key",
+            metavar="FILE",
+            help="The private key (PEM), on curve P-256, P-384 or P-521. It must be outside of the folder.",
+        ),
+    ],
+    certificate: Annotated[
+        Path | None,
+        typer.Option("--certificate", metavar="FILE", help="The certificate of the key, for signing code (PEM)."),
+    ] = None,
+    chain: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--certificate-chain",
+            metavar="FILE",
+            help="A certificate between the key's certificate and the root (PEM). Repeat it for more.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Sign a model folder, so that a server can check that it has the same files as you.
 
-    folder: Path
-    key: Path
-    certificate: Path | None = None
-    chain: tuple[Path, ...] = ()
-    as_json: bool = False
+    The signature is the file model.sig in the folder, in the format of the model-signing package (OpenSSF). It lists the
+    SHA-256 of each file, except the folder .compiled, which each machine makes for itself, and git's own files. Sign last:
+    whatever changes a file, such as `asset package`, makes the signature invalid. This needs no network.
+
+    If the key has a password, put it in the environment variable ASSET_SIGN_PASSWORD.
+
+    Exit status: 0 if the folder is signed, 1 if the disk failed, 2 if nothing was signed, 130 if it was interrupted.
+
+    **Examples**
+
+        openssl ecparam -name prime256v1 -genkey -noout -out signer.pem
+
+        openssl pkey -in signer.pem -pubout -out signer.pub
+
+        asset sign model/bert-base-cased --key signer.pem
+
+        BERT_SERVING_SIGNATURE_KEY=signer.pub make serve        # serves only what that key signed
+    """
+    perform(lambda _: _sign(folder, key, certificate, chain or []), as_json)
 
 
-@dataclass(frozen=True)
-class VerifyOptions:
-    """What `asset verify` was asked for."""
+def _sign(folder: Path, key: Path, certificate: Path | None, chain: list[Path]) -> Result:
+    from asset.findings import shown
+    from asset.models.signing import Signer, sign
 
-    folder: Path
-    key: Path | None = None
-    chain: tuple[Path, ...] = ()
-    as_json: bool = False
-
-
-def sign_command(options: SignOptions) -> int:
-    """Sign a folder; return the exit status."""
-    signer = Signer(options.key, options.certificate, options.chain, os.environ.get(PASSWORD))
-    return _run(lambda: sign(options.folder, signer), "signed", options.as_json)
-
-
-def verify_command(options: VerifyOptions) -> int:
-    """Verify a folder; return the exit status."""
-    return _run(lambda: verify(options.folder, Trusted(options.key, options.chain)), "verified", options.as_json)
-
-
-def _run(act: Callable[[], Signed], done: str, as_json: bool) -> int:
-    output = SafeStream(sys.stdout)
-    status, told = 0, dict[str, Any]()
-    try:
-        signed = act()
-        told = {"status": done, "folder": str(signed.folder), "signature": str(signed.signature)}
-        told["files"] = list(signed.files)
-        line = f"{shown(signed.folder)}: {len(signed.files)} files {done}, {shown(signed.signature)}\n"
-    except KeyboardInterrupt:
-        status, told = INTERRUPTED, {"status": "interrupted", "message": "interrupted"}
-    except SigningError as exc:
-        status = exc.status
-        told = {"status": "invalid" if status == INVALID else "failed", "code": exc.code, "message": str(exc)}
-        if isinstance(exc, NotVerified):
-            told["differences"] = list(exc.differences)
-    if status:
-        sys.stderr.write(f"{told['message']}\n")
-    if as_json:
-        output.write(json.dumps(told, ensure_ascii=False) + "\n")
-    elif not status:
-        output.write(line)
-    output.flush()
-    return status
+    signed = sign(folder, Signer(key, certificate, tuple(chain), os.environ.get(PASSWORD)))
+    answer = {"folder": str(signed.folder), "signature": str(signed.signature), "files": list(signed.files)}
+    text = f"{shown(signed.folder)}: {len(signed.files)} files signed, {shown(signed.signature)}\n"
+    return Result({"status": "signed"} | answer, text)

@@ -1,46 +1,58 @@
-"""`asset submit`: a pipeline job to Azure, from the file that `asset run` runs here."""
+"""`asset submit`: submit a pipeline job to Azure, from the file that `asset run` runs on this machine."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-from rich.console import Console
+import typer
 
-from asset.cli.loop import Where, run
-
-
-@dataclass(frozen=True)
-class SubmitOptions:
-    """What `asset submit` was asked for."""
-
-    file: Path
-    settings: list[str] = field(default_factory=list)
-    stream: bool = False
-    where: Where = Where(azure=True)
-    as_json: bool = False
+from asset.cli.loop import AsJson, ResourceGroup, Result, Subscription, Where, Workspace, perform
+from asset.screen import Screen
 
 
-def submit(options: SubmitOptions) -> int:
-    """Submit a job; return the exit status: 0, 1 it failed, 2 nothing was submitted, 130 interrupted."""
-    return run(lambda console: _submit(options, console), options.as_json)
+def submit(
+    file: Annotated[Path, typer.Option("--file", "-f", help="The job: the YAML file of an Azure ML pipeline job.")],
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Change an input, as for `asset run`.")
+    ] = None,
+    stream: Annotated[bool, typer.Option("--stream", help="Follow the job's log to its end.")] = False,
+    subscription: Subscription = None,
+    resource_group: ResourceGroup = None,
+    workspace: Workspace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a job to Azure, from the file that `asset run` runs on this machine.
+
+    The file and the settings are checked before anything is sent.
+
+    Exit status: 0 if the job is submitted (with --stream: if it finished), 1 if it failed, 2 if nothing was submitted, 130
+    if it was interrupted.
+
+    **Examples**
+
+        asset submit -f evaluation/evaluate-model-fill-mask.yml --stream
+
+        asset submit -f finetune/finetune-sentiment.yml --set inputs.num_train_epochs=3 --workspace mine
+    """
+    where = Where(True, None, subscription, resource_group, workspace)
+    perform(lambda screen: _submit(screen, file, settings or [], stream, where), as_json)
 
 
-def _submit(options: SubmitOptions, console: Console) -> dict[str, Any]:
+def _submit(screen: Screen, file: Path, settings: list[str], stream: bool, where: Where) -> Result:
     from asset.checks.pipeline import sdk
     from asset.checks.pipeline.overrides import absolute, apply
     from asset.checks.pipeline.source import read_job
 
-    # What is wrong in the file or in a setting is told before anybody signs in.
-    source = read_job(options.file)
-    job = sdk.load(source, apply(source, map(absolute, options.settings)))
-    client = options.where.client()
-    console.print(f"submitting {options.file.name}; data and code of this machine are uploaded", soft_wrap=True)
+    # Mistakes in the file and in the settings come before the sign-in.
+    source = read_job(file)
+    job = sdk.load(source, apply(source, map(absolute, settings)))
+    client = where.client()
+    screen.say(f"submitting {file.name}; data and code of this machine are uploaded")
     submitted = client.jobs.create_or_update(job)
-    console.print(f"job {submitted.name}: {submitted.status}", soft_wrap=True)
+    screen.say(f"job {submitted.name}: {submitted.status}")
     if submitted.studio_url:
-        console.print(f"watch it at {submitted.studio_url}", soft_wrap=True)
-    if options.stream:
+        screen.say(f"watch it at {submitted.studio_url}")
+    if stream:
         client.jobs.stream(submitted.name)
-    return {"name": submitted.name, "job_status": submitted.status, "studio_url": submitted.studio_url}
+    return Result({"name": submitted.name, "job_status": submitted.status, "studio_url": submitted.studio_url})

@@ -1,4 +1,4 @@
-"""`asset ui`: MLflow's own pages on what was run here, on this machine only."""
+"""`asset ui`: MLflow's own pages on the runs of this checkout, on this machine only."""
 
 from __future__ import annotations
 
@@ -6,47 +6,56 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from rich.console import Console
+import typer
 
-from asset.environments import ROOT
-from asset.local.jobs.tracking import database, tracking_uri
-from asset.local.processes import start, stop
-from asset.screen import interrupt_on_signals
+from asset.cli.loop import FAILED, Result, State, perform, state_folder
+from asset.screen import Screen
 
 HOST = "127.0.0.1"
 
 
-def ui(state: Path | None, port: int) -> int:
-    """Keep MLflow's server running until Ctrl-C; return the exit status: 0, 1 where it cannot start."""
-    console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
-    folder = (state or ROOT / ".asset").absolute()
-    if not database(folder).exists():
-        errors.print(f"expected runs in {database(folder)}, found none; make one with `asset run -f …`", soft_wrap=True)
-        return 1
-    try:
-        port = _free_port(port)
-    except OSError as exc:
-        errors.print(f"expected port {port} to be free, found: {exc.strerror}; choose another, as in --port 5051")
-        return 1
-    console.print(f"MLflow shows the runs of {folder} at http://{HOST}:{port} (Ctrl-C stops it)", soft_wrap=True)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri(folder)]
-    # Before the server is there: it has a session of its own, and nobody else would end it.
-    restore = interrupt_on_signals()
+def ui(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free port.")] = 5050,
+    state: State = None,
+) -> None:
+    """Show the runs of this checkout in MLflow's pages, until Ctrl-C.
+
+    **Example**
+
+        asset ui --port 5051
+    """
+    perform(lambda screen: _ui(screen, port, state_folder(state)))
+
+
+def _ui(screen: Screen, port: int, state: Path) -> Result:
+    from asset.local.jobs.tracking import database, tracking_uri
+    from asset.local.processes import start, stop
+
+    if not database(state).exists():
+        raise FileNotFoundError(f"there are no runs: {database(state)} is missing; make a run with `asset run -f …`")
+    port = _free_port(port)
+    screen.say(f"MLflow shows the runs of {state} at http://{HOST}:{port} (Ctrl-C stops it)")
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", tracking_uri(state)]
     process = None
     try:
         process = start([*command, "--host", HOST, "--port", str(port)])
-        return process.wait()
+        status = process.wait()
     except KeyboardInterrupt:
-        return 0
+        return Result({})
     finally:
         if process is not None:
             stop([process], ((signal.SIGTERM, 5.0),))
-        restore()
+    return Result({}, status=FAILED if status else 0)
 
 
 def _free_port(port: int) -> int:
-    with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        tried.bind((HOST, port))
-        return tried.getsockname()[1]
+    """Return a port that is free: the port itself, or any if it is 0."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+        except OSError as exc:
+            raise OSError(f"port {port} cannot be used: {exc.strerror}; choose another, such as --port 5051") from exc
+        return listener.getsockname()[1]

@@ -3,87 +3,102 @@
 from __future__ import annotations
 
 import itertools
-import json
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from rich.console import Console
+import typer
 from rich.text import Text
 
-from asset.checks.validate.collect import Report, validate
+from asset.cli.loop import DONE, FAILED, INVALID, AsJson, Result, perform
 from asset.environments import ROOT
-from asset.findings import Finding, shown
-from asset.screen import SafeStream, safe_console
+from asset.screen import Screen
 
-GOOD, WRONG, NOTHING = 0, 1, 2
+if TYPE_CHECKING:
+    from asset.checks.validate.collect import Report
+    from asset.findings import Finding
 
-
-@dataclass(frozen=True)
-class ValidateOptions:
-    """What `asset validate` was asked for; without paths it checks the checkout."""
-
-    paths: Sequence[Path] = ()
-    as_json: bool = False
+KINDS = "YAML, MLmodel, MLTable, Dockerfile, requirements or an evaluation's configuration"
 
 
-def run(options: ValidateOptions) -> int:
-    """Check; return the exit status: 0 nothing is wrong, 1 something is, 2 nothing could be checked."""
-    errors = safe_console(sys.stderr)
-    paths = list(options.paths) or [ROOT]
+def validate(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(metavar="PATHS", help="Files and folders. Default: the whole checkout.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check the asset's files for mistakes that Azure would refuse, would not notice, or would fail on later.
+
+    Checks pipeline jobs and components, environments with their Dockerfile and requirements, endpoints and deployments,
+    spec.yaml and the files beside it, sku_lists.yaml, MLmodel, MLTable and the evaluation's configuration. The checks are
+    the Azure SDK's own validation, the validation of Microsoft's registry (azureml-assets), and rules for mistakes that
+    both miss. Each finding has its file, its line and its fix. A note, such as that weights are not pulled yet, is not a
+    finding.
+
+    Exit status: 0 if nothing is wrong, 1 if something is wrong, 2 if there was nothing to check.
+
+    **Examples**
+
+        asset validate
+
+        asset validate deployment evaluation/evaluate-model-fill-mask.yml
+
+        asset validate --json | jq '.findings[] | .file, .line, .fix'
+    """
+    perform(lambda screen: _validate(screen, paths or [ROOT], as_json), as_json)
+
+
+def _validate(screen: Screen, paths: list[Path], as_json: bool) -> Result:
+    from asset.checks.validate.collect import Report, validate
+    from asset.findings import shown
+
     missing = [path for path in paths if not path.exists()]
     if missing:
-        names = ", ".join(map(str, missing))
-        return _nothing(options, errors, f"expected files and folders to check, found nothing at {names}; name others")
+        message = f"there is no file or folder {', '.join(map(str, missing))}; name others"
+        return _nothing_to_check(screen, Report(), message)
     report = validate(paths)
     if not report.files:
         names = ", ".join(shown(path) for path in paths)
-        expected = "YAML, MLmodel, MLTable, Dockerfile, requirements or an evaluation's configuration"
-        return _nothing(options, errors, f"expected {expected}, found none in {names}; name other files")
-    if options.as_json:
-        _print_json("findings" if report.findings else "valid", report)
-        return WRONG if report.findings else GOOD
-    _show(report, safe_console(sys.stdout))
-    return WRONG if report.findings else GOOD
+        message = f"nothing in {names} can be checked; name files of these kinds: {KINDS}"
+        return _nothing_to_check(screen, report, message)
+    if not as_json:
+        _show(screen, report)
+    status = "findings" if report.findings else "valid"
+    return Result(_answer(status, report), status=FAILED if report.findings else DONE)
 
 
-def _nothing(options: ValidateOptions, errors: Console, message: str) -> int:
-    errors.print(message, markup=False, soft_wrap=True)
-    if options.as_json:
-        _print_json("nothing", Report(), message)
-    return NOTHING
+def _nothing_to_check(screen: Screen, report: Report, message: str) -> Result:
+    screen.errors.print(message, markup=False, soft_wrap=True)
+    return Result(_answer("nothing", report) | {"message": message}, status=INVALID)
 
 
-def _show(report: Report, console: Console) -> None:
-    """Print what is found by file, a line each, and its fix on the next."""
-    for findings, color, word in ((report.findings, "red", ""), (report.notes, "cyan", "note: ")):
-        for _, of_file in itertools.groupby(findings, key=lambda one: one.place.where):
-            for one in of_file:
-                _show_one(one, console, color, word)
-            console.print()
-    files = f"{len(report.files)} file{'s' * (len(report.files) != 1)} checked"
-    wrong = len({one.place.where for one in report.findings})
-    many = len(report.findings)
-    result = f"{many} finding{'s' * (many != 1)} in {wrong} of them" if many else "nothing is wrong"
-    notes = f", {len(report.notes)} note{'s' * (len(report.notes) != 1)}" if report.notes else ""
-    others = f"; nothing to check in {', '.join(map(shown, report.others))}" if report.others else ""
-    console.print(Text(f"{files}: {result}{notes}{others}", style="bold red" if many else "bold green"), soft_wrap=True)
-
-
-def _show_one(one: Finding, console: Console, color: str, word: str) -> None:
-    place = Text(str(one.place), style="bold")
-    console.print(Text.assemble(place, ": ", (word, color), one.message, f" [{one.rule}]"), soft_wrap=True)
-    console.print(Text(f"    {one.fix}", style=color), soft_wrap=True)
-
-
-def _print_json(status: str, report: Report, message: str | None = None) -> None:
-    content = {
+def _answer(status: str, report: Report) -> dict[str, object]:
+    return {
         "status": status,
         "files": len(report.files),
-        "findings": [one.as_dict() for one in report.findings],
-        "notes": [one.as_dict() for one in report.notes],
+        "findings": [finding.as_dict() for finding in report.findings],
+        "notes": [finding.as_dict() for finding in report.notes],
     }
-    output = SafeStream(sys.stdout)
-    output.write(json.dumps(content | ({"message": message} if message else {}), ensure_ascii=False) + "\n")
-    output.flush()
+
+
+def _show(screen: Screen, report: Report) -> None:
+    """Show the findings of each file, then the notes, and the numbers of both."""
+    from asset.findings import shown
+
+    for findings, color, word in ((report.findings, "red", ""), (report.notes, "cyan", "note: ")):
+        for _, of_file in itertools.groupby(findings, key=lambda finding: finding.place.where):
+            for finding in of_file:
+                _show_finding(screen, finding, color, word)
+            screen.say("")
+    files = f"{len(report.files)} file{'s' * (len(report.files) != 1)} checked"
+    wrong = len({finding.place.where for finding in report.findings})
+    count = len(report.findings)
+    result = f"{count} finding{'s' * (count != 1)} in {wrong} of them" if count else "nothing is wrong"
+    notes = f", {len(report.notes)} note{'s' * (len(report.notes) != 1)}" if report.notes else ""
+    others = f"; nothing to check in {', '.join(map(shown, report.others))}" if report.others else ""
+    screen.say(f"{files}: {result}{notes}{others}", "bold red" if count else "bold green")
+
+
+def _show_finding(screen: Screen, finding: Finding, color: str, word: str) -> None:
+    place = Text(str(finding.place), style="bold")
+    screen.say(Text.assemble(place, ": ", (word, color), finding.message, f" [{finding.rule}]"))
+    screen.say(f"    {finding.fix}", color)

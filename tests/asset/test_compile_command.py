@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from asset.cli import compile as compile_command
-from asset.cli.compile import CompileOptions, compile_model
+from asset.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -55,11 +55,9 @@ def test_a_damaged_model_is_told(model: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_what_is_not_there_is_named(
-    model: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert compile_model(CompileOptions(model / "absent")) == 2
-    assert "expected a model folder, found none at" in capsys.readouterr().err
-    monkeypatch.setattr(compile_command, "SERVING_PYTHON", model / "absent")
-    assert compile_model(CompileOptions(model)) == 2
-    assert "set it up with `make score`" in capsys.readouterr().err
+def test_a_missing_folder_or_environment_is_named(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = CliRunner().invoke(app, ["compile", "--model", str(model / "absent")])
+    assert (done.exit_code, f"there is no model folder {model}/absent" in done.stderr) == (2, True)
+    monkeypatch.setattr("asset.local.server.SERVING_PYTHON", model / "absent")
+    done = CliRunner().invoke(app, ["compile", "--model", str(model)])
+    assert (done.exit_code, "run `make setup SETS=serving`" in done.stderr) == (2, True)

@@ -120,7 +120,7 @@ def test_logs_and_keys_are_shown(deployed: Asset) -> None:
     keys = json.loads(deployed("endpoints", "keys", "tiny-endpoint", "--json").stdout)
     assert keys["primary"] and keys["primary"] in deployed("endpoints", "keys", "tiny-endpoint").stdout
     missing = deployed("endpoints", "logs", "tiny-endpoint", "red", status=2)
-    assert "expected the log of one of the deployments (blue, green), found none of red" in missing.stderr
+    assert "there is no log of deployment red; name one of the deployments (blue, green)" in missing.stderr
 
 
 def test_a_stopped_endpoint_says_so_and_starts_again(deployed: Asset) -> None:
@@ -182,9 +182,12 @@ def test_two_deploys_at_once_both_succeed(deployed: Asset, files: Path, state: P
         (["-f", "model.yml"], "it is of another kind: model. Name another file"),
         (
             ["-f", "deployment/online-deployment-blue.yml", "--traffic", "blue:90"],
-            "expected traffic as blue=90,green=10",
+            "cannot read the traffic 'blue:90'; write it as in blue=90,green=10",
         ),
-        (["-f", "deployment/batch-deployment.yml", "--traffic", "rows=100"], "an online endpoint or deployment alone"),
+        (
+            ["-f", "deployment/batch-deployment.yml", "--traffic", "rows=100"],
+            "for an online endpoint or deployment alone",
+        ),
         (["-f", "deployment/online-endpoint.yml", "--traffic", "red=100"], "found red; deploy those first"),
     ],
 )
@@ -210,7 +213,8 @@ def test_the_endpoints_file_is_found_among_those_that_cannot_be_read(tmp_path: P
     (tmp_path / "folder.yaml").mkdir()
     schema = "https://azuremlschemas.azureedge.net/latest/managedOnlineEndpoint.schema.json"
     (tmp_path / "online-endpoint.yml").write_text(f"$schema: {schema}\nname: mine\n", encoding="utf-8")
-    assert endpoint_file("online", "Mine", tmp_path) == tmp_path / "online-endpoint.yml"
+    described = endpoint_file("online", "Mine", tmp_path)
+    assert described and described.file.path == tmp_path / "online-endpoint.yml"
 
 
 def test_the_next_command_works_in_the_same_place() -> None:
@@ -285,7 +289,7 @@ def test_a_request_that_is_no_json_is_named(asset: Asset, tmp_path: Path) -> Non
     file = tmp_path / "request.json"
     file.write_text("{", encoding="utf-8")
     done = asset("invoke", "tiny-endpoint", "--request-file", str(file), status=2)
-    assert f"expected a request in JSON in {file}, found: Expecting property name" in done.stderr
+    assert f"the request in {file} is not JSON: Expecting property name" in done.stderr
 
 
 def test_serve_is_the_local_server(asset: Asset, files: Path, state: Path) -> None:

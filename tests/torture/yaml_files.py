@@ -14,11 +14,13 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
+import typer
+
 from asset.checks.pipeline.data import OwnModel
 from asset.checks.pipeline.errors import JobError
 from asset.checks.pipeline.job import checked_job
 from asset.checks.validate.collect import FAULT
-from asset.cli.validate import ValidateOptions, run
+from asset.cli.validate import validate
 from asset.local.jobs.plan import plan_job
 from tests.torture.attack import BrokenPromise, drawing, shown
 from tests.torture.yaml_damages import DAMAGES, structure, text
@@ -79,7 +81,10 @@ class YamlFiles:
     def _validated(self, path: Path) -> str:
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            status = run(ValidateOptions((path,), as_json=True))
+            try:
+                validate([path], as_json=True)
+            except typer.Exit as end:
+                status = end.exit_code
         if len(out.getvalue()) + len(err.getvalue()) > OUTPUT_CHARACTERS:
             raise BrokenPromise(f"{len(out.getvalue())} characters of findings: {shown(out.getvalue())}")
         said = json.loads(out.getvalue())

@@ -163,5 +163,5 @@ def test_an_interrupted_pull_says_so_and_keeps_what_came(
     out, told = process.communicate()
     assert process.returncode == 130
     assert json.loads(out)["status"] == "interrupted"
-    assert "interrupted; what came is kept, and the next pull goes on from there" in told
+    assert "interrupted; the downloaded part is kept, and the next pull continues from there" in told
     puller.require_nothing()

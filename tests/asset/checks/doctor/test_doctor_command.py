@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from asset.checks.doctor.check import Machine
-from asset.cli.doctor import DoctorOptions, doctor
+from asset.cli.doctor import examine
+from asset.cli.loop import Result
+from asset.screen import Screen, safe_console
 
 ROOT = Path(__file__).resolve().parents[4]
 BLUE = ROOT / "deployment/online-deployment-blue.yml"
@@ -48,9 +50,8 @@ def test_this_checkout_is_looked_at_whole() -> None:
 def test_the_look_is_quick_as_nothing_heavy_is_imported() -> None:
     heavy = ("torch", "azure", "mlflow", "onnx", "onnxruntime", "transformers", "huggingface_hub")
     code = (
-        "import sys\nfrom asset.cli.doctor import DoctorOptions, doctor\n"
-        "from asset.checks.doctor.check import Machine\n"
-        "doctor(DoctorOptions(None, 'Standard_F4s_v2'), Machine())\n"
+        "import contextlib, sys, typer\nfrom asset.cli.doctor import doctor\n"
+        "with contextlib.suppress(typer.Exit): doctor(sku='Standard_F4s_v2')\n"
         f"sys.stderr.write(str([name for name in {heavy} if name in sys.modules]))"
     )
     start = os.times().children_user
@@ -60,6 +61,10 @@ def test_the_look_is_quick_as_nothing_heavy_is_imported() -> None:
     assert os.times().children_user - start < 2
 
 
+def look(machine: Machine, **options: Any) -> Result:  # noqa: ANN401
+    return examine(Screen(safe_console(sys.stdout)), machine, **options)
+
+
 @pytest.fixture
 def well(machine: Machine) -> Machine:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -67,7 +72,7 @@ def well(machine: Machine) -> Machine:
 
 
 def test_notes_alone_are_no_failure(well: Machine, capsys: pytest.CaptureFixture[str]) -> None:
-    assert doctor(DoctorOptions(), well) == 0
+    assert look(well).status == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("ok    python: 3.11.7")
     assert any(line.startswith("note  .venv/serving: not set up") for line in lines)
@@ -79,7 +84,7 @@ def test_what_is_wrong_has_its_fix_below(
     well: Machine, with_variables: Callable[..., Machine], capsys: pytest.CaptureFixture[str]
 ) -> None:
     machine = replace(with_variables(BERT_SERVING_MAX_ROW="1"), port=well.port)
-    assert doctor(DoctorOptions(), machine) == 1
+    assert look(machine).status == 1
     lines = capsys.readouterr().out.splitlines()
     (index,) = [index for index, line in enumerate(lines) if line.startswith("wrong ")]
     assert "unknown setting BERT_SERVING_MAX_ROW" in lines[index]
@@ -87,11 +92,12 @@ def test_what_is_wrong_has_its_fix_below(
     assert lines[index + 2] == "      write BERT_SERVING_MAX_ROWS for BERT_SERVING_MAX_ROW"
 
 
-def test_an_unknown_machine_is_a_failure(well: Machine, capsys: pytest.CaptureFixture[str]) -> None:
-    assert doctor(DoctorOptions(sku="Standard_F4s_v9", as_json=True), well) == 1
-    answer = json.loads(capsys.readouterr().out)
-    assert [check["name"] for check in answer["checks"] if check["status"] == "wrong"] == ["sku Standard_F4s_v9"]
-    assert doctor(DoctorOptions(sku="Standard_F4s_v2"), well) == 0
+def test_an_unknown_machine_is_a_failure(well: Machine) -> None:
+    result = look(well, sku="Standard_F4s_v9")
+    checks = result.answer["checks"]
+    assert result.status == 1
+    assert [check["name"] for check in checks if check["status"] == "wrong"] == ["sku Standard_F4s_v9"]
+    assert look(well, sku="Standard_F4s_v2").status == 0
 
 
 def test_what_is_no_deployment_ends_with_2() -> None:

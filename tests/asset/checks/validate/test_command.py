@@ -84,9 +84,9 @@ def test_scripts_get_one_object(small: SmallAsset) -> None:
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("nowhere.yml", "expected files and folders to check, found nothing at nowhere.yml; name others"),
-        ("score.py", "found none in score.py; name other files"),
-        ("evaluation/test_set", "found none in evaluation/test_set; name other files"),
+        ("nowhere.yml", "there is no file or folder nowhere.yml; name others"),
+        ("score.py", "nothing in score.py can be checked; name files of these kinds: YAML"),
+        ("evaluation/test_set", "nothing in evaluation/test_set can be checked; name files of these kinds: YAML"),
     ],
 )
 def test_nothing_to_check_is_exit_status_two(small: SmallAsset, path: str, message: str) -> None:

@@ -60,8 +60,8 @@ def test_json_is_printed_also_where_nothing_could_be_begun(asset: Asset, monkeyp
     (asset.state / "runs").write_text("", encoding="utf-8")
     result = asset.run("--json")
     found = json.loads(result.stdout)
-    assert result.exit_code == 1 and found["status"] == "failed" and "cannot go on: " in found["message"]
-    monkeypatch.setattr("asset.cli.run.plan_job", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert result.exit_code == 1 and found["status"] == "failed" and f"{asset.state}/runs" in found["message"]
+    monkeypatch.setattr("asset.local.jobs.plan.plan_job", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     result = asset.run("--json")
     expected = {"status": "interrupted", "message": "interrupted before a step ran"}
     assert result.exit_code == 130 and json.loads(result.stdout) == expected
@@ -87,7 +87,7 @@ def test_quotation_marks_in_paths_are_told_before_a_step_runs(asset: Asset) -> N
     said = f"expected a path without quotation marks, found {asset.folder}/it's.txt; rename or move it"
     assert said in result.stderr
     result = asset.run("--asset-dir", str(asset.folder / "it's"))
-    assert result.exit_code == 2 and f"without quotation marks, found {asset.folder}/it's; choose" in result.stderr
+    assert result.exit_code == 2 and f"{asset.folder}/it's, has quotation marks in its path; choose" in result.stderr
 
 
 def test_an_apostrophe_in_a_text_is_told_before_a_step_runs_and_how_to_write_it(asset: Asset) -> None:

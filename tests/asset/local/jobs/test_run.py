@@ -263,7 +263,7 @@ def test_runs_of_one_second_have_names_of_their_own(asset: Asset) -> None:
 def test_there_has_to_be_a_job(asset: Asset) -> None:
     result = asset("run")
     assert result.exit_code == 2
-    assert "expected a job to run, found none; name one, as in `asset run -f evaluation/JOB.yml`" in result.stderr
+    assert "there is no job to run; name its file, as in `asset run -f evaluation/JOB.yml`" in result.stderr
     assert "expected a YAML file, found: No such file or directory; name one" in asset("run", "-f", "none.yml").stderr
 
 

@@ -41,8 +41,8 @@ def test_mlflow_answers_at_the_address_that_is_printed(asset: Asset, number: sig
 def test_without_runs_it_says_how_to_make_one(asset: Asset) -> None:
     (asset.state / "mlflow.db").unlink()
     result = asset("ui")
-    assert result.exit_code == 1
-    assert f"expected runs in {asset.state}/mlflow.db, found none; make one with `asset run -f …`" in result.stderr
+    assert result.exit_code == 2
+    assert f"there are no runs: {asset.state}/mlflow.db is missing; make a run with `asset run -f …`" in result.stderr
 
 
 def test_a_port_that_there_is_not_is_told(asset: Asset) -> None:
