@@ -59,13 +59,17 @@ class OwnModel:
         pulled = self.root / "model" / self.name
         return pulled if has_weights(pulled) else self.root / "model" / "embedded"
 
-    def warning(self, named: str) -> str | None:
-        """Say that the embedded model runs in the place of the asset, where it does; `named` is the input that names it."""
+    def warning(self, option: str | None = None) -> str | None:
+        """Return a warning that the embedded model runs instead of the asset; None if the asset's weights are here.
+
+        Args:
+            option: the option of the command line that names another model folder, if there is one.
+        """
         if self.folder.name != "embedded":
             return None
         return (
             f"{self.name} is not here: running the small embedded model in its place, whose answers are weaker; get its "
-            f"weights with `asset pull`, or name a model folder, as in --set {named}.path=FOLDER"
+            f"weights with `asset pull`" + (f", or name a model folder with {option}" if option else "")
         )
 
 

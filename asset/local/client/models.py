@@ -183,12 +183,8 @@ def _entity(known: ModelVersion, version: str) -> Model:
 
 def _own_entity(own: OwnModel) -> Model:
     """Return the model asset of this checkout, which needs no registration, as the SDK's entity."""
-    if own.folder.name == "embedded":
-        logger.warning(
-            "the weights of %s are not here, so the small embedded model is used, and its answers are weaker; get the weights "
-            "with `asset pull`",
-            own.name,
-        )
+    if warning := own.warning():
+        logger.warning("%s", warning)
     return Model(
         id=f"azureml:{own.name}:{own.version}",
         name=own.name,

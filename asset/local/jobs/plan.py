@@ -103,7 +103,7 @@ def plan_job(job: JobSource, loaded: PipelineJob, own: OwnModel) -> Plan:
 def _warnings(job: JobSource, steps: tuple[Step, ...], own: OwnModel) -> Iterator[str]:
     uses_own = own.folder in [value for step in steps for value in step.inputs.values()]
     named = next(_naming(job, own), None)
-    if uses_own and named and (warning := own.warning(named)):
+    if uses_own and named and (warning := own.warning(f"--set {named}.path=FOLDER")):
         yield warning
     if (job.data.get("settings") or {}).get("continue_on_step_failure"):
         yield "continue_on_step_failure is for Azure: here the first step that fails ends the run; continue it with --resume"

@@ -78,7 +78,11 @@ def test_the_asset_of_this_checkout_needs_no_registration(
     caplog.set_level(logging.WARNING)
     for found in (ml_client.models.get(own.name, own.version), ml_client.models.get(own.name, label="latest")):
         assert (found.name, found.version, Path(str(found.path))) == (own.name, own.version, own.folder)
-    told = [record for record in caplog.records if "so the small embedded model is used" in record.message]
+    told = [
+        record
+        for record in caplog.records
+        if "is not here: running the small embedded model in its place" in record.message
+    ]
     assert len(told) == (2 if own.folder.name == "embedded" else 0)
 
 

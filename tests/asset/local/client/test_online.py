@@ -67,7 +67,9 @@ def test_the_asset_answers_through_an_endpoint(
     assert deployed.model == "azureml:bert-base-cased:17"
     assert deployed.code_configuration.code == str(ROOT)
     assert deployed.properties["asset.status"] == "ready" and int(deployed.properties["asset.pid"])
-    assert caplog.text.count("so the small embedded model is used") == (OwnModel.read().folder.name == "embedded")
+    assert caplog.text.count("running the small embedded model in its place") == (
+        OwnModel.read().folder.name == "embedded"
+    )
     assert "blue: instance_count 3 is ignored: this machine runs one server" in caplog.text
     endpoint.traffic = {"blue": 100}
     ml_client.online_endpoints.begin_create_or_update(endpoint).wait()

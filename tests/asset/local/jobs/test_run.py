@@ -251,7 +251,7 @@ def test_the_model_of_this_checkout_is_named_as_on_azure(asset: Asset) -> None:
     pulled = any((ROOT / "model/bert-base-cased").glob("**/*.safetensors"))
     assert used == ROOT / "model" / ("bert-base-cased" if pulled else "embedded")
     assert ("warning: bert-base-cased is not here: running the small embedded model" in result.stdout) is not pulled
-    assert ("or name a model folder, as in --set inputs.data.path=FOLDER" in result.stdout) is not pulled
+    assert ("or name a model folder with --set inputs.data.path=FOLDER" in result.stdout) is not pulled
 
 
 def test_runs_of_one_second_have_names_of_their_own(asset: Asset) -> None:
