@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from asset.local.server import HAND_OVER_SOCKET
+from asset.local.server import handed_over
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "environment/serving/start-server"
@@ -34,18 +34,8 @@ def started(folder: Path, log: Path, **variables: str) -> Iterator[tuple[subproc
         listener.bind(("127.0.0.1", 0))
         listener.listen(8)
         port = listener.getsockname()[1]
-        descriptor = str(listener.fileno())
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-ISc",
-                HAND_OVER_SOCKET,
-                descriptor,
-                shutil.which("sh"),
-                str(SCRIPT),
-                "--port",
-                str(port),
-            ],
+            handed_over(Path(sys.executable), listener, [shutil.which("sh"), str(SCRIPT), "--port", str(port)]),
             env=environment,
             stdout=output,
             stderr=subprocess.STDOUT,

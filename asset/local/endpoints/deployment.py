@@ -18,7 +18,7 @@ from typing import Any
 from asset.local.endpoints.errors import LostError, NotRunningError, StartError
 from asset.local.endpoints.records import DeploymentFolder, DeploymentRecord
 from asset.local.endpoints.server import MARK, SERVER_OPTIONS, Answer, Launch, Listener, Server
-from asset.local.server import DEFAULTS, LocalServerError
+from asset.local.server import LocalServerError, server_variables
 
 logger = logging.getLogger("asset.local.endpoints")
 
@@ -156,7 +156,7 @@ class Deployment:
     async def _start_server(self) -> None:
         server = None
         try:
-            self._server = server = await Server.start(self._launch, self._listener)
+            self._server = server = Server.start(self._launch, self._listener)
             await server.until_healthy(self.record.probe.startup_seconds)
         except (LocalServerError, OSError) as exc:
             raise StartError(f"cannot start the inference server: {exc}") from exc
@@ -210,7 +210,7 @@ class Deployment:
                     "%s: process %d failed %d probes in a row and is killed", self.record.name, server.pid, misses
                 )
                 server.kill()
-                await server.exited
+                await asyncio.wait({server.exited})
 
     def _suspect(self, server: Server) -> None:
         """Let requests wait until a server that closed a connection answers again, because its worker may have ended."""
@@ -246,14 +246,12 @@ class Deployment:
 
 
 def _launch(record: DeploymentRecord, folder: DeploymentFolder) -> Launch:
-    own = {name: value for name, value in os.environ.items() if not name.startswith(NOT_THE_SERVERS)}
-    variables = {**DEFAULTS, **own}
+    base = {name: value for name, value in os.environ.items() if not name.startswith(NOT_THE_SERVERS)}
     environment = Path(record.python).parents[1]
-    variables["PATH"] = os.pathsep.join([str(environment / "bin"), os.environ.get("PATH", os.defpath)])
-    variables |= {"VIRTUAL_ENV": str(environment), **record.variables, "AML_APP_ROOT": record.app_root}
-    if record.model is not None:
-        variables["AZUREML_MODEL_DIR"] = record.model
-    # The control socket would be one file in the home folder for every server on this machine.
-    options = f"--no-control-socket {record.variables.get('GUNICORN_CMD_ARGS', '')} {SERVER_OPTIONS}"
-    variables |= {"GUNICORN_CMD_ARGS": options, "PYTHONUNBUFFERED": "1", MARK: str(folder.path.parents[1])}
-    return Launch(Path(record.python), Path(record.app_root), record.script, variables, folder.log, folder.older_log)
+    base["PATH"] = os.pathsep.join([str(environment / "bin"), os.environ.get("PATH", os.defpath)])
+    base |= {"VIRTUAL_ENV": str(environment), **record.variables}
+    options = f"{record.variables.get('GUNICORN_CMD_ARGS', '')} {SERVER_OPTIONS}"
+    variables = server_variables(base, record.app_root, record.model, options)
+    variables |= {"PYTHONUNBUFFERED": "1", MARK: str(folder.path.parents[1])}
+    script = Path(record.app_root) / record.script
+    return Launch(Path(record.python), script, variables, folder.log, folder.older_log)

@@ -22,11 +22,11 @@ from asset.local.endpoints.records import DaemonRecord, DeploymentRecord, Endpoi
 from asset.local.endpoints.router import check_traffic
 from asset.local.endpoints.server import MARK
 from asset.local.processes import end_marked, kill, start_in_background
+from asset.local.server import with_end_of_log
 
 logger = logging.getLogger("asset.local.endpoints")
 
 START_SECONDS, STOP_SECONDS = 60.0, 60.0
-LOG_LINES_SHOWN = 15
 
 
 @dataclass(frozen=True)
@@ -170,17 +170,9 @@ class LocalEndpoint:
         while self.folder.daemon() is None:
             if process.poll() is not None or time.monotonic() > deadline:
                 process.kill()
-                raise NotRunningError(self._not_started(began))
+                text = f"the process of endpoint '{self.folder.name}' did not start"
+                raise NotRunningError(with_end_of_log(text, log, began))
             time.sleep(0.01)
-
-    def _not_started(self, began: int) -> str:
-        with open(self.folder.daemon_log, "rb") as log:
-            log.seek(began)
-            lines = log.read().decode(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
-        return (
-            f"the process of endpoint '{self.folder.name}' did not start. The end of its log ({self.folder.daemon_log}):\n"
-            + "\n".join(lines)
-        )
 
     def _stop(self) -> None:
         """Stop the process if it runs. The caller holds the lock."""

@@ -1,12 +1,10 @@
-"""One process of the inference server, for one deployment.
+"""The inference server of a deployment, in a process of its own, and the sockets in an endpoint's folder.
 
-It takes connections from a socket that stays open in this process: what connects while no server is there waits in the
-socket's queue for the next one. It ends with this process, however that ends.
+A server takes connections from a socket that stays open in the endpoint's process: a request that comes while no server runs
+waits in the socket's queue for the next server. A server ends with the endpoint's process, however that ends.
 
-Sockets in a folder: they need no port, and who may not enter the folder cannot connect.
-
-A server behind an endpoint listens on one, so that nobody gets past the endpoint's keys; and commands reach the endpoint's
-process by one. The system takes no path of more than 107 bytes, so a socket is named from its folder's descriptor.
+A Unix socket in a folder needs no port, and a user who may not enter the folder cannot connect. So nobody gets past the
+endpoint's keys to its servers, and commands reach the endpoint's process safely.
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ import itertools
 import os
 import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -29,47 +28,31 @@ from yarl import URL
 
 from asset.local.endpoints.errors import LostError, StartError
 from asset.local.processes import signal_group
-from asset.local.server import BACKLOG, server_command
+from asset.local.server import BACKLOG, STOP_SECONDS, how_it_ended, start_server, with_end_of_log
 
 MARK = "ASSET_ENDPOINT_FOLDER"
-"""The environment variable that tells an endpoint's servers from all other processes: it holds the endpoint's folder."""
+"""The environment variable by which an endpoint's servers are found: it has the path of the endpoint's folder."""
 
-STOP_SECONDS, RETIRE_SECONDS = 5.0, 30.0
-LOG_LINES_SHOWN = 25
-MOST_SHOWN = 64 * 1024
+RETIRE_SECONDS = 30.0
 LONGEST_LOG = 32 * 1024 * 1024
-"""Bytes of a log after which the next server begins a new one; the one before is kept."""
+"""The size in bytes at which a log is moved to log.old.txt, when the next server starts."""
 
 IDLE_SECONDS = 15.0
 SERVER_OPTIONS = "--keep-alive 60"
-"""An idle connection is closed by us, well before the server would: never by both at the moment of a request."""
+"""This side closes an idle connection long before the server would, so that no request meets a connection being closed."""
 
 ORIGIN = "http://127.0.0.1"
-"""Where requests to a server are for; they go to its socket."""
+"""The address in requests to a server; the connection itself is to its socket."""
 
 ADDED_BY_AIOHTTP = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
-
-# The socket is handed over as systemd does it, see asset.local.server. SIGINT (2) when the process that started it ends
-# is gunicorn's quick stop, its workers with it; a shell may have it ignored in what runs in the background.
-HAND_OVER_SOCKET = """
-import ctypes, os, signal, sys
-signal.signal(signal.SIGINT, signal.SIG_DFL)
-ctypes.CDLL(None).prctl(1, signal.SIGINT)
-if os.getppid() != int(sys.argv[2]):
-    sys.exit("the endpoint's process ended")
-os.dup2(int(sys.argv[1]), 3)
-os.environ["LISTEN_FDS"], os.environ["LISTEN_PID"] = "1", str(os.getpid())
-os.execv(sys.argv[3], sys.argv[3:])
-"""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What a server is started with."""
+    """How a server is started."""
 
     python: Path
-    app_root: Path
-    script: str
+    script: Path
     variables: dict[str, str]
     log: Path
     older_log: Path
@@ -77,7 +60,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a server answered, of any status."""
+    """A server's answer, of any status."""
 
     status: int
     headers: Mapping[str, str]
@@ -87,10 +70,10 @@ class Answer:
 class Server:
     """A running server."""
 
-    def __init__(self, process: asyncio.subprocess.Process, path: str, log: Path, log_start: int) -> None:
-        """Take over a process that `start` has made."""
+    def __init__(self, process: subprocess.Popen[bytes], path: str, log: Path, log_start: int) -> None:
+        """Use a process that `start` has started."""
         self.answered, self.in_flight = False, 0
-        self.exited = asyncio.ensure_future(process.wait())
+        self.exited = _exit_status(process)
         self.session = aiohttp.ClientSession(
             connector=aiohttp.UnixConnector(path, limit=0, keepalive_timeout=IDLE_SECONDS),
             timeout=aiohttp.ClientTimeout(total=None),
@@ -101,45 +84,33 @@ class Server:
         self._started = time.monotonic()
 
     @classmethod
-    async def start(cls, launch: Launch, listener: Listener) -> Self:
-        """Start a server on a socket that listens; raises LocalServerError or OSError where it cannot be."""
-        command = server_command(launch.python, launch.app_root / launch.script)
-        descriptor = listener.socket.fileno()
-        with _log_of(launch) as log:
+    def start(cls, launch: Launch, listener: Listener) -> Self:
+        """Start a server on an open socket; raises LocalServerError or OSError if it cannot be started."""
+        with _opened_log(launch) as log:
             start = log.tell()
-            process = await asyncio.create_subprocess_exec(
-                *(str(launch.python), "-ISc", HAND_OVER_SOCKET, str(descriptor), str(os.getpid())),
-                *command,
-                cwd=launch.app_root,
-                env=launch.variables,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=asyncio.subprocess.STDOUT,
-                pass_fds=[descriptor],
-                start_new_session=True,
-            )
+            process = start_server(launch.python, launch.script, launch.variables, listener.socket, log)
         return cls(process, listener.path, launch.log, start)
 
     @property
     def pid(self) -> int:
-        """Return the process that leads the server's group."""
+        """Return the number of the process that leads the server's group."""
         return self._process.pid
 
     @property
     def seconds(self) -> float:
-        """Return how long ago it was started."""
+        """Return how many seconds ago the server was started."""
         return time.monotonic() - self._started
 
     @property
     def runs(self) -> bool:
-        """Return whether its process has not ended."""
+        """Return whether the server's process still runs."""
         return not self.exited.done()
 
     async def until_healthy(self, seconds: float) -> None:
-        """Wait until it answers for the first time.
+        """Wait until the server answers for the first time.
 
         Raises:
-            StartError: it ended, or it did not answer within so many seconds; the message has the end of its log.
+            StartError: the server ended, or did not answer in time; the message has the end of its log.
         """
         probe = asyncio.ensure_future(self.is_healthy(seconds))
         await asyncio.wait({probe, self.exited}, return_when=asyncio.FIRST_COMPLETED)
@@ -147,14 +118,10 @@ class Server:
             probe.cancel()
             raise StartError(self.failure(f"the inference server stopped with {self.how_it_ended}"))
         if not await probe:
-            raise StartError(
-                self.failure(
-                    f"expected the inference server to be healthy within {seconds:.0f} s, found that it is not"
-                )
-            )
+            raise StartError(self.failure(f"the inference server was not healthy within {seconds:.0f} s"))
 
     async def is_healthy(self, seconds: float) -> bool:
-        """Return whether it answers GET / within so many seconds."""
+        """Return whether the server answers GET / within so many seconds."""
         try:
             timeout = aiohttp.ClientTimeout(total=seconds)
             async with self.session.get(f"{ORIGIN}/", timeout=timeout) as answer:
@@ -163,17 +130,19 @@ class Server:
             return False
 
     async def exchange(self, method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
-        """Send it a request and return its answer.
+        """Send the server a request and return its answer.
 
         Raises:
-            LostError: it ended, or closed the connection, before it had answered.
+            LostError: the server ended, or closed the connection, before it answered.
         """
-        # A connection of the pool that the server's end has closed is known as such once the loop has looked at it, so it
-        # gets the time to: what is sent to it would look like a request that the server ended on.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
         self.in_flight += 1
         try:
+            # The pool learns that the server has closed an idle connection when the event loop has looked at the connection.
+            # So let the loop look first: a request on a closed connection would seem to have ended the server.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            if self.session.closed:
+                raise LostError("the server was stopped before it got the request")
             url = URL(f"{ORIGIN}{target}", encoded=True)
             async with self.session.request(
                 method,
@@ -193,53 +162,55 @@ class Server:
 
     @property
     def how_it_ended(self) -> str:
-        """Return its exit status in words: "status 3", "SIGKILL", "signal 35"."""
-        status = self.exited.result()
-        if status >= 0:
-            return f"status {status}"
-        # Of the real-time ones, the first and the last alone have names.
-        return next((one.name for one in signal.Signals if one == -status), f"signal {-status}")
+        """Return the exit status of the server's process in words, such as "SIGKILL"."""
+        return how_it_ended(self.exited.result())
 
     def failure(self, text: str) -> str:
-        """Return a message with the last lines that this server wrote."""
-        lines: list[str] = []
-        # Somebody may have removed it, and that is no reason to leave the deployment without a server.
-        with contextlib.suppress(OSError), open(self._log, "rb") as log:
-            log.seek(max(self._log_start, os.fstat(log.fileno()).st_size - MOST_SHOWN))
-            lines = log.read().decode(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
-        return f"{text}. The end of its log:\n" + "\n".join(lines) + f"\nMend what it names (all of it: {self._log})"
+        """Return a message with the last lines of this server's part of the log."""
+        return with_end_of_log(text, self._log, self._log_start)
 
     def kill(self) -> None:
-        """End it at once, with its workers."""
-        self._signal(signal.SIGKILL)
+        """Kill the server with its workers."""
+        signal_group(self.pid, signal.SIGKILL)
 
     async def retire(self) -> None:
-        """Let workers that outlive their leader finish what they have, and end them."""
-        self._signal(signal.SIGTERM)
+        """Let workers that outlive their leader finish their requests, and end them."""
+        signal_group(self.pid, signal.SIGTERM)
         deadline = time.monotonic() + RETIRE_SECONDS
         try:
             while self.in_flight and time.monotonic() < deadline:
                 await asyncio.sleep(0.05)
         finally:
             await self.session.close()
-            self._signal(signal.SIGKILL)
+            self.kill()
 
     async def stop(self) -> None:
-        """Stop it in order; what it still works on is lost."""
+        """Stop the server in order; requests that it still works on are lost."""
         await self.session.close()
         if self.runs:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.send_signal(signal.SIGINT)
+            self._process.send_signal(signal.SIGINT)
             await asyncio.wait({self.exited}, timeout=STOP_SECONDS)
-        self._signal(signal.SIGKILL)
-        await self.exited
-
-    def _signal(self, number: signal.Signals) -> None:
-        signal_group(self._process.pid, number)
+        self.kill()
+        await asyncio.wait({self.exited})
 
 
-def _log_of(launch: Launch) -> IO[bytes]:
-    """Open the log to write on."""
+def _exit_status(process: subprocess.Popen[bytes]) -> asyncio.Future[int]:
+    """Return a future with the exit status of a child of this process."""
+    loop = asyncio.get_running_loop()
+    status: asyncio.Future[int] = loop.create_future()
+    descriptor = os.pidfd_open(process.pid)
+
+    def read() -> None:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+        status.set_result(process.wait())
+
+    loop.add_reader(descriptor, read)
+    return status
+
+
+def _opened_log(launch: Launch) -> IO[bytes]:
+    """Open the log for a new server, after its last line."""
     if launch.log.exists() and launch.log.stat().st_size > LONGEST_LOG:
         launch.log.replace(launch.older_log)
     log = open(launch.log, "ab")
@@ -253,13 +224,13 @@ _numbers = itertools.count()
 
 
 class Listener:
-    """A socket that listens until it is closed, whatever becomes of the processes that take connections from it."""
+    """A Unix socket that listens until it is closed, even while no process takes connections from it."""
 
     def __init__(self, folder: Path, name: str | None = None) -> None:
-        """Listen on a socket of this name, or one of its own, in a folder; raises OSError where that cannot be."""
+        """Listen on a socket in a folder; without a name, on a new socket. Raises OSError if that fails."""
         for path in folder.glob("server-*.sock"):
             if not path.name.startswith(f"server-{os.getpid()}-"):
-                path.unlink(missing_ok=True)  # of a process that was killed
+                path.unlink(missing_ok=True)  # left by a process that was killed
         self._file = folder / (name or f"server-{os.getpid()}-{next(_numbers)}.sock")
         self._file.unlink(missing_ok=True)
         self._folder = _opened(folder)
@@ -269,7 +240,7 @@ class Listener:
         self.socket.listen(BACKLOG)
 
     def close(self) -> None:
-        """Listen no more; a second time does nothing."""
+        """Stop listening; a second call does nothing."""
         if self._folder >= 0:
             self.socket.close()
             self._file.unlink(missing_ok=True)
@@ -279,7 +250,7 @@ class Listener:
 
 @contextlib.contextmanager
 def reachable(folder: Path, name: str) -> Iterator[str]:
-    """Return the path by which a socket in a folder can be connected to, however long its own is."""
+    """Return a path by which a socket in a folder can be connected to, however long the folder's own path is."""
     descriptor = _opened(folder)
     try:
         yield _short(descriptor, name)
@@ -292,4 +263,5 @@ def _opened(folder: Path) -> int:
 
 
 def _short(descriptor: int, name: str) -> str:
+    """Return the path of a socket by its folder's descriptor: the system takes no path of more than 107 bytes."""
     return f"/proc/self/fd/{descriptor}/{name}"
