@@ -141,11 +141,10 @@ def advice(keys: Keys, text: str, schema: Any = None) -> str:  # noqa: ANN401  t
         return f"write `{keys[-1]}: …`"
     if text == "Unknown field." and keys:
         known = _known(schema, keys[:-1])
-        return one_of(keys[-1], known).fix.replace("choose one of those", "remove it") if known else "remove it"
+        return one_of(keys[-1], known, otherwise="remove it").fix
     if match := NOT_IN_SET.search(text):
         known = [one.strip(" '\"") for one in match["known"].split(",")]
-        names = one_of(match["value"], known)
-        return names.fix.replace("rename it to", "write").replace("choose one of those", f"write {' or '.join(known)}")
+        return one_of(match["value"], known, write="write", otherwise=f"write {' or '.join(known)}").fix
     return "correct it"
 
 

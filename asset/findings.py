@@ -1,7 +1,7 @@
-"""A finding: what is wrong in a file, where, by which rule, and what to do.
+"""A finding: what is wrong in a file or on a machine, where, by which rule, and what to do about it.
 
 RuntimeError
-└── InvalidFileError    a file cannot be taken as it is: one finding or several
+└── InvalidFileError    a file cannot be used; the error has one finding or several
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal
 
-ERROR, NOTE = "error", "note"
-"""How bad a finding is. A note is something to know, as that weights are not pulled yet, and leaves a file good."""
+Severity = Literal["ok", "note", "error"]
+"""ok: a check that passed. note: something to know, such as weights that are not pulled yet. error: something is wrong."""
 
+OK: Severity = "ok"
+NOTE: Severity = "note"
+ERROR: Severity = "error"
 
 LONGEST = 1000
-"""Letters of a message: what stands in a file in a name's place may be a megabyte of it."""
+"""Characters of a message. A file may have a megabyte in the place of a name."""
 
 
 @dataclass(frozen=True)
@@ -37,18 +40,22 @@ class Place:
         return self.where if self.line is None else f"{self.where}:{self.line}"
 
 
+NOWHERE = Place("")
+"""The place of a finding that is not about a file, or whose place only the caller knows (`at`)."""
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong: `str` gives "evaluate.yml:23: step 'predict' has no input 'test_dat'; rename it to test_data".
+    """What is wrong and what to do: "evaluate.yml:23: step 'predict' has no input 'test_dat'; rename it to test_data".
 
-    `message` says what was expected and found, `fix` what to do. `rule` names the kind of mistake, for scripts.
+    `rule` names the kind of mistake, for scripts.
     """
 
     place: Place
     message: str
     fix: str = ""
     rule: str = "job"
-    severity: str = ERROR
+    severity: Severity = ERROR
 
     def __post_init__(self) -> None:
         if len(self.message) > LONGEST:
@@ -57,17 +64,21 @@ class Finding:
 
     @property
     def text(self) -> str:
-        """Return what is wrong and what to do."""
+        """Return what is wrong and what to do, without the place."""
         return f"{self.message}; {self.fix}" if self.fix else self.message
 
+    def at(self, place: Place, rule: str, about: str = "") -> Finding:
+        """Return the finding with its place and rule; `about` is put before the message."""
+        return replace(self, place=place, rule=rule, message=f"{about}: {self.message}" if about else self.message)
+
     def as_note(self) -> Finding:
-        """Return it as something to know."""
+        """Return the finding as something to know."""
         return replace(self, severity=NOTE)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it for JSON."""
+        """Return the finding for JSON."""
         return {
-            "file": self.place.where,
+            "file": self.place.where or None,
             "line": self.place.line,
             "rule": self.rule,
             "message": self.message,
@@ -76,36 +87,44 @@ class Finding:
         }
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.text}"
+        return self.text if self.place == NOWHERE else f"{self.place}: {self.text}"
 
 
 class InvalidFileError(RuntimeError):
-    """A file cannot be taken as it is; the message has all findings, a line each."""
+    """A file cannot be used; the message has all findings, a line each."""
 
     def __init__(self, findings: Iterable[Finding]) -> None:
         self.findings = list(findings)
         super().__init__("\n".join(map(str, self.findings)))
 
 
-class Problem(NamedTuple):
-    """What is wrong, and what to do, without a place."""
-
-    message: str
-    fix: str
-
-    def __str__(self) -> str:
-        return f"{self.message}; {self.fix}"
+def problem(message: str, fix: str) -> Finding:
+    """Return a finding whose place the caller adds."""
+    return Finding(NOWHERE, message, fix)
 
 
-def one_of(name: object, known: Iterable[object]) -> Problem:
-    """Say which names there are, and the one that is meant where one is close: "expected one of a, b" and "rename it to a"."""
-    names = [str(one) for one in known]
+def one_of(
+    name: object,
+    known: Iterable[object],
+    about: str = "",
+    write: str = "rename it to",
+    otherwise: str = "choose one of those",
+) -> Finding:
+    """Say that a name is none of those known, and which one is meant: "ABOUT; expected one of a, b" and "rename it to a".
+
+    Args:
+        name: the name that is not known.
+        known: the names that there are.
+        about: what is wrong, put before the names.
+        write: how the fix begins if a known name is close.
+        otherwise: the fix if no known name is close.
+    """
+    names = [str(other) for other in known]
+    start = f"{about}; " if about else ""
     if not names:
-        return Problem("expected none there", "remove it")
+        return problem(f"{start}expected none there", "remove it")
     close = difflib.get_close_matches(str(name), names, n=1)
-    return Problem(
-        f"expected one of {', '.join(names)}", f"rename it to {close[0]}" if close else "choose one of those"
-    )
+    return problem(f"{start}expected one of {', '.join(names)}", f"{write} {close[0]}" if close else otherwise)
 
 
 def shown(path: Path) -> str:

@@ -1,6 +1,6 @@
 """YAML of jobs, components, endpoints and assets, for `asset validate` and, of jobs, `asset run` up to its first step.
 
-Each is refused with findings (an InvalidJobError, exit status 1 or 2), or is good; a finding that is a fault of the
+Each is refused with findings (an InvalidFileError, exit status 1 or 2), or is good; a finding that is a fault of the
 command's own is a broken promise.
 """
 
@@ -21,6 +21,7 @@ from asset.checks.pipeline.errors import JobError
 from asset.checks.pipeline.job import checked_job
 from asset.checks.validate.collect import FAULT
 from asset.cli.validate import validate
+from asset.findings import InvalidFileError
 from asset.local.jobs.plan import plan_job
 from tests.torture.attack import BrokenPromise, drawing, shown
 from tests.torture.yaml_damages import DAMAGES, structure, text
@@ -97,7 +98,7 @@ class YamlFiles:
         own = OwnModel.read()
         try:
             plan_job(*checked_job(path, [], own), own)
-        except JobError as exc:
+        except (JobError, InvalidFileError) as exc:
             longest = max(map(len, str(exc).splitlines()), default=0)
             if not longest or longest > MESSAGE_CHARACTERS:
                 raise BrokenPromise(f"a message of {longest} characters: {shown(str(exc))}") from exc

@@ -8,7 +8,7 @@ from typing import Any
 from asset.checks.pipeline.command import GROUP, references
 from asset.checks.pipeline.errors import ELSEWHERE
 from asset.checks.pipeline.source import REMOTE, ComponentSource, JobSource, StepSource, is_file, is_folder
-from asset.checks.pipeline.values import bounds_problem, is_data, problem, type_problem
+from asset.checks.pipeline.values import bounds_problem, is_data, type_problem, value_problem
 from asset.findings import Finding, one_of
 
 
@@ -33,9 +33,8 @@ def check_step_keys(job: JobSource, step: StepSource) -> Iterator[Finding]:
     known = {*_keys(PipelineSchema if step.inner else CommandSchema), "name", "display_name", "description", "tags"}
     for key in step.data:
         if key not in known:
-            names = one_of(key, sorted(known))
-            message = f"step '{step.name}' has an unknown key '{key}'; {names.message}"
-            yield Finding(job.place("jobs", step.name, str(key)), message, names.fix, "unknown-key")
+            about = f"step '{step.name}' has an unknown key '{key}'"
+            yield one_of(key, sorted(known), about).at(job.place("jobs", step.name, str(key)), "unknown-key")
 
 
 def _unknown_keys(component: ComponentSource) -> Iterator[Finding]:
@@ -47,17 +46,15 @@ def _unknown_keys(component: ComponentSource) -> Iterator[Finding]:
     known = _keys(schema) - {"environment_variables"}
     for key in component.data:
         if key not in known:
-            names = one_of(key, sorted(known))
-            message = f"the component has an unknown key '{key}'; {names.message}"
-            yield Finding(component.place(str(key)), message, names.fix, "unknown-key")
+            about = f"the component has an unknown key '{key}'"
+            yield one_of(key, sorted(known), about).at(component.place(str(key)), "unknown-key")
     for kind in ("inputs", "outputs"):
         for name, port in component.ports(kind).items():
             schema = OutputPortSchema if kind == "outputs" else InputPortSchema if is_data(port) else ParameterSchema
             for key in port:
                 if key not in _keys(schema):
-                    names = one_of(key, sorted(_keys(schema)))
-                    message = f"{kind[:-1]} '{name}' has an unknown key '{key}'; {names.message}"
-                    yield Finding(component.place(kind, name, str(key)), message, names.fix, "unknown-key")
+                    wrong = one_of(key, sorted(_keys(schema)), f"{kind[:-1]} '{name}' has an unknown key '{key}'")
+                    yield wrong.at(component.place(kind, name, str(key)), "unknown-key")
 
 
 def _keys(schema: Any) -> set[str]:  # noqa: ANN401  the SDK comes without types
@@ -70,21 +67,20 @@ def _types(component: ComponentSource) -> Iterator[Finding]:
     for kind in ("inputs", "outputs"):
         for name, port in component.ports(kind).items():
             if wrong := type_problem(port):
-                message = f"the type of {kind[:-1]} '{name}': {wrong.message}"
-                yield Finding(component.place(kind, name, "type"), message, wrong.fix, "port-type")
+                yield wrong.at(component.place(kind, name, "type"), "port-type", f"the type of {kind[:-1]} '{name}'")
 
 
 def _defaults(component: ComponentSource) -> Iterator[Finding]:
     for name, port in component.ports("inputs").items():
         if is_data(port):
             continue
-        if found := bounds_problem(port):
-            key, said = found
-            message = f"the {key} of input '{name}': {said.message}"
-            yield Finding(component.place("inputs", name, key), message, said.fix, "port-bounds")
-        elif port.get("default") is not None and (said := problem(port["default"], port)):
-            message = f"the default of input '{name}': {said.message}"
-            yield Finding(component.place("inputs", name, "default"), message, said.fix, "default-value")
+        if bounds := bounds_problem(port):
+            key, wrong = bounds
+            yield wrong.at(component.place("inputs", name, key), "port-bounds", f"the {key} of input '{name}'")
+        elif port.get("default") is not None and (unfit := value_problem(port["default"], port)):
+            yield unfit.at(
+                component.place("inputs", name, "default"), "default-value", f"the default of input '{name}'"
+            )
 
 
 def _optional_inputs(component: ComponentSource) -> Iterator[Finding]:

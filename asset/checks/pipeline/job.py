@@ -10,11 +10,10 @@ from asset.azure_sdk import quiet
 from asset.checks.pipeline import sdk
 from asset.checks.pipeline.components import check_component, check_step_keys
 from asset.checks.pipeline.data import OwnModel, check_data
-from asset.checks.pipeline.errors import InvalidJobError
 from asset.checks.pipeline.overrides import apply
 from asset.checks.pipeline.source import JobSource, read_job
 from asset.checks.pipeline.steps import check_order, check_outputs, check_settings, check_step, check_types
-from asset.findings import Finding
+from asset.findings import Finding, InvalidFileError
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import PipelineJob
@@ -24,14 +23,14 @@ def checked_job(path: Path, settings: Iterable[str], own: OwnModel) -> tuple[Job
     """Read a job file, apply settings, and return it with the SDK's own view of it.
 
     Raises:
-        InvalidJobError: something in it, in a component or in a setting is wrong.
+        InvalidFileError: something in it, in a component or in a setting is wrong.
     """
     job = read_job(path)
     overrides = apply(job, settings)
     with quiet():
         findings = find(job, own)
     if findings:
-        raise InvalidJobError(findings)
+        raise InvalidFileError(findings)
     return job, sdk.load(job, overrides)
 
 

@@ -15,11 +15,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from asset.checks.pipeline.errors import InvalidJobError
 from asset.checks.pipeline.references import whole
 from asset.checks.pipeline.source import REMOTE, JobSource
 from asset.checks.pipeline.values import is_data, typed
-from asset.findings import Finding, Place, Problem, one_of
+from asset.findings import Finding, InvalidFileError, Place, one_of, problem
 
 SETTING = re.compile(
     r"(?P<where>inputs|jobs\.(?P<step>[^.=]+)\.inputs)\.(?P<name>[^.=]+)(?:\.(?P<part>path|type))?=(?P<value>.*)",
@@ -39,17 +38,17 @@ def apply(job: JobSource, settings: Iterable[str]) -> list[dict[str, Any]]:
     """Change the job's data; return the changes in the form of the Azure SDK's `params_override`.
 
     Raises:
-        InvalidJobError: a setting has another form, or names an input that is not there.
+        InvalidFileError: a setting has another form, or names an input that is not there.
     """
     problems, overrides = [], {}
     for setting in settings:
         try:
             keys, value = _apply(job, absolute(setting), Place(f"--set {setting}"))
             overrides[".".join(keys)] = value
-        except InvalidJobError as exc:
+        except InvalidFileError as exc:
             problems += exc.findings
     if problems:
-        raise InvalidJobError(problems)
+        raise InvalidFileError(problems)
     return [{keys: value} for keys, value in overrides.items()]
 
 
@@ -57,17 +56,15 @@ def _apply(job: JobSource, setting: str, place: Place) -> tuple[tuple[str, ...],
     match = SETTING.fullmatch(setting)
     if match is None:
         message = "expected inputs.NAME=VALUE, inputs.NAME.path=PATH or jobs.STEP.inputs.NAME=VALUE"
-        raise _wrong(place, Problem(message, "write that"))
+        raise _wrong(place, problem(message, "write that"))
     name, part, step = match["name"], match["part"], match["step"]
     if step is not None and step not in job.steps:
-        names = one_of(step, job.steps)
-        raise _wrong(place, Problem(f"the job has no step '{step}'; {names.message}", names.fix))
+        raise _wrong(place, one_of(step, job.steps, f"the job has no step '{step}'"))
     holder = job.data if step is None else job.steps[step].data
     known, port = _known(job, step, name)
     if name not in known:
         owner = "the job" if step is None else f"step '{step}'"
-        names = one_of(name, known)
-        raise _wrong(place, Problem(f"{owner} has no input '{name}'; {names.message}", names.fix))
+        raise _wrong(place, one_of(name, known, f"{owner} has no input '{name}'"))
     keys = ("inputs", name) if step is None else ("jobs", step, "inputs", name)
     value: Any = match["value"]
     given = (holder.get("inputs") or {}).get(name)
@@ -80,7 +77,7 @@ def _apply(job: JobSource, setting: str, place: Place) -> tuple[tuple[str, ...],
     elif is_data(port):
         path, fix = ("", " to leave it out") if value in ("", "null") else ("PATH", "")
         fix = f"write --set {match['where']}.{name}.path={path}{fix}"
-        raise _wrong(place, Problem(f"'{name}' is data ({port['type']})", fix))
+        raise _wrong(place, problem(f"'{name}' is data ({port['type']})", fix))
     else:
         value = typed(value, str(port.get("type", "string")).lower())
     holder["inputs"] = {**(holder.get("inputs") or {}), name: value}
@@ -126,5 +123,5 @@ def _port_bound_to(job: JobSource, name: str) -> dict[str, Any] | None:
     return None
 
 
-def _wrong(place: Place, problem: Problem) -> InvalidJobError:
-    return InvalidJobError([Finding(place, problem.message, problem.fix, "setting")])
+def _wrong(place: Place, finding: Finding) -> InvalidFileError:
+    return InvalidFileError([finding.at(place, "setting")])

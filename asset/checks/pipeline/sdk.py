@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asset.azure_sdk import Keys, RefusedError, advice, boundary, of_paths
-from asset.checks.pipeline.errors import InvalidJobError
 from asset.checks.pipeline.source import JobSource
-from asset.findings import Finding
+from asset.findings import Finding, InvalidFileError
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import PipelineJob
@@ -18,7 +17,7 @@ def load(job: JobSource, overrides: list[dict[str, Any]]) -> PipelineJob:
     """Load and validate the job.
 
     Raises:
-        InvalidJobError: the SDK refuses it.
+        InvalidFileError: the SDK refuses it.
     """
     # A mistake in a pipeline component comes with its place in the component alone, so the innermost is first.
     for part in reversed(list(job.walk())):
@@ -30,7 +29,7 @@ def load_part(part: JobSource, overrides: list[dict[str, Any]]) -> Any:  # noqa:
     """Load a job, or a pipeline component, from its own file, and validate it.
 
     Raises:
-        InvalidJobError: the SDK refuses it, or what it names.
+        InvalidFileError: the SDK refuses it, or what it names.
     """
     try:
         with boundary():
@@ -42,7 +41,7 @@ def load_part(part: JobSource, overrides: list[dict[str, Any]]) -> Any:  # noqa:
         if not result.passed:
             raise RefusedError(of_paths(result.error_messages))
     except RefusedError as exc:
-        raise InvalidJobError(_finding(part, keys, text) for keys, text in exc.refusals) from exc
+        raise InvalidFileError(_finding(part, keys, text) for keys, text in exc.refusals) from exc
     return loaded
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asset.checks.kinds import Kind, yaml_kind
-from asset.checks.pipeline.errors import ELSEWHERE, InvalidJobError
+from asset.checks.pipeline.errors import ELSEWHERE
 from asset.findings import Finding, InvalidFileError, Place
 from asset.yaml_file import Keys, YamlFile
 
@@ -125,7 +125,7 @@ def read_job(path: Path, opened: Opened = YamlFile) -> JobSource:
     """Read a job file and the component files that it names.
 
     Raises:
-        InvalidJobError: one of them is not there or no YAML, or it is not a pipeline job of commands and pipeline
+        InvalidFileError: one of them is not there or no YAML, or it is not a pipeline job of commands and pipeline
             components.
     """
     file = _open(path, opened)
@@ -140,7 +140,7 @@ def read_component(path: Path, opened: Opened = YamlFile) -> StepSource:
     """Read a component's file, and those that it names, as a job of nothing else has it: a step without inputs.
 
     Raises:
-        InvalidJobError: as read_job.
+        InvalidFileError: as read_job.
     """
     component = _checked(ComponentSource(_open(path, opened)))
     name = path.stem
@@ -157,11 +157,11 @@ def read_component(path: Path, opened: Opened = YamlFile) -> StepSource:
 def _open(path: Path, opened: Opened) -> YamlFile:
     try:
         return opened(path.resolve())
-    except InvalidFileError as exc:
-        raise InvalidJobError(exc.findings) from exc
-    except RuntimeError as exc:  # what pathlib makes of links that lead to themselves
-        message = "expected a YAML file, found links that lead in a circle"
-        raise InvalidJobError([Finding(Place.in_file(path, 1), message, "name a file", "yaml-file")]) from exc
+    except InvalidFileError:
+        raise
+    except RuntimeError as exc:  # pathlib's error for links that lead to themselves
+        message = "this is no YAML file: its links lead in a circle"
+        raise InvalidFileError([Finding(Place.in_file(path, 1), message, "name a file", "yaml-file")]) from exc
 
 
 def _read_steps(job: JobSource) -> JobSource:
@@ -170,10 +170,10 @@ def _read_steps(job: JobSource) -> JobSource:
         for name, step in job.data["jobs"].items():
             try:
                 job.steps[name] = _step(job, name, step)
-            except InvalidJobError as exc:
+            except InvalidFileError as exc:
                 problems += exc.findings
     if problems:
-        raise InvalidJobError(problems)
+        raise InvalidFileError(problems)
     return job
 
 
@@ -281,7 +281,7 @@ def _checked(component: ComponentSource) -> ComponentSource:
             message = f"expected `NAME: {{type: …}}` under `{kind}`, found {odd!r}"
             problems.append(Finding(place, message, "write that", "port-mapping"))
     if problems:
-        raise InvalidJobError(problems)
+        raise InvalidFileError(problems)
     return component
 
 
@@ -301,5 +301,5 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def _invalid(place: Place, message: str, fix: str, rule: str) -> InvalidJobError:
-    return InvalidJobError([Finding(place, message, fix, rule)])
+def _invalid(place: Place, message: str, fix: str, rule: str) -> InvalidFileError:
+    return InvalidFileError([Finding(place, message, fix, rule)])

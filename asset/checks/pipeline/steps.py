@@ -14,7 +14,7 @@ import graphlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from asset.checks.pipeline.errors import ELSEWHERE, InvalidJobError
+from asset.checks.pipeline.errors import ELSEWHERE
 from asset.checks.pipeline.references import (
     Binding,
     as_text,
@@ -26,8 +26,8 @@ from asset.checks.pipeline.references import (
     whole,
 )
 from asset.checks.pipeline.source import JobSource, StepSource
-from asset.checks.pipeline.values import is_absent, is_data, is_plain, problem, type_problem
-from asset.findings import Finding, Place, Problem, one_of
+from asset.checks.pipeline.values import is_absent, is_data, is_plain, type_problem, value_problem
+from asset.findings import Finding, InvalidFileError, Place, one_of, problem
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import Command
@@ -38,15 +38,13 @@ def check_step(job: JobSource, step: StepSource) -> Iterator[Finding]:
     for name, value in step.given("inputs").items():
         place = job.place("jobs", step.name, "inputs", name)
         if step.component.declared and name not in step.component.ports("inputs"):
-            names = one_of(name, step.component.ports("inputs"))
-            yield Finding(
-                place, f"step '{step.name}' has no input '{name}'; {names.message}", names.fix, "unknown-input"
-            )
+            about = f"step '{step.name}' has no input '{name}'"
+            yield one_of(name, step.component.ports("inputs"), about).at(place, "unknown-input")
             continue
         broken = [wrong for binding in bound(value) if (wrong := _broken(job, binding))]
         in_part = [wrong for binding in bound(value) if not whole(value) and (wrong := _data_in_text(job, binding))]
         for wrong in broken or in_part:
-            yield Finding(place, f"input '{name}' of step '{step.name}': {wrong.message}", wrong.fix, "binding")
+            yield wrong.at(place, "binding", f"input '{name}' of step '{step.name}'")
         if not broken and not in_part and step.component.declared:
             yield from _suits(job, step, name, value)
     yield from _missing(job, step)
@@ -68,8 +66,7 @@ def check_types(job: JobSource) -> Iterator[Finding]:
     for kind in () if job.above else ("inputs", "outputs"):
         for name, value in job.ports(kind).items():
             if isinstance(value, dict) and "type" in value and (wrong := type_problem(value)):
-                message = f"the type of {kind[:-1]} '{name}': {wrong.message}"
-                yield Finding(job.place(kind, name, "type"), message, wrong.fix, "port-type")
+                yield wrong.at(job.place(kind, name, "type"), "port-type", f"the type of {kind[:-1]} '{name}'")
 
 
 def check_outputs(job: JobSource) -> Iterator[Finding]:
@@ -108,34 +105,35 @@ def needs(step: StepSource) -> set[str]:
     return {binding.step for value in step.given("inputs").values() for binding in bound(value) if binding.step}
 
 
-def _broken(job: JobSource, binding: Binding) -> Problem | None:
+def _broken(job: JobSource, binding: Binding) -> Finding | None:
     """Say why a reference in an input leads nowhere, or None."""
     if binding.step is not None and binding.step not in job.steps:
-        names = one_of(binding.step, job.steps)
-        return Problem(f"{binding.text}: {job.called} has no step '{binding.step}'; {names.message}", names.fix)
+        return one_of(binding.step, job.steps, f"{binding.text}: {job.called} has no step '{binding.step}'")
     if binding.step is not None and binding.kind == "outputs":
         step = job.steps[binding.step]
         ports = step.component.ports("outputs") if step.component.declared else step.given("outputs")
         if binding.name not in ports:
-            names = one_of(binding.name, ports)
-            message = f"{binding.text}: step '{binding.step}' has no output '{binding.name}'; {names.message}"
-            return Problem(message, names.fix)
+            return one_of(binding.name, ports, f"{binding.text}: step '{binding.step}' has no output '{binding.name}'")
         return None
     if binding.step is None and binding.kind == "inputs":
         if binding.name not in job.ports("inputs"):
-            names = one_of(binding.name, job.ports("inputs"))
-            return Problem(f"{binding.text}: {job.called} has no input '{binding.name}'; {names.message}", names.fix)
+            return _no_port(job, "input", binding)
         return None
     expected = "${{parent.inputs.NAME}} or ${{parent.jobs.STEP.outputs.NAME}}"
-    return Problem(f"expected {expected}, found {binding.text}", "write one")
+    return problem(f"expected {expected}, found {binding.text}", "write one")
 
 
-def _data_in_text(job: JobSource, binding: Binding) -> Problem | None:
+def _no_port(job: JobSource, kind: str, binding: Binding) -> Finding:
+    """Say that a job has no input or output (`kind`) of the name that a reference has."""
+    return one_of(binding.name, job.ports(f"{kind}s"), f"{binding.text}: {job.called} has no {kind} '{binding.name}'")
+
+
+def _data_in_text(job: JobSource, binding: Binding) -> Finding | None:
     """Say why a reference cannot stand within a text, or None: data has no path before its step runs."""
     if binding.step is None and not _is_data_input(job, binding.name):
         return None
     message = f"expected a plain value within a text, found data, {binding.text}"
-    return Problem(message, "bind it alone, and add the rest in the command")
+    return problem(message, "bind it alone, and add the rest in the command")
 
 
 def _is_data_input(job: JobSource, name: str) -> bool:
@@ -172,10 +170,10 @@ def _suits(job: JobSource, step: StepSource, name: str, value: Any) -> Iterator[
         if job.above and _mismatch(given.value, job.ports("inputs")[binding.name]):
             return  # It does not suit the pipeline component, which is told of there.
     if wrong := _mismatch(given.value, port):
-        yield Finding(given.place, f"{about}: {wrong.message}", wrong.fix, "input-value")
+        yield wrong.at(given.place, "input-value", about)
 
 
-def _mismatch(value: Any, port: dict[str, Any]) -> Problem | None:  # noqa: ANN401
+def _mismatch(value: Any, port: dict[str, Any]) -> Finding | None:  # noqa: ANN401
     """Say why a value that is not bound does not suit an input, or None."""
     if isinstance(value, dict) and "value" in value:
         value = value["value"]
@@ -183,10 +181,10 @@ def _mismatch(value: Any, port: dict[str, Any]) -> Problem | None:  # noqa: ANN4
         return None
     if is_data(port):
         fix = f"write {{type: {port['type']}, path: …}}"
-        return Problem(f"expected data ({port['type']}), found {value!r}", fix) if is_plain(value) else None
+        return problem(f"expected data ({port['type']}), found {value!r}", fix) if is_plain(value) else None
     if isinstance(value, dict):
-        return Problem(f"expected a {port.get('type')}, found data ({value.get('type')})", "give a plain value")
-    return problem(value, port)
+        return problem(f"expected a {port.get('type')}, found data ({value.get('type')})", "give a plain value")
+    return value_problem(value, port)
 
 
 def _missing(job: JobSource, step: StepSource) -> Iterator[Finding]:
@@ -228,10 +226,7 @@ def _outputs(job: JobSource, step: StepSource) -> Iterator[Finding]:
         place = job.place("jobs", step.name, "outputs", name)
         ports = step.component.ports("outputs")
         if step.component.declared and name not in ports:
-            names = one_of(name, ports)
-            yield Finding(
-                place, f"step '{step.name}' has no output '{name}'; {names.message}", names.fix, "unknown-output"
-            )
+            yield one_of(name, ports, f"step '{step.name}' has no output '{name}'").at(place, "unknown-output")
         for binding in bound(value):
             yield from _output_binding(job, place, binding)
 
@@ -241,9 +236,7 @@ def _output_binding(job: JobSource, place: Place, binding: Binding) -> Iterator[
         message = f"expected ${{{{parent.outputs.NAME}}}}, found {binding.text}"
         yield Finding(place, message, "write that", "binding")
     elif binding.name not in job.ports("outputs"):
-        names = one_of(binding.name, job.ports("outputs"))
-        message = f"{binding.text}: {job.called} has no output '{binding.name}'; {names.message}"
-        yield Finding(place, message, names.fix, "binding")
+        yield _no_port(job, "output", binding).at(place, "binding")
 
 
 SETTINGS = ("compute", "resources", "distribution", "limits", "environment_variables")
@@ -253,28 +246,26 @@ def check_settings(job: JobSource, step: StepSource) -> Iterator[Finding]:
     """Find references that lead nowhere."""
     for keys, value in _leaves(step.data):
         for binding in bound(value):
-            about = f"'{'.'.join(keys)}' of step '{step.name}'"
             if binding.kind != "inputs" or binding.step is not None:
-                message, fix = f"expected ${{{{parent.inputs.NAME}}}}, found {binding.text}", "write that"
+                wrong = problem(f"expected ${{{{parent.inputs.NAME}}}}, found {binding.text}", "write that")
             elif binding.name not in job.ports("inputs"):
-                names = one_of(binding.name, job.ports("inputs"))
-                message = f"{binding.text}: {job.called} has no input '{binding.name}'; {names.message}"
-                fix = names.fix
+                wrong = _no_port(job, "input", binding)
             else:
                 continue
-            yield Finding(job.place("jobs", step.name, *keys), f"{about}: {message}", fix, "binding")
+            about = f"'{'.'.join(keys)}' of step '{step.name}'"
+            yield wrong.at(job.place("jobs", step.name, *keys), "binding", about)
 
 
 def processes(job: JobSource, step: StepSource, node: Command) -> int | None:
     """Return how many processes a step has, None where it is not distributed.
 
     Raises:
-        InvalidJobError: it asks for what one machine does not have: several nodes, another distribution than PyTorch's.
+        InvalidFileError: it asks for what one machine does not have: several nodes, another distribution than PyTorch's.
     """
     name = job.full(step.name)
     count = getattr(node.resources, "instance_count", None)
     if (found := _whole_number(job, step, ("resources", "instance_count"), count)) != 1:
-        raise InvalidJobError(
+        raise InvalidFileError(
             [
                 Finding(
                     _place(job, step, ("resources", "instance_count"), count),
@@ -290,7 +281,7 @@ def processes(job: JobSource, step: StepSource, node: Command) -> int | None:
     if str(distribution.type).lower() != "pytorch":
         message = f"expected the distribution pytorch in step '{name}', found {distribution.type}"
         place = _place(job, step, ("distribution", "type"), None)
-        raise InvalidJobError([Finding(place, message, "only that runs here", ELSEWHERE)])
+        raise InvalidFileError([Finding(place, message, "only that runs here", ELSEWHERE)])
     return _whole_number(
         job, step, ("distribution", "process_count_per_instance"), distribution.process_count_per_instance
     )
@@ -331,9 +322,9 @@ def _whole_number(
         given = plain(own_input(job, binding.name).value)
     if is_absent(given):
         return absent
-    if wrong := problem(given, {"type": "integer", "min": 1}):
-        message = f"'{'.'.join(keys)}' of step '{job.full(step.name)}': {wrong.message}"
-        raise InvalidJobError([Finding(_place(job, step, keys, value), message, wrong.fix, "step-setting")])
+    if wrong := value_problem(given, {"type": "integer", "min": 1}):
+        about = f"'{'.'.join(keys)}' of step '{job.full(step.name)}'"
+        raise InvalidFileError([wrong.at(_place(job, step, keys, value), "step-setting", about)])
     return int(given)
 
 

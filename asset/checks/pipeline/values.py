@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from asset.findings import Problem, one_of
+from asset.findings import Finding, one_of, problem
 
 PLAIN = {"string", "integer", "number", "boolean"}
 """The types of inputs that are not data."""
@@ -30,49 +30,49 @@ def is_absent(value: Any) -> bool:  # noqa: ANN401
     return value is None or value in ("", {})
 
 
-def problem(value: Any, port: dict[str, Any]) -> Problem | None:  # noqa: ANN401
+def value_problem(value: Any, port: dict[str, Any]) -> Finding | None:  # noqa: ANN401
     """Say what is wrong with a plain value, or None: 12 for {type: integer, max: 9} is "expected at most 9, found 12".
 
     As on Azure, a number may be written as text ('2e-5', which YAML takes for text without its dot).
     """
     kind = str(port.get("type", "string")).lower()
     if not is_plain(value) or not _fits(value, kind):
-        return Problem(f"expected {_article(kind)}, found {value!r}", "correct it")
+        return problem(f"expected {_article(kind)}, found {value!r}", "correct it")
     choices = port.get("enum")
     choices = list(map(str, choices)) if isinstance(choices, list) else []
     if choices and str(value) not in choices:
         fix = "quote it" if str(value).lower() in choices else "choose one of those"
-        return Problem(f"expected one of {', '.join(choices)}, found {value!r}", fix)
+        return problem(f"expected one of {', '.join(choices)}, found {value!r}", fix)
     if kind in ("integer", "number"):
         low, high = _number(port.get("min")), _number(port.get("max"))
         if low is not None and float(value) < low:
-            return Problem(f"expected at least {port['min']}, found {value!r}", "correct it")
+            return problem(f"expected at least {port['min']}, found {value!r}", "correct it")
         if high is not None and float(value) > high:
-            return Problem(f"expected at most {port['max']}, found {value!r}", "correct it")
+            return problem(f"expected at most {port['max']}, found {value!r}", "correct it")
     return None
 
 
-def type_problem(port: dict[str, Any]) -> Problem | None:
+def type_problem(port: dict[str, Any]) -> Finding | None:
     """Say what is wrong with the type of an input or output, or None."""
     found, known = port.get("type"), sorted({*DATA, *PLAIN})
     if isinstance(found, str) and found.lower() in known:
         return None
-    names = one_of(found, known)
     if found is None:
-        return Problem(f"{names.message}, found none", "write `type: …`")
-    return Problem(f"{names.message}, found {found!r}", names.fix.replace("rename it to", "write"))
+        return problem(f"expected one of {', '.join(known)}, found none", "write `type: …`")
+    names = one_of(found, known, write="write")
+    return problem(f"{names.message}, found {found!r}", names.fix)
 
 
-def bounds_problem(port: dict[str, Any]) -> tuple[str, Problem] | None:
+def bounds_problem(port: dict[str, Any]) -> tuple[str, Finding] | None:
     """Say which key of an input's declaration bounds nothing, and why: its min or max is no number, its enum no list."""
     for key in ("min", "max"):
         if port.get(key) is not None and _number(port[key]) is None:
-            return key, Problem(f"expected a number, found {port[key]!r}", "correct it")
+            return key, problem(f"expected a number, found {port[key]!r}", "correct it")
     if port.get("enum") is not None and (not isinstance(port["enum"], list) or not port["enum"]):
-        return "enum", Problem(f"expected a list of choices, found {port['enum']!r}", "write `enum: [A, B]`")
+        return "enum", problem(f"expected a list of choices, found {port['enum']!r}", "write `enum: [A, B]`")
     low, high = _number(port.get("min")), _number(port.get("max"))
     if low is not None and high is not None and low > high:
-        return "min", Problem(
+        return "min", problem(
             f"expected at most the max, {port['max']!r}, found {port['min']!r}", "correct one of the two"
         )
     return None

@@ -141,10 +141,8 @@ def _read(path: Path, asset: AssetFolder) -> Part | None:
 def _unknown(part: Part, known: tuple[str, ...]) -> Iterator[Finding]:
     for key in part.data:
         if key not in known:
-            names = one_of(key, known)
-            message = f"unknown key '{key}'; {names.message}"
-            fix = names.fix.replace("choose one of those", "remove it")
-            yield Finding(part.place(str(key)), message, fix, "unknown-key")
+            wrong = one_of(key, known, f"unknown key '{key}'", otherwise="remove it")
+            yield wrong.at(part.place(str(key)), "unknown-key")
 
 
 def _at(path: Path, text: str, start: int) -> Place:

@@ -14,7 +14,7 @@ from pathlib import Path
 from asset.checks.pipeline.data import OwnModel
 from asset.checks.pipeline.source import is_file
 from asset.environments import ROOT
-from asset.findings import Finding, InvalidFileError, Problem
+from asset.findings import Finding, InvalidFileError, problem
 from asset.tools.sku_lists import SkuList, SkuListsError, read_sku_lists
 from asset.yaml_file import YamlFile
 
@@ -91,7 +91,7 @@ SIZE = re.compile(r"standard_[a-z]{1,4}\d{1,3}(-\d{1,3})?[a-z]{0,5}(_[a-z0-9]{1,
 WITH_GPU = re.compile(r"standard_n", re.IGNORECASE)
 
 
-def unknown_machine(name: str, known: Iterable[str], where: str, others: Iterable[str] = ()) -> Problem | None:
+def unknown_machine(name: str, known: Iterable[str], where: str, others: Iterable[str] = ()) -> Finding | None:
     """Say what is wrong with a machine's name, or None; Azure takes it in any case: Standard_nc24rs_v3.
 
     `others` are machines that there are, for something else: their names are not misspelled.
@@ -102,10 +102,10 @@ def unknown_machine(name: str, known: Iterable[str], where: str, others: Iterabl
     real = name.lower() in map(str.lower, others)
     close = [] if real else difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.85)
     fix = "choose one of sku_lists.yaml" + (f", as {names[close[0]]}" if close else "")
-    return Problem(f"expected a machine of {where} in sku_lists.yaml, found {name}", fix)
+    return problem(f"expected a machine of {where} in sku_lists.yaml, found {name}", fix)
 
 
-def unsuitable_machine(name: str, known: Iterable[str], where: str) -> Problem | None:
+def unsuitable_machine(name: str, known: Iterable[str], where: str) -> Finding | None:
     """Say what is wrong with a machine for a step of a job, or None.
 
     One with GPUs is for the model, and one of the asset's; a step without a model runs on any of Azure's.

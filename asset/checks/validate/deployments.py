@@ -72,9 +72,8 @@ def _settings(variables: Part) -> Iterator[Finding]:
             continue
         place = variables.place(str(name))
         if name not in known:
-            names = one_of(name, known)
-            message = f"unknown setting {name}, with which the scoring runtime does not start; {names.message}"
-            yield Finding(place, message, names.fix, "serving-setting")
+            about = f"the scoring runtime does not start with the unknown setting {name}"
+            yield one_of(name, known, about).at(place, "serving-setting")
             continue
         try:
             Settings.from_env({name: str(value)})
@@ -181,7 +180,7 @@ def check_machine(part: Part, asset: AssetFolder) -> Iterator[Finding]:
         others = [name for one in lists.values() for name in one.allow_list]
         wrong = unknown_machine(machine, lists["inference"].allow_list, "the list for inference", others)
         if wrong:
-            yield Finding(part.place("instance_type"), wrong.message, wrong.fix, "sku")
+            yield wrong.at(part.place("instance_type"), "sku")
 
 
 def at_least(part: Part, key: str, least: int, rule: str) -> Iterator[Finding]:
@@ -198,7 +197,7 @@ def _endpoint(file: YamlFile, asset: AssetFolder, batch: bool) -> Iterator[Findi
     endpoints = [other for other in beside if yaml_kind(other) is kind]
     name = file.top.text("endpoint_name")
     if name and (wrong := unknown_endpoint(name, [str(one.data.get("name")) for one in endpoints])):
-        yield Finding(file.place("endpoint_name"), wrong.message, wrong.fix, "unknown-endpoint")
+        yield wrong.at(file.place("endpoint_name"), "unknown-endpoint")
     for other in beside:
         same = all(other.data.get(key) == file.data.get(key) for key in ("name", "endpoint_name"))
         if same and other.path < file.path and "endpoint_name" in other.data and "name" in file.data:
@@ -363,9 +362,8 @@ def _check_batch_settings(settings: Part) -> Iterator[Finding]:
     yield from at_least(retries, "timeout", 1, BATCH_RULE)
     level = settings.text("logging_level")
     if level and level.lower() not in LEVELS:
-        names = one_of(level, LEVELS)
-        message = f"{names.message}, found {level}"
-        yield Finding(settings.place("logging_level"), message, names.fix.replace("rename it to", "write"), BATCH_RULE)
+        wrong = one_of(level, LEVELS, f"unknown logging_level {level}", write="write")
+        yield wrong.at(settings.place("logging_level"), BATCH_RULE)
     if settings.text("output_action") == "summary_only" and "output_file_name" in settings:
         message = "expected a file's name with `output_action: append_row` only, found one with summary_only"
         yield Finding(settings.place("output_file_name"), message, "take it out, or write append_row", BATCH_RULE)

@@ -9,7 +9,7 @@ from typing import Any
 from asset.azure_sdk import refused
 from asset.checks.kinds import Kind
 from asset.checks.validate.asset_folder import AssetFolder
-from asset.findings import Finding, Problem, one_of
+from asset.findings import Finding, one_of
 from asset.yaml_file import Part, YamlFile
 
 NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]{1,30}[a-zA-Z0-9]")
@@ -71,14 +71,10 @@ def _known(part: Part, names: dict[Any, Any], deployments: list[str]) -> Iterato
     for key, value in names.items():
         name = str(value if key == "deployment_name" else key)
         if deployments and name not in deployments:
-            known = one_of(name, deployments)
-            message = f"there is no deployment '{name}' of this endpoint beside it; {known.message}"
-            yield Finding(part.place(str(key)), message, known.fix, "unknown-deployment")
+            about = f"there is no deployment '{name}' of this endpoint beside it"
+            yield one_of(name, deployments, about).at(part.place(str(key)), "unknown-deployment")
 
 
-def unknown_endpoint(name: str, known: list[str]) -> Problem | None:
-    """Say why a deployment's endpoint is none of those beside it, or None."""
-    if not known or name in known:
-        return None
-    names = one_of(name, known)
-    return Problem(f"there is no endpoint '{name}' beside it; {names.message}", names.fix)
+def unknown_endpoint(name: str, known: list[str]) -> Finding | None:
+    """Say that there is no endpoint of this name beside its deployment; None if there is, or if there are none at all."""
+    return one_of(name, known, f"there is no endpoint '{name}' beside it") if known and name not in known else None

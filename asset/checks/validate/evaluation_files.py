@@ -46,8 +46,7 @@ def check_evaluation_config(path: Path, asset: AssetFolder) -> Iterator[Finding]
     for key, value in found.items():
         place = Place.in_file(path, _line(text, key))
         if key not in KEYS and key not in IGNORED:
-            names = one_of(key, KEYS)
-            yield Finding(place, f"unknown key {key!r}; {names.message}", names.fix, RULE)
+            yield one_of(key, KEYS, f"unknown key {key!r}").at(place, RULE)
             continue
         try:
             read_config(params=json.dumps({key: value}))

@@ -21,7 +21,7 @@ from asset.azure_sdk import refused
 from asset.checks.kinds import Kind
 from asset.checks.pipeline.source import REMOTE, is_file, is_folder
 from asset.checks.validate.asset_folder import AssetFolder
-from asset.findings import Finding, Place, Problem, one_of
+from asset.findings import Finding, Place, one_of, problem
 from asset.yaml_file import Part, YamlFile
 from tables.regular_file import read_text
 
@@ -40,7 +40,7 @@ def check_environment(environment: Part, folder: Path, asset: AssetFolder) -> It
         yield Finding(place, f"expected `build` or `image`, found {found}", "write one of them", "environment-source")
     image = environment.text("image")
     if image and (wrong := tag_problem(image)):
-        yield Finding(environment.place("image"), wrong.message, wrong.fix, "image-tag")
+        yield wrong.at(environment.place("image"), "image-tag")
     conda = environment.text("conda_file")
     if conda and not REMOTE.match(conda) and not is_file(folder / conda):
         message = f"expected a conda file, found none at {conda}"
@@ -134,14 +134,14 @@ def check_dockerfile(path: Path, asset: AssetFolder) -> Iterator[Finding]:
     yield from _user(instructions, path)
 
 
-def tag_problem(image: str) -> Problem | None:
+def tag_problem(image: str) -> Finding | None:
     """Say why an image is not the same tomorrow, or None: python, python:latest."""
     if image == "scratch" or "$" in image or "@sha256:" in image or image.startswith("azureml"):
         return None
     tag = image.rsplit("/", 1)[-1].partition(":")[2]
     if tag and tag != "latest":
         return None
-    return Problem(
+    return problem(
         f"expected an image with the tag of a version, found {image}", f"write {image.split(':latest')[0]}:VERSION"
     )
 

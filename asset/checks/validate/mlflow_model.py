@@ -76,9 +76,8 @@ def _columns(columns: list[dict[str, object]], place: Place, key: str) -> Iterat
     for column in columns:
         kind = column.get("dtype", column.get("type")) if key == "params" else column.get("type")
         if kind not in (*TYPES, "tensor", "sparse"):
-            names = one_of(kind, TYPES)
-            message = f"the type of {column.get('name', 'a column')}: {names.message}, found {kind!r}"
-            yield Finding(place, message, names.fix.replace("rename it to", "write"), "signature")
+            about = f"unknown type {kind!r} of {column.get('name', 'a column')}"
+            yield one_of(kind, TYPES, about, write="write").at(place, "signature")
 
 
 def _files(file: YamlFile) -> Iterator[Finding]:

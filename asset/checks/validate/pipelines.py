@@ -9,7 +9,7 @@ from typing import Any
 from asset.azure_sdk import RefusedError, boundary, finding, of_paths, quiet
 from asset.checks.pipeline.components import check_component
 from asset.checks.pipeline.data import local_path
-from asset.checks.pipeline.errors import ELSEWHERE, InvalidJobError
+from asset.checks.pipeline.errors import ELSEWHERE
 from asset.checks.pipeline.job import find
 from asset.checks.pipeline.references import bound, own_input, plain, whole
 from asset.checks.pipeline.sdk import load_part
@@ -24,7 +24,7 @@ def check_job(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
     """Check a pipeline job, the components that it names, and the files that it gives them."""
     try:
         job = read_job(file.path, asset.read)
-    except InvalidJobError as exc:
+    except InvalidFileError as exc:
         yield from exc.findings
         if all(one.rule == ELSEWHERE for one in exc.findings):
             yield from _refused_part(JobSource(file, file.data), asset)
@@ -41,7 +41,7 @@ def check_component_file(file: YamlFile, asset: AssetFolder) -> Iterator[Finding
     """Check a command component or a pipeline component, and the components that it names."""
     try:
         step = read_component(file.path, asset.read)
-    except InvalidJobError as exc:
+    except InvalidFileError as exc:
         yield from exc.findings
         if all(one.rule == ELSEWHERE for one in exc.findings):
             yield from _refused_component(file, asset)
@@ -92,7 +92,7 @@ def _refused_part(part: JobSource, asset: AssetFolder) -> list[Finding]:
         try:
             load_part(part, [])
             asset.refused[path] = []
-        except InvalidJobError as exc:
+        except InvalidFileError as exc:
             asset.refused[path] = exc.findings
     return asset.refused[path]
 
@@ -120,7 +120,7 @@ def _machines(job: JobSource, asset: AssetFolder) -> Iterator[Finding]:
         for step in part.steps.values():
             for name, place in _machine(part, step):
                 if wrong := unsuitable_machine(name, known, "the lists for evaluation and fine-tuning"):
-                    yield Finding(place, f"step '{part.full(step.name)}': {wrong.message}", wrong.fix, "sku")
+                    yield wrong.at(place, "sku", f"step '{part.full(step.name)}'")
 
 
 def _machine(job: JobSource, step: StepSource) -> Iterator[tuple[str, Place]]:

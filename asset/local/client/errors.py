@@ -17,6 +17,7 @@ from azure.ai.ml.exceptions import JobException, ValidationErrorType, Validation
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 
 from asset.checks.pipeline.errors import JobError, RunError
+from asset.findings import InvalidFileError
 from asset.local.endpoints.errors import ConflictError, EndpointError, InvalidEndpointError, NotFoundError
 
 
@@ -53,5 +54,5 @@ def translated() -> Iterator[None]:
         raise HttpResponseError(str(exc)) from exc
     except RunError as exc:
         raise failed_job(str(exc)) from exc
-    except JobError as exc:
+    except (JobError, InvalidFileError) as exc:
         raise invalid(str(exc)) from exc

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from asset.checks.pipeline import sdk
 from asset.checks.pipeline.data import OwnModel, local_path
-from asset.checks.pipeline.errors import InvalidJobError
 from asset.checks.pipeline.references import Binding, Given, as_text, bound, own_input, plain, step_input, whole
 from asset.checks.pipeline.source import JobSource, StepSource
 from asset.checks.pipeline.steps import order, processes, timeout, variables
 from asset.checks.pipeline.values import is_absent
 from asset.environments import VirtualEnvironment, environment_for
-from asset.findings import Finding
+from asset.findings import Finding, InvalidFileError
 from asset.local.jobs.run_folder import RESERVED
 
 if TYPE_CHECKING:
@@ -82,7 +81,7 @@ def plan_job(job: JobSource, loaded: PipelineJob, own: OwnModel) -> Plan:
     """Turn a checked job into steps.
 
     Raises:
-        InvalidJobError: it asks for what one machine does not have: several nodes, another distribution than PyTorch's.
+        InvalidFileError: it asks for what one machine does not have: several nodes, another distribution than PyTorch's.
     """
     steps = tuple(_steps(job, loaded.jobs, own))
     inputs = {
@@ -135,7 +134,7 @@ def _step(job: JobSource, step: StepSource, node: Command, own: OwnModel) -> Ste
     if name in RESERVED:
         place = job.place("jobs", step.name)
         message = f"'{name}' names a part of a run's folder here"
-        raise InvalidJobError([Finding(place, message, "rename the step", "step-name")])
+        raise InvalidFileError([Finding(place, message, "rename the step", "step-name")])
     inputs = {}
     for port_name, port in component.inputs.items():
         value = _value(step_input(job, step, port_name), own)

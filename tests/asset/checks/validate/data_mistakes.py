@@ -97,7 +97,7 @@ MODELS_AND_DATA = {
         'outputs: \'[{"type": "strings"',
         "outputs: '",
         "signature",
-        "the type of a column: expected one of boolean, ",
+        "of a column; expected one of boolean, ",
         "write string",
     ),
     "a table's file that is not there": Mistake(

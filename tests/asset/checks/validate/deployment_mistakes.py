@@ -272,7 +272,7 @@ REQUESTS = {
         "BERT_SERVING_QUEUE_MAX",
         "BERT_SERVING_QUEUE_MAX",
         "serving-setting",
-        "unknown setting BERT_SERVING_QUEUE_MAX, with which the scoring runtime does not start; expected one of ",
+        "does not start with the unknown setting BERT_SERVING_QUEUE_MAX; expected one of ",
         "rename it to BERT_SERVING_MAX_QUEUE",
     ),
     "a setting of another kind": Mistake(

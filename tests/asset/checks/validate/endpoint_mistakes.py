@@ -151,7 +151,7 @@ BATCHES = {
         "logging_level: infos",
         "logging_level",
         "batch-settings",
-        "expected one of warning, info, debug, found infos",
+        "unknown logging_level infos; expected one of warning, info, debug",
         "write info",
     ),
     "a file's name for a summary": Mistake(

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from asset.checks.pipeline.data import OwnModel
-from asset.checks.pipeline.errors import InvalidJobError
 from asset.checks.pipeline.job import checked_job
 from asset.checks.pipeline.source import read_job
+from asset.findings import InvalidFileError
 
 if TYPE_CHECKING:
     from tests.asset.local.jobs.conftest import Asset
@@ -299,7 +299,7 @@ def sdk_passes(path: Path) -> bool:
 def findings(path: Path, *settings: str) -> list[str]:
     try:
         checked_job(path, settings, OwnModel.read())
-    except InvalidJobError as exc:
+    except InvalidFileError as exc:
         return [str(finding) for finding in exc.findings]
     return []
 
@@ -353,5 +353,5 @@ def test_the_command_line_shows_findings_and_runs_nothing(asset: Asset) -> None:
 def test_links_in_a_circle_are_no_job(tmp_path: Path) -> None:
     path = tmp_path / "job.yml"
     path.symlink_to(path)
-    with pytest.raises(InvalidJobError, match="found links that lead in a circle; name a file"):
+    with pytest.raises(InvalidFileError, match="its links lead in a circle; name a file"):
         read_job(path)

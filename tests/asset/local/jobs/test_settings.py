@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from asset.checks.pipeline.data import OwnModel
-from asset.checks.pipeline.errors import InvalidJobError
 from asset.checks.pipeline.job import checked_job
 from asset.checks.pipeline.overrides import absolute
 from asset.checks.pipeline.source import read_job
+from asset.findings import InvalidFileError
 from asset.local.jobs.plan import Plan, plan_job
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def inputs(asset: Asset, step: str, *settings: str) -> dict[str, object]:
 
 
 def message(asset: Asset, *settings: str) -> str:
-    with pytest.raises(InvalidJobError) as error:
+    with pytest.raises(InvalidFileError) as error:
         plan(asset, *settings)
     return str(error.value)
 

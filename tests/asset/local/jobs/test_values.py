@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asset.checks.pipeline.values import problem, typed
+from asset.checks.pipeline.values import typed, value_problem
 
 
 @given(st.one_of(st.integers(), st.booleans(), st.floats(allow_nan=False)))
@@ -18,13 +18,13 @@ def test_what_is_written_as_text_is_read_as_it_was(value: object) -> None:
 @given(st.text(), st.sampled_from(["integer", "number", "boolean", "string"]))
 def test_a_text_is_read_or_told_of(text: str, kind: str) -> None:
     read = typed(text, kind)
-    assert (problem(read, {"type": kind}) is None) == (kind == "string" or not isinstance(read, str))
+    assert (value_problem(read, {"type": kind}) is None) == (kind == "string" or not isinstance(read, str))
 
 
 @given(st.integers(), st.integers(), st.integers())
 def test_the_least_and_the_greatest_are_allowed(value: int, low: int, high: int) -> None:
     port = {"type": "integer", "min": low, "max": high}
-    assert (problem(value, port) is None) == (float(low) <= float(value) <= float(high))
+    assert (value_problem(value, port) is None) == (float(low) <= float(value) <= float(high))
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_the_least_and_the_greatest_are_allowed(value: int, low: int, high: int)
     ],
 )
 def test_azure_takes(value: object, port: dict[str, object]) -> None:
-    assert problem(value, port) is None
+    assert value_problem(value, port) is None
 
 
 @pytest.mark.parametrize(
@@ -54,4 +54,4 @@ def test_azure_takes(value: object, port: dict[str, object]) -> None:
     ],
 )
 def test_azure_refuses(value: object, port: dict[str, object], said: str) -> None:
-    assert str(problem(value, port)) == said
+    assert str(value_problem(value, port)) == said
