@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 from asset.cli.loop import DONE, FAILED, AsJson, Result, perform
+from asset.findings import ERROR, NOTE, OK, Finding
 from asset.screen import Screen
 
 if TYPE_CHECKING:
-    from asset.checks.doctor.check import Check, Machine
+    from asset.checks.doctor.check import Machine
+    from asset.yaml_file import YamlFile
 
-STYLES = {"ok": "green", "note": "yellow", "wrong": "bold red"}
+WORDS = {OK: "ok", NOTE: "note", ERROR: "wrong"}
+STYLES = {OK: "green", NOTE: "yellow", ERROR: "bold red"}
 
 
 def doctor(
@@ -48,7 +50,7 @@ def doctor(
 
         asset doctor
 
-        asset doctor --sku Standard_F4s_v2                      # is it allowed, large enough, fast in int8?
+        asset doctor --sku Standard_F4s_v2                      # is it allowed and large enough?
 
         asset doctor -f deployment/online-deployment-blue.yml
 
@@ -70,24 +72,21 @@ def examine(
     """Do all checks of a machine; each is shown when it is done, unless the answer is for `--json`."""
     from asset.checks.doctor.deployment import read
 
-    document = read(file) if file else {}
-    checks = []
-    for check in _checks(machine, file, document, sku, azure):
-        checks.append(check)
+    findings = []
+    for finding in _checks(machine, read(file) if file else None, sku, azure):
+        findings.append(finding)
         if not as_json:
-            _show(screen, check)
-    counts = {status: sum(check.status == status for check in checks) for status in STYLES}
-    status = "wrong" if counts["wrong"] else "ok"
+            _show(screen, finding)
+    counts = {severity: sum(finding.severity == severity for finding in findings) for severity in STYLES}
+    worst = ERROR if counts[ERROR] else OK
     if not as_json:
-        text = f"{len(checks)} checks: {counts['ok']} ok, {counts['note']} to know, {counts['wrong']} wrong"
-        screen.say(text, STYLES[status])
-    answer = {"status": status, "checks": [asdict(check) for check in checks]}
-    return Result(answer, status=FAILED if status == "wrong" else DONE)
+        text = f"{len(findings)} checks: {counts[OK]} ok, {counts[NOTE]} to know, {counts[ERROR]} wrong"
+        screen.say(text, STYLES[worst])
+    answer = {"status": WORDS[worst], "checks": [finding.as_dict() for finding in findings]}
+    return Result(answer, status=FAILED if worst == ERROR else DONE)
 
 
-def _checks(
-    machine: Machine, file: Path | None, document: dict[str, Any], sku: str | None, on_azure: bool
-) -> Iterator[Check]:
+def _checks(machine: Machine, file: YamlFile | None, sku: str | None, on_azure: bool) -> Iterator[Finding]:
     """Do the checks of this machine, then those of Azure and of the deployment."""
     from asset.checks.doctor import azure, deployment, environments, model, processor
 
@@ -108,15 +107,14 @@ def _checks(
     yield environments.hub(machine)
     yield from azure.azure(machine) if on_azure else [azure.not_asked()]
     if file:
-        yield from deployment.deployment(machine, file, document, sku)
+        yield from deployment.deployment(machine, file, sku)
     if sku:
         yield from deployment.sku(machine.root, sku, model.size_planned(machine), "inference" if file else None)
 
 
-def _show(screen: Screen, check: Check) -> None:
-    """Show a check on a line, and below it what to do."""
-    screen.say(Text.assemble((f"{check.status:<6}", STYLES[check.status]), (f"{check.name}: ", "bold"), check.found))
-    if check.status == "wrong":
-        screen.say(f"      expected {check.expected}")
-    if check.fix:
-        screen.say(f"      {check.fix}", "dim" if check.status == "note" else "")
+def _show(screen: Screen, finding: Finding) -> None:
+    """Show a finding on a line, and below it what to do."""
+    style, word = STYLES[finding.severity], WORDS[finding.severity]
+    screen.say(Text.assemble((f"{word:<6}", style), (f"{finding.rule}: ", "bold"), finding.message))
+    if finding.fix:
+        screen.say(f"      {finding.fix}", "dim" if finding.severity == NOTE else "")

@@ -89,21 +89,30 @@ def read_sku_lists(path: Path) -> dict[str, SkuList]:
         SkuListsError: a part is missing, a machine is listed twice or has no size, `recommended` is
             another set than `allow_list`, or `minimum` is not the minimum over the sizes.
     """
+    document = _document(path)
+    sizes = _sizes(document, path.name)
+    return {name: _sku_list(document[name], sizes, path.name, name) for name in SCENARIOS}
+
+
+def read_sizes(path: Path) -> dict[str, SkuSpec]:
+    """Return what each machine has that sku_lists.yaml names under `sizes`.
+
+    Raises:
+        SkuListsError: a part is missing, or a size is not written as four numbers.
+    """
+    return _sizes(_document(path), path.name)
+
+
+def _document(path: Path) -> dict[str, Any]:
     document = _load_yaml(path.read_text(encoding="utf-8"), path.name)
     absent = [key for key in (*SCENARIOS, "sizes") if not isinstance(document.get(key), dict)]
     if absent:
         message = f"expected the mappings {[*SCENARIOS, 'sizes']}, found none for {absent}"
         raise SkuListsError(path.name, (), message, "add them")
-    sizes = read_sizes(document, path.name)
-    return {name: _sku_list(document[name], sizes, path.name, name) for name in SCENARIOS}
+    return document
 
 
-def read_sizes(document: dict[str, Any], file: str) -> dict[str, SkuSpec]:
-    """Return what each machine under `sizes` has.
-
-    Raises:
-        SkuListsError: one is not written as four numbers.
-    """
+def _sizes(document: dict[str, Any], file: str) -> dict[str, SkuSpec]:
     sizes = document["sizes"].items()
     return {str(name): SkuSpec.parse(text, file, ("sizes", str(name))) for name, text in sizes}
 

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from asset.checks.doctor.check import Check, Machine, note, ok, wrong
-from asset.findings import shown
-from asset.local.client.workspace import VARIABLES
+from asset.checks.doctor.check import Machine, note, ok, wrong
+from asset.findings import Finding, shown
 
 CONFIG_KEYS = ("subscription_id", "resource_group", "workspace_name")
 SECRET = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET")
@@ -25,14 +24,12 @@ SERVERS_OWN = ("config.json", "config.py", "exceptions.py", "logging.json", "uti
 """What the inference server would take from the root of the checkout for its own."""
 
 
-def not_asked() -> Check:
+def not_asked() -> Finding:
     """Say that Azure was left out."""
-    return note(
-        "azure", "looked at where it is asked for", "left out", "`asset doctor --azure` looks, without a network"
-    )
+    return note("azure", "left out", "`asset doctor --azure` looks, without a network")
 
 
-def server_files(machine: Machine) -> Check:
+def server_files(machine: Machine) -> Finding:
     """See that nothing in the root stands in the way of the inference server, as a workspace's config.json does."""
     name, expected = (
         "root folder",
@@ -45,24 +42,26 @@ def server_files(machine: Machine) -> Check:
         )
         rest = ", ".join(file for file in found if file != "config.json")
         return wrong(name, expected, ", ".join(found), "; ".join(filter(None, (fix, rest and f"rename {rest}"))))
-    return ok(name, expected, "none")
+    return ok(name, "none")
 
 
-def azure(machine: Machine) -> Iterator[Check]:
+def azure(machine: Machine) -> Iterator[Finding]:
     """Look at the workspace and at who is signed in."""
     yield workspace(machine)
     yield credentials(machine)
 
 
-def workspace(machine: Machine) -> Check:
+def workspace(machine: Machine) -> Finding:
     """Find the workspace's names in the environment, else in a config.json, in the order in which they count."""
+    from asset.local.client.workspace import VARIABLES  # imports the SDK, which takes seconds
+
     name, expected = (
         "azure workspace",
         "its subscription, resource group and name: of the environment, or in a config.json",
     )
     environ = {part: next((key for key in keys if machine.environ.get(key)), None) for part, keys in VARIABLES.items()}
     if all(environ.values()):
-        return ok(name, expected, f"{', '.join(filter(None, environ.values()))} are set")
+        return ok(name, f"{', '.join(filter(None, environ.values()))} are set")
     file = _config(machine.root)
     if file is None:
         left = ", ".join(VARIABLES[part][1] for part, key in environ.items() if key is None)
@@ -79,7 +78,7 @@ def workspace(machine: Machine) -> Check:
     ]
     if lacks:
         return wrong(name, expected, f"{shown(file)} without {', '.join(lacks)}", "get it from the studio again")
-    return ok(name, expected, f"{shown(file)}, workspace {given['workspace_name']}")
+    return ok(name, f"{shown(file)}, workspace {given['workspace_name']}")
 
 
 def _config(root: Path) -> Path | None:
@@ -88,7 +87,7 @@ def _config(root: Path) -> Path | None:
     return next((place / "config.json" for place in places if (place / "config.json").is_file()), None)
 
 
-def credentials(machine: Machine) -> Check:
+def credentials(machine: Machine) -> Finding:
     """Find a way to sign in that azure-identity's DefaultAzureCredential would take, in its order."""
     name, expected = "azure credentials", "a way for azure-identity to sign in"
     environ = machine.environ
@@ -104,13 +103,13 @@ def credentials(machine: Machine) -> Check:
             return _service_principal(machine, keys, name, expected)
         if not Path(environ[keys[2]]).is_file():
             return wrong(name, expected, f"{keys[2]} names no file", "correct it, or unset it")
-        return ok(name, expected, f"a workload's identity: {', '.join(keys)} are set")
+        return ok(name, f"a workload's identity: {', '.join(keys)} are set")
     if environ.get("IDENTITY_ENDPOINT") or environ.get("MSI_ENDPOINT"):
-        return ok(name, expected, "a managed identity: its endpoint is set")
+        return ok(name, "a managed identity: its endpoint is set")
     return _command_line(machine, name, expected)
 
 
-def _service_principal(machine: Machine, keys: tuple[str, ...], name: str, expected: str) -> Check:
+def _service_principal(machine: Machine, keys: tuple[str, ...], name: str, expected: str) -> Finding:
     """Have azure-identity take the values; it asks Azure for nothing before a token is asked for."""
     from azure.identity import CertificateCredential, ClientSecretCredential
 
@@ -130,10 +129,10 @@ def _service_principal(machine: Machine, keys: tuple[str, ...], name: str, expec
             found,
             "correct them: the tenant's id, the client's id, and its secret or certificate's file",
         )
-    return ok(name, expected, f"a service principal: {', '.join(keys)} are set")
+    return ok(name, f"a service principal: {', '.join(keys)} are set")
 
 
-def _command_line(machine: Machine, name: str, expected: str) -> Check:
+def _command_line(machine: Machine, name: str, expected: str) -> Finding:
     """Look for a sign-in of the Azure command line."""
     folder = Path(machine.environ.get("AZURE_CONFIG_DIR") or machine.home / ".azure")
     fix = "install the Azure command line and run `az login`; or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"
@@ -147,4 +146,4 @@ def _command_line(machine: Machine, name: str, expected: str) -> Check:
         signed_in = False
     if not signed_in:
         return wrong(name, expected, "an Azure command line that nobody is signed in with", "run `az login`")
-    return ok(name, expected, "signed in with the Azure command line; whether that still holds, Azure alone can say")
+    return ok(name, "signed in with the Azure command line; whether that still holds, Azure alone can say")

@@ -1,9 +1,7 @@
-"""What a check found, and the errors of the doctor itself.
+"""What the doctor's checks look at, and the findings that they give: a finding's rule is the name of its check.
 
 ValueError
-└── NothingToCheckError    what was asked for cannot be looked at; the message says expected, found and what to do
-
-What the checks look at: a checkout, the variables of the environment, and where Linux tells about itself.
+└── NothingToCheckError    the file is missing or is not a deployment's; nothing was checked
 """
 
 from __future__ import annotations
@@ -13,49 +11,32 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from asset.environments import ROOT
+from asset.findings import ERROR, NOTE, NOWHERE, OK, Finding
 from asset.local.server import SERVE_PORT
 from serving.engine.machine import cpu_flags
 from serving.errors import SettingsError
 from serving.settings import Settings
 
-Status = Literal["ok", "note", "wrong"]
-
 
 class NothingToCheckError(ValueError):
-    """What was asked for cannot be looked at."""
+    """The file is missing or is not a deployment's."""
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at.
-
-    A note is what works, and is worth to know; what is wrong will fail, or do something else than is meant. Of both,
-    `fix` says what to do.
-    """
-
-    name: str
-    status: Status
-    expected: str
-    found: str
-    fix: str = ""
+def ok(name: str, found: str) -> Finding:
+    """Return the finding of a check that passed."""
+    return Finding(NOWHERE, found, rule=name, severity=OK)
 
 
-def ok(name: str, expected: str, found: str) -> Check:
-    """Return that all is well."""
-    return Check(name, "ok", expected, found)
+def note(name: str, found: str, fix: str) -> Finding:
+    """Return a finding about something that works and is worth knowing."""
+    return Finding(NOWHERE, found, fix, name, NOTE)
 
 
-def note(name: str, expected: str, found: str, fix: str) -> Check:
-    """Return what works, and is worth to know."""
-    return Check(name, "note", expected, found, fix)
-
-
-def wrong(name: str, expected: str, found: str, fix: str) -> Check:
-    """Return what will not work."""
-    return Check(name, "wrong", expected, found, fix)
+def wrong(name: str, expected: str, found: str, fix: str) -> Finding:
+    """Return a finding about something that fails, or does something else than is meant."""
+    return Finding(NOWHERE, f"{found}; expected {expected}", fix, name, ERROR)
 
 
 @dataclass(frozen=True)

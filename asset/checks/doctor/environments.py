@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from asset.checks.doctor.check import Check, Machine, note, ok, wrong
+from asset.checks.doctor.check import Machine, note, ok, wrong
 from asset.environments import VirtualEnvironment
+from asset.findings import Finding
 from serving.errors import SettingsError
 from serving.settings import PREFIX, Settings
 
@@ -36,7 +37,7 @@ PURPOSES = {
 SHOWN = 3
 
 
-def environments(machine: Machine) -> Iterator[Check]:
+def environments(machine: Machine) -> Iterator[Finding]:
     """Look at each environment."""
     for name in PURPOSES:
         yield environment(machine, name)
@@ -47,7 +48,7 @@ def missing(machine: Machine) -> dict[str, int]:
     return {name: purpose.mb for name, purpose in PURPOSES.items() if not _folder(machine, name).exists()}
 
 
-def environment(machine: Machine, name: str) -> Check:
+def environment(machine: Machine, name: str) -> Finding:
     """Compare what is installed in .venv/NAME with environment/NAME/requirements.txt as it is now.
 
     When it was set up does not count, as a checkout gives all its files the same time.
@@ -60,7 +61,7 @@ def environment(machine: Machine, name: str) -> Check:
     # `make` does nothing where its stamp is newer than the pins.
     fix = f"`make -B {title}/.installed`"
     if not folder.exists():
-        return note(title, expected, f"not set up; it is for {PURPOSES[name].text}", f"`make {title}/.installed`")
+        return note(title, f"not set up; it is for {PURPOSES[name].text}", f"`make {title}/.installed`")
     if not (folder / "bin/python").exists():
         return wrong(title, expected, "its Python is gone", f"`rm -r {title}`, then `make {title}/.installed`")
     if not (folder / ".installed").exists():
@@ -76,7 +77,7 @@ def environment(machine: Machine, name: str) -> Check:
     if off:
         more = f" and {len(off) - SHOWN} more" if len(off) > SHOWN else ""
         return wrong(title, expected, f"{'; '.join(off[:SHOWN])}{more}", fix)
-    return ok(title, expected, f"all {len(wanted)} packages")
+    return ok(title, f"all {len(wanted)} packages")
 
 
 def pins(file: Path) -> dict[str, str]:
@@ -111,12 +112,12 @@ ON = {"1", "ON", "YES", "TRUE"}
 """What huggingface_hub takes for yes."""
 
 
-def serving_settings(machine: Machine) -> Check:
+def serving_settings(machine: Machine) -> Finding:
     """See that serving takes each variable that is meant for it."""
     return check_settings(machine.environ, "settings of serving")
 
 
-def check_settings(environ: Mapping[str, str], name: str) -> Check:
+def check_settings(environ: Mapping[str, str], name: str) -> Finding:
     """Read the settings as serving does."""
     known = [PREFIX + field.name.upper() for field in fields(Settings)]
     expected = "BERT_SERVING_ variables that serving knows, in their ranges"
@@ -128,27 +129,27 @@ def check_settings(environ: Mapping[str, str], name: str) -> Check:
         close = {one: difflib.get_close_matches(one, known, 1) for one in unknown}
         meant = [f"write {match[0]} for {one}" for one, match in close.items() if match]
         return wrong(name, expected, str(exc), "; ".join(meant) or "correct it, or unset it")
-    return ok(name, expected, ", ".join(given) or "none set: the defaults")
+    return ok(name, ", ".join(given) or "none set: the defaults")
 
 
-def proxies(machine: Machine) -> Check:
+def proxies(machine: Machine) -> Finding:
     """See that requests to this machine itself do not go through a proxy."""
     name, expected = "proxies", "none, or NO_PROXY for 127.0.0.1 and localhost"
     # In lower case they win, as with curl and Python.
     given = {key.lower(): key for key in sorted(machine.environ) if machine.environ[key]}
     set_ = [given[key] for key in ("http_proxy", "all_proxy") if key in given]
     if not set_:
-        return ok(name, expected, "none for http")
+        return ok(name, "none for http")
     without = machine.environ[given["no_proxy"]] if "no_proxy" in given else ""
     caught = [host for host in LOOPBACK if not urllib.request.proxy_bypass_environment(host, {"no": without})]
     if not caught:
-        return ok(name, expected, f"{', '.join(set_)}, with NO_PROXY for loopback")
+        return ok(name, f"{', '.join(set_)}, with NO_PROXY for loopback")
     found = f"{', '.join(set_)} would catch requests to {', '.join(caught)}, as of curl to `make serve`"
     kept = f"{without}," if without else ""
     return wrong(name, expected, found, f"export NO_PROXY={kept}127.0.0.1,localhost no_proxy={kept}127.0.0.1,localhost")
 
 
-def hub(machine: Machine) -> Check:
+def hub(machine: Machine) -> Finding:
     """Say where models are pulled from; whether it answers is not tried."""
     name, expected = "hub", "https://huggingface.co, or a mirror in HF_ENDPOINT"
     endpoint = machine.environ.get("HF_ENDPOINT", "").strip()
@@ -157,9 +158,9 @@ def hub(machine: Machine) -> Check:
         return wrong(name, expected, "HF_ENDPOINT has no http:// or https://", "write it as https://mirror.example.com")
     if machine.environ.get("HF_HUB_OFFLINE", "").upper() in ON:
         found = f"HF_HUB_OFFLINE is on{token}"
-        return note(name, expected, found, "unset it for `asset pull`, which else finds only what the hub's cache has")
+        return note(name, found, "unset it for `asset pull`, which else finds only what the hub's cache has")
     if endpoint:
         # A password may stand before the mirror's name.
         mirror = re.sub(r"//[^/]*@", "//", endpoint)
-        return note(name, expected, f"HF_ENDPOINT: {mirror}{token}", "unset it to pull from huggingface.co")
-    return ok(name, expected, f"https://huggingface.co, asked by `asset pull` alone{token}")
+        return note(name, f"HF_ENDPOINT: {mirror}{token}", "unset it to pull from huggingface.co")
+    return ok(name, f"https://huggingface.co, asked by `asset pull` alone{token}")

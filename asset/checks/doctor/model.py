@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from asset.checks.doctor.check import Check, Machine, note, ok, wrong
+from asset.checks.doctor.check import Machine, note, ok, wrong
 from asset.checks.doctor.processor import served_by
-from asset.findings import shown
+from asset.findings import Finding, shown
 from asset.models.record import Record
 from serving.engine.compile import cache_places, user_cache_dir
 from serving.errors import ModelFolderError, SignatureError
@@ -114,7 +114,7 @@ def _stands_in(machine: Machine) -> bool:
     return folder_of(machine) == machine.root / "model/embedded" and not machine.environ.get("AZUREML_MODEL_DIR")
 
 
-def model(machine: Machine) -> Check:
+def model(machine: Machine) -> Finding:
     """Open the model folder that would be served, once its signature is checked, if there is or must be one.
 
     The hashes that a hub lists are left to `asset pull`, which compares them.
@@ -143,11 +143,11 @@ def model(machine: Machine) -> Check:
         return wrong(name, expected, f"{shown(folder)} without {', '.join(gone)}, which came with it", "`asset pull`")
     if _stands_in(machine):
         fix = "`asset pull` gets bert-base-cased; or name a folder in AZUREML_MODEL_DIR"
-        return note(name, expected, f"{found}; the small embedded model stands in, whose answers are weaker", fix)
-    return ok(name, expected, found)
+        return note(name, f"{found}; the small embedded model stands in, whose answers are weaker", fix)
+    return ok(name, found)
 
 
-def cache(machine: Machine) -> Check:
+def cache(machine: Machine) -> Finding:
     """See that the compiled model can be kept, and that the disk has room for it."""
     name, expected = "compiled models", "a folder that can be written to"
     places = _places(machine)
@@ -157,7 +157,7 @@ def cache(machine: Machine) -> Check:
             f"none of {', '.join(map(shown, places)) or 'the places that are safe'}: each start would compile the model"
         )
         return wrong(name, expected, found, "set BERT_SERVING_CACHE_DIR to a folder that can be written to")
-    return ok(name, expected, shown(place))
+    return ok(name, shown(place))
 
 
 def _places(machine: Machine) -> list[Path]:
@@ -183,7 +183,7 @@ def _existing(folder: Path) -> Path:
     return next((part for part in (folder, *folder.parents) if part.exists()), Path("/"))
 
 
-def disk(machine: Machine, missing: dict[str, int]) -> Check:
+def disk(machine: Machine, missing: dict[str, int]) -> Finding:
     """Compare the free disk with what is still to come: `missing` environments, as MB each by name, and models."""
     size, large = size_here(machine), Size.of(BERT_BASE)
     place = next((place for place in _places(machine) if _writable(place)), machine.root)
@@ -201,21 +201,20 @@ def disk(machine: Machine, missing: dict[str, int]) -> Check:
     planned = ", ".join(f"{what} about {mb:,}" for what, mb in plans.items())
     found = f"{room:,} MB free in the checkout" + (f"; still to come, in MB: {planned}" if plans else "")
     if room < sum(plans.values()):
-        return note(
-            name, f"{sum(plans.values()):,} MB for all that is to come", found, "make room before you set it up"
-        )
-    return ok(name, expected, found)
+        return note(name, f"{found}; together {sum(plans.values()):,} MB", "make room before you set these up")
+    return ok(name, found)
 
 
-def memory(machine: Machine) -> Check:
+def memory(machine: Machine) -> Finding:
     """Compare the memory that may be used with what a first start takes, and what fine-tuning would."""
     size = size_here(machine)
     precision, _ = served_by(machine)
     need = size.start_mb(precision)
-    name, expected = "memory", f"{need:,} MB for a first start, which compiles the model in {precision} (measured)"
+    name = "memory"
+    expected = f"{need:,} MB for a first start, which compiles the model in {precision} (measured)"
     free = available_mb(machine)
     if free is None:
-        return note(name, expected, "Linux does not tell", "see to it yourself")
+        return note(name, "Linux does not tell", "see to it yourself")
     found = f"{free:,} MB to be had"
     if free < need:
         fix = "end other programs, or raise the container's limit; BERT_SERVING_PRECISION=int8 takes less than fp32"
@@ -223,8 +222,8 @@ def memory(machine: Machine) -> Check:
     large = Size.of(BERT_BASE).tuning_mb
     if free < large:
         fix = "nothing to serve; fine-tune with LoRA (apply_lora), or where there is more"
-        return note(name, expected, f"{found}; to fine-tune all of BERT-base takes {large:,} and its batches", fix)
-    return ok(name, expected, found)
+        return note(name, f"{found}; to fine-tune all of BERT-base takes {large:,} and its batches", fix)
+    return ok(name, found)
 
 
 def available_mb(machine: Machine) -> int | None:

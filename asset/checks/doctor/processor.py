@@ -14,7 +14,8 @@ import tomllib
 import psutil
 from packaging.specifiers import SpecifierSet
 
-from asset.checks.doctor.check import Check, Machine, note, ok, wrong
+from asset.checks.doctor.check import Machine, note, ok, wrong
+from asset.findings import Finding
 from serving.engine.machine import has_int8_products, usable_cpus
 from serving.native import library
 
@@ -24,36 +25,35 @@ TOLD = ("avx2", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16"
 SLOWER = "5 to 12 times as long as int8 takes (docs/benchmark.md)"
 
 
-def python(machine: Machine) -> Check:
+def python(machine: Machine) -> Finding:
     """Compare the Python that runs this with what pyproject.toml takes."""
     declared = tomllib.loads((machine.root / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = declared["project"]["requires-python"]
     found = ".".join(map(str, machine.python))
     if SpecifierSet(wanted).contains(found):
-        return ok("python", wanted, found)
+        return ok("python", found)
     return wrong("python", wanted, found, "install 3.11 or 3.12 and name it: make PYTHON=/path/to/python3.12 score")
 
 
-def instructions(machine: Machine) -> Check:
+def instructions(machine: Machine) -> Finding:
     """Say which instructions the CPU has, and what they come to: the precision and the engine of serving."""
-    expected = "AVX512-VNNI, AVX-VNNI or AMX, with which int8 is fast"
     flags = machine.flags
     told = ", ".join(name for name in TOLD if name in flags)
     if not flags:
         fix = "look it up; without these instructions serving takes fp32, which is slower"
-        return note("cpu instructions", expected, "none that Linux lists", fix)
+        return note("cpu instructions", "none that Linux lists", fix)
     precision, engine = served_by(machine)
     found = f"{told or 'none of ' + ', '.join(TOLD)}; serving takes {precision} on {engine}"
     if machine.settings.precision not in ("auto", precision):
         fix = "fp16 is for GPUs: set BERT_SERVING_PRECISION to auto"
-        return note("cpu instructions", expected, found, fix)
+        return note("cpu instructions", found, fix)
     if has_int8_products(machine.proc / "cpuinfo"):
-        return ok("cpu instructions", expected, found)
+        return ok("cpu instructions", found)
     if precision == "int8":
         fix = "set BERT_SERVING_PRECISION to auto: without these instructions int8 is slower than fp32"
-        return note("cpu instructions", expected, found, fix)
+        return note("cpu instructions", found, fix)
     fix = f"nothing: it works, but fp32 takes {SLOWER}; Intel from Cascade Lake and AMD from Zen 4 on have them"
-    return note("cpu instructions", expected, found, fix)
+    return note("cpu instructions", found, fix)
 
 
 def served_by(machine: Machine) -> tuple[str, str]:
@@ -73,29 +73,29 @@ def kernels(machine: Machine) -> library.Target | None:
     return next((target for target in library.TARGETS if target.needs <= flags), None)
 
 
-def compiler(machine: Machine) -> Check:
+def compiler(machine: Machine) -> Finding:
     """See that the kernels are built, or can be."""
-    expected = "the kernels for this CPU, or a C compiler that builds them"
     target = kernels(machine)
     forced = machine.settings.engine == "native"
+    if target is None and forced:
+        expected = "a CPU that has them, as BERT_SERVING_ENGINE is native"
+        return wrong("kernels", expected, "none for this CPU", "set BERT_SERVING_ENGINE to auto")
     if target is None:
-        if forced:
-            fix = "set BERT_SERVING_ENGINE to auto"
-            return wrong("kernels", "AVX512-VNNI or AMX, as BERT_SERVING_ENGINE is native", "neither", fix)
-        return ok("kernels", "none: they need AVX512-VNNI or AMX", "ONNX Runtime serves")
+        return ok("kernels", "none for this CPU; ONNX Runtime serves")
     if library.kept(target):
-        return ok("kernels", expected, f"{target.name}, built")
+        return ok("kernels", f"{target.name}, built")
     command = library.find_compiler(machine.environ)
     program = shlex.split(command)[0] if command else None
     if program and shutil.which(program, path=machine.environ.get("PATH")):
-        return ok("kernels", expected, f"{command}; the first start builds them ({target.name})")
-    found = f"neither (CC is {command})" if command else "neither"
-    tell = wrong if forced else note
-    fix = "install gcc, or correct CC; until then ONNX Runtime serves, slower"
-    return tell("kernels", expected, found, "install gcc, or correct CC" if forced else fix)
+        return ok("kernels", f"{command}; the first start builds them ({target.name})")
+    found = f"neither built nor a C compiler to build them (CC is {command or 'not set'})"
+    fix = "install gcc, or correct CC"
+    if forced:
+        return wrong("kernels", "the kernels for this CPU, as BERT_SERVING_ENGINE is native", found, fix)
+    return note("kernels", found, f"{fix}; until then ONNX Runtime serves, slower")
 
 
-def cpus(machine: Machine) -> Check:
+def cpus(machine: Machine) -> Finding:
     """Compare the CPUs that this process may use with the threads that are set."""
     limits = (machine.cgroup / "cpu.max", machine.cgroup / "cpu/cpu.cfs_quota_us")
     usable, free = usable_cpus(limits), usable_cpus((machine.cgroup / "none", machine.cgroup / "none"))
@@ -103,27 +103,25 @@ def cpus(machine: Machine) -> Check:
     found = f"{usable}" + (f" of {free}: the container's quota (cpu.max)" if usable < free else "")
     if threads > usable:
         fix = "set BERT_SERVING_THREADS to 0, which takes as many as may be used"
-        return note(
-            "cpus", f"{threads}, as BERT_SERVING_THREADS says", f"{found}; the threads wait for each other", fix
-        )
-    return ok("cpus", "1 or more that may be used", found)
+        return note("cpus", f"{found}; the {threads} threads of BERT_SERVING_THREADS wait for each other", fix)
+    return ok("cpus", found)
 
 
-def gpu(machine: Machine) -> Check:
+def gpu(machine: Machine) -> Finding:
     """Say whether there is a driver of NVIDIA's, and whether it would be used; no GPU is tried."""
-    name, expected = "gpu", "none needed; an NVIDIA GPU where BERT_SERVING_DEVICE is cuda"
+    name = "gpu"
     driver = (machine.proc / "driver/nvidia/version").exists()
     if driver:
         fix = "`make serve GPU=1` serves with it, once .venv/serving-gpu is set up"
-        return note(name, expected, "the driver of an NVIDIA GPU, which .venv/serving does not use", fix)
+        return note(name, "the driver of an NVIDIA GPU, which .venv/serving does not use", fix)
     if machine.settings.device == "cuda":
-        return note(name, expected, "no driver of NVIDIA's: the CPU will serve", "unset BERT_SERVING_DEVICE")
-    return ok(name, expected, "none")
+        return note(name, "no driver of NVIDIA's: the CPU will serve", "unset BERT_SERVING_DEVICE")
+    return ok(name, "none")
 
 
-def port(machine: Machine) -> Check:
+def port(machine: Machine) -> Finding:
     """See that a server can listen on the port of 127.0.0.1, as `make serve` does."""
-    name, expected = "port", f"{machine.port} of 127.0.0.1 free"
+    name, expected = "port", f"port {machine.port} of 127.0.0.1 to be free"
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -135,7 +133,7 @@ def port(machine: Machine) -> Check:
             return wrong(
                 name, expected, found, f"end it, or take another port: PORT={machine.port % 65535 + 1} make serve"
             )
-    return ok(name, expected, "free")
+    return ok(name, "free")
 
 
 def holder(port: int) -> str | None:

@@ -110,8 +110,8 @@ def _copy(file: YamlFile, copy: Path) -> None:
 def _details(asset: AssetFolder) -> dict[str, Any]:
     """Return what each machine has, in the form that Azure answers with."""
     try:
-        document = asset.read(asset.root / "sku_lists.yaml").data
-        sizes = read_sizes(document, "sku_lists.yaml") if isinstance(document.get("sizes"), dict) else {}
+        asset.read(asset.root / "sku_lists.yaml")
+        sizes = read_sizes(asset.root / "sku_lists.yaml")
     except (InvalidFileError, SkuListsError):
         return {}
     return {

@@ -35,12 +35,12 @@ def set_up(machine: Machine, name: str) -> Path:
 def test_an_environment_with_its_pins_is_well(machine: Machine, name: str) -> None:
     set_up(machine, name)
     check = environment(machine, name)
-    assert (check.status, check.fix) == ("ok", "")
+    assert (check.severity, check.fix) == ("ok", "")
 
 
 def test_environments_that_are_not_set_up_are_notes(machine: Machine) -> None:
     found = list(environments(machine))
-    assert {check.status for check in found} == {"note"}
+    assert {check.severity for check in found} == {"note"}
     assert [check.fix for check in found] == [f"`make .venv/{name}/.installed`" for name in PURPOSES]
     assert list(missing(machine)) == list(PURPOSES)
     set_up(machine, "serving")
@@ -53,7 +53,7 @@ def test_a_pin_that_changed_since_is_told(machine: Machine) -> None:
     version = pins(file)["numpy"]
     file.write_text(file.read_text().replace(f"numpy=={version}", "numpy==99.1"))
     check = environment(machine, "serving")
-    assert (check.status, check.found) == ("wrong", f"numpy {version}, not 99.1")
+    assert (check.severity, check.message.split("; expected ")[0]) == ("error", f"numpy {version}, not 99.1")
     assert check.fix == "`make -B .venv/serving/.installed`"
 
 
@@ -63,15 +63,15 @@ def test_packages_that_are_missing_are_named(machine: Machine) -> None:
         (metadata,) = folder.glob(f"lib/python*/site-packages/{name}-[0-9]*.dist-info")
         shutil.rmtree(metadata)
     check = environment(machine, "evaluation")
-    assert check.status == "wrong"
-    assert "numpy is missing; onnx is missing; pyyaml is missing and 1 more" in check.found
+    assert check.severity == "error"
+    assert "numpy is missing; onnx is missing; pyyaml is missing and 1 more" in check.message
 
 
 def test_a_set_up_that_was_cut_short_is_told(machine: Machine) -> None:
     folder = set_up(machine, "batch")
     (folder / ".installed").unlink()
     check = environment(machine, "batch")
-    assert (check.status, check.found) == ("wrong", "a set-up that did not end")
+    assert (check.severity, check.message.split("; expected ")[0]) == ("error", "a set-up that did not end")
 
 
 def test_an_environment_whose_python_was_removed_is_told(machine: Machine, tmp_path: Path) -> None:
@@ -79,12 +79,12 @@ def test_an_environment_whose_python_was_removed_is_told(machine: Machine, tmp_p
     (folder / "bin/python").unlink()
     (folder / "bin/python").symlink_to(tmp_path / "gone")
     check = environment(machine, "dev")
-    assert (check.status, check.found) == ("wrong", "its Python is gone")
+    assert (check.severity, check.message.split("; expected ")[0]) == ("error", "its Python is gone")
 
 
 def test_pins_that_are_gone_are_told(machine: Machine) -> None:
     (machine.root / "environment/serving/requirements.txt").unlink()
-    assert environment(machine, "serving").status == "wrong"
+    assert environment(machine, "serving").severity == "error"
 
 
 def test_what_is_read_of_an_environment_is_what_pip_says() -> None:

@@ -31,7 +31,7 @@ def test_the_embedded_model_alone_is_a_note_that_names_the_pull(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         check = model.model(machine)
-    assert check.status == "note"
+    assert check.severity == "note"
     assert "`asset pull`" in check.fix
     assert caplog.records == []
 
@@ -39,16 +39,16 @@ def test_the_embedded_model_alone_is_a_note_that_names_the_pull(
 @pytest.mark.usefixtures("pulled")
 def test_a_model_that_was_pulled_is_well(machine: Machine) -> None:
     check = model.model(machine)
-    assert (check.status, check.fix) == ("ok", "")
-    assert "bert-base-cased: fill-mask" in check.found
+    assert (check.severity, check.fix) == ("ok", "")
+    assert "bert-base-cased: fill-mask" in check.message
 
 
 def test_weights_that_are_cut_are_wrong(machine: Machine, pulled: Path) -> None:
     path = pulled / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     check = model.model(machine)
-    assert check.status == "wrong"
-    assert "model.safetensors: cannot be read" in check.found
+    assert check.severity == "error"
+    assert "model.safetensors: cannot be read" in check.message
     assert "`asset pull`" in check.fix
 
 
@@ -56,26 +56,26 @@ def test_a_file_that_was_pulled_and_is_gone_is_wrong(machine: Machine, pulled: P
     files = {"config.json": "0" * 64, "vocab.txt": "0" * 64}
     Record("owner/name", "0" * 40, "owner/name", "main", None, files, {}).write(pulled)
     check = model.model(machine)
-    assert (check.status, check.fix) == ("wrong", "`asset pull`")
-    assert check.found.endswith("without vocab.txt, which came with it")
+    assert (check.severity, check.fix) == ("error", "`asset pull`")
+    assert "without vocab.txt, which came with it; " in check.message
     (pulled / "vocab.txt").touch()
-    assert model.model(machine).status == "ok"
+    assert model.model(machine).severity == "ok"
 
 
 def test_a_folder_without_a_tokenizer_is_wrong(machine: Machine) -> None:
     (machine.root / "model/embedded/tokenizer.json").unlink()
     check = model.model(machine)
-    assert check.status == "wrong"
-    assert "expected tokenizer.json" in check.found
+    assert check.severity == "error"
+    assert "expected tokenizer.json" in check.message
     assert check.fix == "`git checkout model/embedded`"
 
 
 def test_a_model_folder_of_the_environment_is_the_one_that_counts(
     with_variables: Callable[..., Machine], pulled: Path, tmp_path: Path
 ) -> None:
-    assert model.model(with_variables(AZUREML_MODEL_DIR=str(pulled))).status == "ok"
+    assert model.model(with_variables(AZUREML_MODEL_DIR=str(pulled))).severity == "ok"
     check = model.model(with_variables(AZUREML_MODEL_DIR=str(tmp_path / "none")))
-    assert (check.status, check.fix) == ("wrong", "correct AZUREML_MODEL_DIR, or unset it")
+    assert (check.severity, check.fix) == ("error", "correct AZUREML_MODEL_DIR, or unset it")
 
 
 def test_a_folder_is_held_to_its_signature(
@@ -84,21 +84,21 @@ def test_a_folder_is_held_to_its_signature(
     folder = machine.root / "model/embedded"
     private, public = new_key(tmp_path / "keys")
     asked = with_variables(BERT_SERVING_SIGNATURE_KEY=str(public))
-    assert "expected a signature" in model.model(asked).found
+    assert "expected a signature" in model.model(asked).message
     sign(folder, Signer(private))
-    assert model.model(asked).status == model.model(machine).status != "wrong"
-    assert not model.cache(asked).found.endswith(".compiled")
+    assert model.model(asked).severity == model.model(machine).severity != "error"
+    assert not model.cache(asked).message.endswith(".compiled")
     (folder / "more.txt").write_text("")
     check = model.model(asked)
-    assert (check.status, "more.txt is not one of the signed files" in check.found) == ("wrong", True)
+    assert (check.severity, "more.txt is not one of the signed files" in check.message) == ("error", True)
     assert "BERT_SERVING_SIGNATURE_KEY" in check.fix
     assert capsys.readouterr().err == ""
 
 
 def test_compiled_models_go_where_serving_puts_them(machine: Machine) -> None:
     check = model.cache(machine)
-    assert check.status == "ok"
-    assert check.found.endswith("model/embedded/.compiled")
+    assert check.severity == "ok"
+    assert check.message.endswith("model/embedded/.compiled")
     assert not (machine.root / "model/embedded/.compiled").exists()
     assert [path.name for path in (machine.root / "model/embedded").iterdir() if path.name.startswith(".")] == []
 
@@ -108,10 +108,10 @@ def test_a_cache_that_cannot_be_written_to_is_wrong(with_variables: Callable[...
     # Where root may write anywhere, a file and /proc are still no places for a folder.
     for place in (tmp_path / "file/below", Path("/proc/self/cache")):
         check = model.cache(with_variables(BERT_SERVING_CACHE_DIR=str(place)))
-        assert check.status == "wrong"
-        assert "each start would compile" in check.found
+        assert check.severity == "error"
+        assert "each start would compile" in check.message
         assert "BERT_SERVING_CACHE_DIR" in check.fix
-    assert model.cache(with_variables(BERT_SERVING_CACHE_DIR=str(tmp_path / "new/below"))).status == "ok"
+    assert model.cache(with_variables(BERT_SERVING_CACHE_DIR=str(tmp_path / "new/below"))).severity == "ok"
     assert not (tmp_path / "new").exists()
 
 
@@ -131,16 +131,16 @@ def test_what_a_start_takes_is_what_was_measured() -> None:
 
 
 def test_too_little_memory_is_wrong(machine: Machine) -> None:
-    assert model.memory(machine).status == "ok"
+    assert model.memory(machine).severity == "ok"
     (machine.proc / "meminfo").write_text("MemAvailable: 100000 kB\n")
     check = model.memory(machine)
-    assert (check.status, check.found) == ("wrong", "102 MB to be had")
+    assert (check.severity, check.message.split("; expected ")[0]) == ("error", "102 MB to be had")
 
 
 def test_memory_that_serves_and_does_not_tune_is_a_note(machine: Machine) -> None:
     (machine.proc / "meminfo").write_text("MemAvailable: 1000000 kB\n")
     check = model.memory(machine)
-    assert check.status == "note"
+    assert check.severity == "note"
     assert "fine-tune" in check.fix
 
 
@@ -165,21 +165,21 @@ def test_a_container_counts_for_memory(machine: Machine, version: int) -> None:
 
 def test_memory_that_linux_does_not_tell_is_a_note(machine: Machine) -> None:
     (machine.proc / "meminfo").unlink()
-    assert model.memory(machine).status == "note"
+    assert model.memory(machine).severity == "note"
 
 
 def test_the_disk_is_held_against_what_is_to_come(machine: Machine) -> None:
-    assert model.disk(machine, {}).status == "ok"
-    assert ".venv/dev about 1,000" in model.disk(machine, {"dev": 1000}).found
+    assert model.disk(machine, {}).severity == "ok"
+    assert ".venv/dev about 1,000" in model.disk(machine, {"dev": 1000}).message
     check = model.disk(machine, {"dev": 10**9})
-    assert (check.status, check.fix) == ("note", "make room before you set it up")
+    assert (check.severity, check.fix) == ("note", "make room before you set these up")
 
 
 def test_a_disk_without_room_for_the_compiled_model_is_wrong(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage(machine.root)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
     check = model.disk(machine, {})
-    assert (check.status, check.found) == ("wrong", "0 MB free")
+    assert (check.severity, check.message.split("; expected ")[0]) == ("error", "0 MB free")
 
 
 def test_what_is_deployed_is_the_model_here_or_bert_base(
@@ -192,6 +192,6 @@ def test_what_is_deployed_is_the_model_here_or_bert_base(
 
 def test_a_model_that_cannot_be_opened_is_planned_for_as_bert_base(machine: Machine) -> None:
     shutil.rmtree(machine.root / "model/embedded")
-    assert model.model(machine).status == "wrong"
+    assert model.model(machine).severity == "error"
     assert model.size_here(machine) == Size.of(BERT_BASE)
-    assert model.cache(machine).status == "ok"
+    assert model.cache(machine).severity == "ok"

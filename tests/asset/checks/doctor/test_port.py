@@ -31,8 +31,8 @@ def taken(request: pytest.FixtureRequest) -> Iterator[int]:
 def test_who_holds_a_port_is_told(machine: Machine, taken: int) -> None:
     check = port(replace(machine, port=taken))
     name = Path("/proc/self/comm").read_text().strip()
-    assert check.status == "wrong"
-    assert check.found == f"Address already in use, by {name} (pid {os.getpid()})"
+    assert check.severity == "error"
+    assert check.message.startswith(f"Address already in use, by {name} (pid {os.getpid()}); ")
     assert check.fix.endswith(f"PORT={taken + 1} make serve") or taken == 65535
 
 
@@ -41,7 +41,7 @@ def test_a_port_is_taken_also_if_the_system_does_not_list_it(
 ) -> None:
     monkeypatch.setattr(psutil, "net_connections", lambda kind: [])
     check = port(replace(machine, port=taken))
-    assert (check.status, check.found) == ("wrong", "Address already in use")
+    assert (check.severity, check.message.split("; expected ")[0]) == ("error", "Address already in use")
 
 
 def test_a_holder_that_cannot_be_looked_into_is_of_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,5 +54,5 @@ def test_a_holder_that_cannot_be_looked_into_is_of_another_user(monkeypatch: pyt
 def test_a_free_port_is_left_free(machine: Machine) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         free = listener.getsockname()[1]
-    assert port(replace(machine, port=free)).status == "ok"
+    assert port(replace(machine, port=free)).severity == "ok"
     socket.create_server(("127.0.0.1", free)).close()

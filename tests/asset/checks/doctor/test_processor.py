@@ -18,11 +18,11 @@ from serving.native import library
 ROOT = Path(__file__).resolve().parents[4]
 
 
-@pytest.mark.parametrize(("version", "status"), [((3, 11, 0), "ok"), ((3, 12, 9), "ok"), ((3, 13, 0), "wrong")])
+@pytest.mark.parametrize(("version", "status"), [((3, 11, 0), "ok"), ((3, 12, 9), "ok"), ((3, 13, 0), "error")])
 def test_python_is_held_against_what_the_project_takes(machine: Machine, version: tuple[int, ...], status: str) -> None:
     check = processor.python(replace(machine, python=version))
-    assert (check.status, check.expected) == (status, ">=3.11,<3.13")
-    assert bool(check.fix) == (status == "wrong")
+    assert check.severity == status
+    assert bool(check.fix) == check.message.endswith("; expected >=3.11,<3.13") == (status == "error")
 
 
 @pytest.mark.parametrize(
@@ -37,8 +37,8 @@ def test_the_cpu_says_which_precision_and_engine_serve(
     with_cpu: Callable[[str], Machine], cpu: str, status: str, served: str
 ) -> None:
     check = processor.instructions(with_cpu(cpu))
-    assert check.status == status
-    assert check.found.endswith(served)
+    assert check.severity == status
+    assert check.message.endswith(served)
 
 
 def test_settings_count_for_the_precision_and_the_engine(with_variables: Callable[..., Machine]) -> None:
@@ -52,13 +52,13 @@ def test_int8_that_is_asked_of_an_old_cpu_is_told(
 ) -> None:
     with_cpu("old")
     check = processor.instructions(with_variables(BERT_SERVING_PRECISION="int8"))
-    assert (check.status, check.found) == ("note", "avx2; serving takes int8 on ONNX Runtime")
+    assert (check.severity, check.message) == ("note", "avx2; serving takes int8 on ONNX Runtime")
     assert "int8 is slower than fp32" in check.fix
 
 
 def test_a_cpu_that_linux_says_nothing_of_is_a_note(machine: Machine) -> None:
     (machine.proc / "cpuinfo").unlink()
-    assert processor.instructions(machine).status == "note"
+    assert processor.instructions(machine).severity == "note"
 
 
 def test_what_is_said_of_this_machine_is_what_serving_takes() -> None:
@@ -70,14 +70,14 @@ def test_what_is_said_of_this_machine_is_what_serving_takes() -> None:
 
 
 def test_a_quota_below_the_cpus_is_told(machine: Machine, with_variables: Callable[..., Machine]) -> None:
-    assert processor.cpus(machine).found == str(len(os.sched_getaffinity(0)))
+    assert processor.cpus(machine).message == str(len(os.sched_getaffinity(0)))
     (machine.cgroup / "cpu.max").write_text("50000 100000\n")
     check = processor.cpus(machine)
-    assert check.status == "ok"
+    assert check.severity == "ok"
     if len(os.sched_getaffinity(0)) > 1:
-        assert "the container's quota" in check.found
+        assert "the container's quota" in check.message
     check = processor.cpus(with_variables(BERT_SERVING_THREADS="64"))
-    assert (check.status, check.expected) == ("note", "64, as BERT_SERVING_THREADS says")
+    assert (check.severity, "the 64 threads of BERT_SERVING_THREADS wait" in check.message) == ("note", True)
 
 
 def compiler(folder: Path) -> None:
@@ -97,15 +97,15 @@ def unbuilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("unbuilt")
 def test_kernels_need_a_compiler(machine: Machine, with_variables: Callable[..., Machine], tmp_path: Path) -> None:
     check = processor.compiler(machine)
-    assert (check.status, check.found) == ("note", "neither")
+    assert (check.severity, "(CC is not set)" in check.message) == ("note", True)
     assert "install gcc" in check.fix
     check = processor.compiler(with_variables(BERT_SERVING_ENGINE="native"))
-    assert check.status == "wrong"
+    assert check.severity == "error"
     check = processor.compiler(with_variables(CC="nocc -O2"))
-    assert (check.status, check.found) == ("note", "neither (CC is nocc -O2)")
+    assert (check.severity, "(CC is nocc -O2)" in check.message) == ("note", True)
     compiler(tmp_path / "bin")
     check = processor.compiler(machine)
-    assert (check.status, check.found) == ("ok", f"{tmp_path}/bin/gcc; the first start builds them (amx)")
+    assert (check.severity, check.message) == ("ok", f"{tmp_path}/bin/gcc; the first start builds them (amx)")
 
 
 @pytest.mark.usefixtures("unbuilt")
@@ -114,21 +114,21 @@ def test_kernels_that_are_built_need_no_compiler(machine: Machine) -> None:
     place.mkdir(mode=0o700)
     (place / library._file_name(library.TARGETS[0])).write_bytes(b"")
     (place / library._file_name(library.TARGETS[0])).chmod(0o600)
-    assert processor.compiler(machine).found == "amx, built"
+    assert processor.compiler(machine).message == "amx, built"
 
 
 def test_an_old_cpu_needs_no_kernels(
     with_cpu: Callable[[str], Machine], with_variables: Callable[..., Machine]
 ) -> None:
-    assert processor.compiler(with_cpu("old")).status == "ok"
+    assert processor.compiler(with_cpu("old")).severity == "ok"
     check = processor.compiler(with_variables(BERT_SERVING_ENGINE="native"))
-    assert (check.status, check.fix) == ("wrong", "set BERT_SERVING_ENGINE to auto")
+    assert (check.severity, check.fix) == ("error", "set BERT_SERVING_ENGINE to auto")
 
 
 def test_a_gpu_is_told(machine: Machine, with_variables: Callable[..., Machine]) -> None:
-    assert processor.gpu(machine).status == "ok"
-    assert "the CPU will serve" in processor.gpu(with_variables(BERT_SERVING_DEVICE="cuda")).found
+    assert processor.gpu(machine).severity == "ok"
+    assert "the CPU will serve" in processor.gpu(with_variables(BERT_SERVING_DEVICE="cuda")).message
     (machine.proc / "driver/nvidia").mkdir(parents=True)
     (machine.proc / "driver/nvidia/version").write_text("NVRM version")
     check = processor.gpu(machine)
-    assert (check.status, "GPU=1" in check.fix) == ("note", True)
+    assert (check.severity, "GPU=1" in check.fix) == ("note", True)

@@ -14,14 +14,14 @@ from asset.checks.doctor.check import Machine
 
 
 def test_settings_that_serving_takes_are_well(machine: Machine, with_variables: Callable[..., Machine]) -> None:
-    assert environments.serving_settings(machine).found == "none set: the defaults"
+    assert environments.serving_settings(machine).message == "none set: the defaults"
     check = environments.serving_settings(with_variables(BERT_SERVING_MAX_ROWS="10"))
-    assert (check.status, check.found) == ("ok", "BERT_SERVING_MAX_ROWS")
+    assert (check.severity, check.message) == ("ok", "BERT_SERVING_MAX_ROWS")
 
 
 def test_a_misspelled_setting_is_told_with_the_one_that_is_meant(with_variables: Callable[..., Machine]) -> None:
     check = environments.serving_settings(with_variables(BERT_SERVING_MAX_ROW="10"))
-    assert (check.status, check.fix) == ("wrong", "write BERT_SERVING_MAX_ROWS for BERT_SERVING_MAX_ROW")
+    assert (check.severity, check.fix) == ("error", "write BERT_SERVING_MAX_ROWS for BERT_SERVING_MAX_ROW")
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,8 @@ def test_a_misspelled_setting_is_told_with_the_one_that_is_meant(with_variables:
 )
 def test_a_setting_out_of_range_is_told(with_variables: Callable[..., Machine], name: str, value: str) -> None:
     check = environments.serving_settings(with_variables(**{f"BERT_SERVING_{name}": value}))
-    assert (check.status, check.fix) == ("wrong", "correct it, or unset it")
-    assert f"BERT_SERVING_{name}: expected" in check.found
+    assert (check.severity, check.fix) == ("error", "correct it, or unset it")
+    assert f"BERT_SERVING_{name}: expected" in check.message
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_setting_out_of_range_is_told(with_variables: Callable[..., Machine], 
 def test_proxies_that_leave_loopback_alone_are_well(
     with_variables: Callable[..., Machine], given: dict[str, str]
 ) -> None:
-    assert environments.proxies(with_variables(**given)).status == "ok"
+    assert environments.proxies(with_variables(**given)).severity == "ok"
     assert caught(given) is False
 
 
@@ -60,14 +60,14 @@ def test_proxies_that_leave_loopback_alone_are_well(
 )
 def test_a_proxy_that_catches_loopback_is_wrong(with_variables: Callable[..., Machine], given: dict[str, str]) -> None:
     check = environments.proxies(with_variables(**given))
-    assert check.status == "wrong"
+    assert check.severity == "error"
     assert "NO_PROXY=" in check.fix
-    assert "127.0.0.1" in check.found
+    assert "127.0.0.1" in check.message
     assert "secret" not in str(check)
     assert caught(given) is True
     # What is advised helps, and keeps what was there.
     advised = dict(word.split("=", 1) for word in check.fix.split()[1:])
-    assert environments.proxies(with_variables(**{**given, **advised})).status == "ok"
+    assert environments.proxies(with_variables(**{**given, **advised})).severity == "ok"
     assert caught({**given, **advised}) is False
 
 
@@ -84,12 +84,12 @@ def caught(given: dict[str, str]) -> bool:
 
 
 def test_where_models_come_from_is_told(machine: Machine, with_variables: Callable[..., Machine]) -> None:
-    assert environments.hub(machine).status == "ok"
+    assert environments.hub(machine).severity == "ok"
     check = environments.hub(
         with_variables(HF_ENDPOINT="https://me:secret@mirror.example.com/hf", HF_TOKEN="hf_private")
     )
-    assert (check.status, check.found) == ("note", "HF_ENDPOINT: https://mirror.example.com/hf; HF_TOKEN is set")
+    assert (check.severity, check.message) == ("note", "HF_ENDPOINT: https://mirror.example.com/hf; HF_TOKEN is set")
     check = environments.hub(with_variables(HF_HUB_OFFLINE="yes"))
-    assert (check.status, check.found) == ("note", "HF_HUB_OFFLINE is on")
-    assert environments.hub(with_variables(HF_HUB_OFFLINE="0")).status == "ok"
-    assert environments.hub(with_variables(HF_ENDPOINT="mirror.example.com")).status == "wrong"
+    assert (check.severity, check.message) == ("note", "HF_HUB_OFFLINE is on")
+    assert environments.hub(with_variables(HF_HUB_OFFLINE="0")).severity == "ok"
+    assert environments.hub(with_variables(HF_ENDPOINT="mirror.example.com")).severity == "error"
