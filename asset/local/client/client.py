@@ -31,7 +31,6 @@ from azure.ai.ml.entities import (
 from azure.core.exceptions import ResourceNotFoundError
 
 from asset.checks.pipeline.data import ASSET, OwnModel
-from asset.environments import ROOT
 from asset.local.client.assets import LocalComponents, LocalData, LocalEnvironments
 from asset.local.client.batch import LocalBatchDeployments, LocalBatchEndpoints
 from asset.local.client.deployment_parts import DeploymentParts, virtual_environment
@@ -41,6 +40,7 @@ from asset.local.client.jobs import LocalJobs
 from asset.local.client.models import LocalModels
 from asset.local.client.online import LocalOnlineDeployments, LocalOnlineEndpoints
 from asset.local.client.workspace import Workspace, azure_client
+from asset.local.processes import ROOT
 
 if TYPE_CHECKING:
     from azure.ai.ml import MLClient

@@ -29,9 +29,9 @@ from asset.local.endpoints.deployment import Deployment
 from asset.local.endpoints.errors import InvalidEndpointError, LostError, NotRunningError
 from asset.local.endpoints.records import Keys
 from asset.local.endpoints.server import Answer
-from serving.http.request_log import CLIENT_IDS, REQUEST_ID, is_id, new_id
+from serving.http import request_log
 
-DEPLOYMENT = "azureml-model-deployment"
+DEPLOYMENT, REQUEST_ID = "azureml-model-deployment", request_log.REQUEST_ID
 REASON, MODEL_STATUS = "ms-azureml-model-error-reason", "ms-azureml-model-error-statuscode"
 MOST_BODY_BYTES = 10 * 1024 * 1024
 
@@ -108,15 +108,15 @@ def _id_of(request: web.BaseRequest) -> str:
     """Return the request's id, the same at each call."""
     if REQUEST_ID not in request:
         client_id = request.headers.get(REQUEST_ID, "")
-        request[REQUEST_ID] = client_id if is_id(client_id) else new_id()
+        request[REQUEST_ID] = client_id if request_log.is_id(client_id) else request_log.new_id()
     return str(request[REQUEST_ID])
 
 
 async def _add_ids(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Add the ids to an answer, also to an error of this router; the server has added the client's ids to its own answers."""
     response.headers[REQUEST_ID] = _id_of(request)
-    for name in CLIENT_IDS:
-        if name not in response.headers and is_id(request.headers.get(name, "")):
+    for name in request_log.CLIENT_IDS:
+        if name not in response.headers and request_log.is_id(request.headers.get(name, "")):
             response.headers[name] = request.headers[name]
 
 

@@ -30,7 +30,7 @@ def test_models_are_versions_in_mlflows_registry(ml_client: LocalClient, files: 
     assert {version.tags["azureml.version"] for version in found} == {"17", "18"}
 
 
-def test_a_version_may_get_another_description_and_no_other_path(ml_client: LocalClient, files: Path) -> None:
+def test_a_version_may_change_its_description_but_not_its_path(ml_client: LocalClient, files: Path) -> None:
     ml_client.models.create_or_update(load_model("model.yml"))
     again = load_model("model.yml")
     again.description, again.tags = "Another.", {"x": "y"}
@@ -43,7 +43,7 @@ def test_a_version_may_get_another_description_and_no_other_path(ml_client: Loca
         ml_client.models.create_or_update(again)
 
 
-def test_what_mlflow_registered_has_mlflows_number(ml_client: LocalClient, files: Path) -> None:
+def test_a_model_that_mlflow_registered_has_mlflows_number(ml_client: LocalClient, files: Path) -> None:
     store = mlflow.MlflowClient(tracking_uri(ml_client.state))
     store.create_registered_model("theirs")
     store.create_model_version("theirs", (files / "model").as_uri())
@@ -51,7 +51,7 @@ def test_what_mlflow_registered_has_mlflows_number(ml_client: LocalClient, files
     assert Path(str(found.path)) == files / "model"
 
 
-def test_what_a_job_wrote_is_registered_by_the_name_that_azure_has_for_it(ml_client: LocalClient, files: Path) -> None:
+def test_an_output_of_a_job_is_registered_by_its_azure_path(ml_client: LocalClient, files: Path) -> None:
     job = ml_client.jobs.create_or_update(load_job("job.yml"))
     ml_client.jobs.stream(job.name)
     path = f"azureml://jobs/{job.name}/outputs/shown"
@@ -95,9 +95,7 @@ def test_the_asset_of_this_checkout_needs_no_registration(
         ({"name": "a/b", "path": "model"}, "'a/b' is not a valid name of a model"),
     ],
 )
-def test_a_model_that_cannot_be_is_refused(
-    ml_client: LocalClient, files: Path, model: dict[str, str], message: str
-) -> None:
+def test_an_invalid_model_is_refused(ml_client: LocalClient, files: Path, model: dict[str, str], message: str) -> None:
     with pytest.raises(ValidationException, match=message):
         ml_client.models.create_or_update(Model(**model))
 

@@ -101,7 +101,7 @@ def blue() -> ManagedOnlineDeployment:
     return load_online_deployment("deployment/online-deployment-blue.yml")
 
 
-def test_the_model_lies_where_azure_puts_it(tiny: LocalClient, files: Path) -> None:
+def test_the_model_is_mounted_as_on_azure(tiny: LocalClient, files: Path) -> None:
     tiny.online_deployments.begin_create_or_update(blue()).result()
     # AZUREML_MODEL_DIR is …/NAME/VERSION, with what was registered in it.
     assert "a model of ['model']" in tiny.online_deployments.get_logs("blue", "tiny-endpoint", 200)
@@ -138,7 +138,7 @@ def test_a_server_that_does_not_start_fails_the_deployment(tiny: LocalClient, fi
     assert list(tiny.online_deployments.list("tiny-endpoint")) == []
 
 
-def test_what_is_not_there_is_named(tiny: LocalClient, files: Path) -> None:
+def test_a_missing_part_is_named(tiny: LocalClient, files: Path) -> None:
     def refused(message: str, kind: type[Exception] = ValidationException, **given: object) -> None:
         deployment = blue()
         for name, value in given.items():
@@ -164,7 +164,7 @@ def test_what_is_not_there_is_named(tiny: LocalClient, files: Path) -> None:
     refused("(?i)syntax")
 
 
-def test_what_azure_alone_does_is_refused(tiny: LocalClient) -> None:
+def test_what_only_azure_supports_is_refused(tiny: LocalClient) -> None:
     for given in ({"vscode_debug": True}, {"local_enable_gpu": True}, {"package_model": True}):
         with pytest.raises(UnsupportedError, match=f"takes no {next(iter(given))} on this machine"):
             tiny.online_deployments.begin_create_or_update(blue(), **given)

@@ -30,7 +30,7 @@ def names(ml_client: MLClient) -> tuple[str | None, ...]:
     return ml_client.subscription_id, ml_client.resource_group_name, ml_client.workspace_name
 
 
-def test_it_is_mlclient_untouched() -> None:
+def test_local_false_returns_mlclient_itself() -> None:
     ml_client = client(local=False, credential=Credential(), **NAMES, enable_telemetry=False)
     assert type(ml_client) is MLClient
     assert names(ml_client) == ("s", "g", "w")
@@ -51,14 +51,14 @@ def test_config_json_names_the_workspace(tmp_path: Path, monkeypatch: pytest.Mon
     assert names(client(local=False, credential=Credential(), enable_telemetry=False)) == ("of the file", "g", "w")
 
 
-def test_without_a_workspace_it_says_how_to_name_one() -> None:
+def test_without_a_workspace_the_error_says_how_to_name_one() -> None:
     with pytest.raises(ClientError, match=r"subscription_id, resource_group_name missing; .*AZURE_RESOURCE_GROUP"):
         client(local=False, credential=Credential(), workspace_name="mine")
     with pytest.raises(ClientError, match="download config.json from the workspace's page"):
         client(local=False, credential=Credential())
 
 
-def test_without_anybody_signed_in_it_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_sign_in_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     class Nobody:
         def get_token(self, *scopes: str) -> None:
             raise ClientAuthenticationError("AzureCliCredential: Please run 'az login'")

@@ -55,7 +55,7 @@ def methods() -> list[tuple[str, str]]:
     return [(name, method) for name in SUB_OBJECTS for method in sorted(public_methods(type(getattr(found, name))))]
 
 
-def test_the_sub_objects_are_mlclients() -> None:
+def test_mlclient_has_the_sub_objects_of_the_client() -> None:
     assert set(THEIRS) == set(SUB_OBJECTS)
     assert [
         name for name in (*SUB_OBJECTS, "create_or_update", "begin_create_or_update") if not hasattr(MLClient, name)
@@ -63,7 +63,7 @@ def test_the_sub_objects_are_mlclients() -> None:
 
 
 @pytest.mark.parametrize(("name", "method"), methods())
-def test_a_method_takes_what_mlclients_takes(here: LocalClient, name: str, method: str) -> None:
+def test_a_method_has_the_arguments_of_mlclients(here: LocalClient, name: str, method: str) -> None:
     assert hasattr(THEIRS[name], method), f"MLClient has no {name}.{method}"
     ours, theirs = shape(getattr(type(getattr(here, name)), method)), shape(getattr(THEIRS[name], method))
     assert ours == theirs

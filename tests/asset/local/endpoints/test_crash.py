@@ -83,7 +83,7 @@ def test_a_killed_server_loses_only_what_it_worked_on(online: Online, which: str
         until(lambda: not runs(worker))
 
 
-def test_the_restart_is_counted_and_told_of(online: Online) -> None:
+def test_a_restart_is_counted_and_its_cause_is_shown(online: Online) -> None:
     pid, restarts = online.status("green")["pid"], online.status("green")["restarts"]
     os.kill(pid, signal.SIGKILL)
     until(lambda: online.status("green")["restarts"] == restarts + 1)
@@ -126,7 +126,7 @@ def test_a_server_that_does_not_start_is_an_error_with_its_log(online: Online, o
     assert not online.folder.deployment("red").path.exists()
 
 
-def test_a_server_that_cannot_start_again_is_tried_ever_less_often(online: Online, own_app: Path) -> None:
+def test_a_server_that_cannot_start_again_is_started_less_and_less_often(online: Online, own_app: Path) -> None:
     own = Online(online.endpoint, own_app)
     own.deploy("loop")
     (own_app / "broken").touch()
@@ -155,7 +155,7 @@ def test_a_server_that_hangs_is_replaced(online: Online) -> None:
     online.endpoint.delete_deployment("slow")
 
 
-def test_a_killed_endpoint_leaves_no_server_and_is_told_of_once(
+def test_a_killed_endpoint_leaves_no_server_and_is_reported_once(
     make_online: Callable[[str], Online], caplog: pytest.LogCaptureFixture
 ) -> None:
     online = make_online("killed")

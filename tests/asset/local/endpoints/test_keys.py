@@ -27,7 +27,7 @@ def test_another_key_is_refused_whatever_its_length_and_letters(given: str) -> N
 
 
 @pytest.mark.parametrize("header", [None, "", "Bearer", "Bearer  ", "Basic first-of-two", "first-of-two"])
-def test_a_header_that_is_none_is_told_apart_from_a_wrong_key(header: str | None) -> None:
+def test_a_missing_key_and_a_wrong_key_have_different_answers(header: str | None) -> None:
     assert KEYS.refusal(header) == MISSING
 
 

@@ -37,7 +37,7 @@ def test_an_id_goes_to_the_server_and_back(online: Online) -> None:
 
 
 @pytest.mark.parametrize("given_id", ["two words", "/etc/passwd", "x" * 101, '"', None])
-def test_what_is_no_id_is_replaced(online: Online, given_id: str | None) -> None:
+def test_an_invalid_id_is_replaced(online: Online, given_id: str | None) -> None:
     headers = {} if given_id is None else {"x_request_id": given_id}
     reply = online.post({"show": True}, **headers)
     assert reply.status == 200

@@ -60,7 +60,7 @@ def test_a_thousand_requests_are_split_900_to_100(online: Online) -> None:
         ("Bearer \xff", "key_auth_access_denied"),
     ],
 )
-def test_without_the_right_key_it_is_401(online: Online, authorization: str | None, text: str) -> None:
+def test_a_wrong_key_is_401(online: Online, authorization: str | None, text: str) -> None:
     with contextlib.closing(online.connect()) as connection:
         connection.request("POST", "/score", b"{}", {"Authorization": authorization} if authorization else {})
         answer = connection.getresponse()
@@ -76,7 +76,7 @@ def test_either_key_opens_and_an_exchanged_one_does_not(online: Online) -> None:
     assert online.post(key=before.primary).status == 200
 
 
-def test_the_keys_are_for_their_owner_alone(online: Online) -> None:
+def test_only_their_owner_may_read_the_keys(online: Online) -> None:
     assert oct(online.folder.keys.stat().st_mode)[-3:] == "600"
     assert oct(online.folder.path.stat().st_mode)[-3:] == "700"
     assert "Keys(…)" in repr(online.endpoint.keys())
@@ -104,7 +104,7 @@ def test_a_late_answer_is_408(online: Online) -> None:
     assert reply.came - reply.sent < 2.5
 
 
-def test_more_than_twice_what_it_takes_at_once_is_429(online: Online) -> None:
+def test_more_than_twice_max_concurrent_requests_is_429(online: Online) -> None:
     replies: list[Reply] = []
 
     def work() -> None:
@@ -181,7 +181,7 @@ def test_a_compressed_body_goes_on_as_it_came(online: Online) -> None:
     assert (reply.status, reply.headers["ms-azureml-model-error-statuscode"]) == (424, "400")
 
 
-def test_it_listens_on_loopback_alone(online: Online) -> None:
+def test_it_listens_on_loopback_only(online: Online) -> None:
     listening = {line.split()[1] for line in open("/proc/net/tcp", encoding="ascii") if line.split()[3] == "0A"}
     assert f"0100007F:{online.port:04X}" in listening
     assert f"00000000:{online.port:04X}" not in listening

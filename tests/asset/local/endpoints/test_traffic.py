@@ -28,7 +28,7 @@ def test_every_hundred_requests_are_shared_exactly(cuts: list[int]) -> None:
 
 
 @pytest.mark.parametrize("shares", [{}, {"blue": 0}])
-def test_without_shares_nobody_is_picked(shares: dict[str, int]) -> None:
+def test_without_shares_no_deployment_is_picked(shares: dict[str, int]) -> None:
     assert Traffic(shares).pick() is None
 
 
@@ -42,11 +42,11 @@ def test_without_shares_nobody_is_picked(shares: dict[str, int]) -> None:
         ({"blue": True}, "the traffic of blue is True"),
     ],
 )
-def test_shares_that_cannot_be_are_refused(shares: dict[str, object], message: str) -> None:
+def test_invalid_shares_are_refused(shares: dict[str, object], message: str) -> None:
     with pytest.raises(InvalidEndpointError, match=message):
         check_traffic(shares, {"blue", "green"})
 
 
-def test_shares_of_all_and_of_none_are_taken() -> None:
+def test_shares_that_add_up_to_100_or_0_are_accepted() -> None:
     assert check_traffic({"blue": 100}, {"blue"}) == {"blue": 100}
     assert check_traffic({"blue": 0}, {"blue"}) == {"blue": 0}

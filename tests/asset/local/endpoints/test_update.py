@@ -60,7 +60,7 @@ def test_an_update_that_does_not_start_leaves_what_was_there(online: Online) -> 
     assert online.post().json["name"] == "blue"
 
 
-def test_a_deployment_that_cannot_be_kept_leaves_no_server(online: Online) -> None:
+def test_a_deployment_whose_record_cannot_be_written_leaves_no_server(online: Online) -> None:
     daemon = online.endpoint.require_running().process.pid
     children = Path(f"/proc/{daemon}/task/{daemon}/children")
     before = children.read_text(encoding="utf-8")
@@ -173,7 +173,7 @@ def test_logs_grow_over_restarts_and_stops(online: Online) -> None:
     assert text.count("the endpoint starts a server") == 2
 
 
-def test_traffic_to_nobody_makes_no_endpoint(make_online: Callable[[str], Online], online: Online) -> None:
+def test_traffic_to_missing_deployments_makes_no_endpoint(make_online: Callable[[str], Online], online: Online) -> None:
     folder = EndpointFolder(online.folder.path.parent / "fresh")
     with pytest.raises(InvalidEndpointError, match=r"does not have: blue \(it has: none\)"):
         LocalEndpoint(folder).create(EndpointRecord("fresh", {"blue": 100}))

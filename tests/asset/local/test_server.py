@@ -21,7 +21,7 @@ import pytest
 from asset.local import server as module
 from asset.local.server import LocalServer, LocalServerError, local_server
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 SCRIPT = """
 import json, os, time
@@ -65,7 +65,7 @@ def port_of(server: LocalServer) -> int:
 
 
 def group_is_gone(group: int) -> bool:
-    """Say whether no process of a group is left; a process that has just ended may take a moment."""
+    """Return whether no process of a group is left, after a moment for processes that have just ended."""
     for _ in range(100):
         try:
             os.killpg(group, 0)
@@ -76,7 +76,7 @@ def group_is_gone(group: int) -> bool:
 
 
 def run_command(*arguments: str, script: str = "") -> subprocess.Popen[str]:
-    """Start the command as `make` does, with the scoring script of a test in the place of ours."""
+    """Start the command as `make` does, with the scoring script of a test."""
     command = [sys.executable, "-m", "asset.local.server", *arguments]
     if script:
         command += ["--entry-script", script]
@@ -94,14 +94,14 @@ def test_an_error_status_is_an_answer(server: LocalServer) -> None:
     assert server.post(b"not json").status == 500
 
 
-def test_what_a_client_says_of_a_proxy_is_not_believed(server: LocalServer) -> None:
+def test_a_proxy_header_of_a_client_is_ignored(server: LocalServer) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", port_of(server), timeout=60)
     connection.request("GET", "/", headers={"SCRIPT_NAME": "/x"})
     assert connection.getresponse().status == 200
     connection.close()
 
 
-def test_requests_are_worked_on_at_the_same_time(server: LocalServer) -> None:
+def test_requests_run_at_the_same_time(server: LocalServer) -> None:
     statuses: list[int] = []
     senders = [
         threading.Thread(target=lambda: statuses.append(server.post(b'{"sleep": 0.5}').status)) for _ in range(16)
@@ -123,9 +123,7 @@ def test_listens_on_loopback_only(server: LocalServer) -> None:
         socket.create_connection(("127.0.0.2", port_of(server)), timeout=5)
 
 
-def test_the_server_is_that_of_this_environment_where_it_has_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_server_of_this_environment_is_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("with", "without"):
         (tmp_path / name).mkdir()
     (tmp_path / "with" / "azmlinfsrv").touch()
@@ -136,7 +134,7 @@ def test_the_server_is_that_of_this_environment_where_it_has_one(
     assert found == [tmp_path / "with" / "python", module.SERVING_PYTHON]
 
 
-def test_a_proxy_of_the_environment_is_not_asked(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_of_the_environment_is_not_used(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     assert server.post(b"{}").status == 200
 
@@ -182,7 +180,7 @@ def test_a_script_that_never_finishes_loading_is_given_up(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("missing", ["model", "python", "entry_script"])
-def test_what_is_missing_is_named(tmp_path: Path, folder: Path, missing: str) -> None:
+def test_a_missing_file_is_named(tmp_path: Path, folder: Path, missing: str) -> None:
     given = {"entry_script": folder / "score.py", missing: tmp_path / "absent/it"}
     with pytest.raises(LocalServerError, match=r"there is no .*absent.*; (name|set it up)"), local_server(**given):
         pass
