@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,20 +86,13 @@ def _this_process() -> ProcessId:
     return process
 
 
-@contextlib.contextmanager
-def _alone(folder: EndpointFolder) -> Iterator[None]:
-    """Hold the lock of the endpoint's process; raises filelock.Timeout if another process holds it."""
-    with FileLock(folder.path / "daemon.lock", blocking=False):
-        yield
-
-
 def main(arguments: list[str]) -> int:
     """Serve the endpoint in a folder; return the exit status."""
     folder = EndpointFolder(Path(arguments[0]))
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logger.setLevel(logging.INFO)
     try:
-        with _alone(folder):
+        with FileLock(folder.path / "daemon.lock", blocking=False):
             asyncio.run(serve(folder))
     except Timeout:
         logger.error("another process serves this endpoint")

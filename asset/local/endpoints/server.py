@@ -122,6 +122,8 @@ class Server:
 
     async def is_healthy(self, seconds: float) -> bool:
         """Return whether the server answers GET / within so many seconds."""
+        if self.session.closed:
+            return False
         try:
             timeout = aiohttp.ClientTimeout(total=seconds)
             async with self.session.get(f"{ORIGIN}/", timeout=timeout) as answer:
