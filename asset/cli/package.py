@@ -57,7 +57,7 @@ def package(
 
 def _package(screen: Screen, model: Path | None, name: str | None, version: int | None, state: Path) -> Result:
     from asset.findings import shown
-    from asset.models.errors import NotServable, RequestError
+    from asset.models.errors import RequestError
     from asset.models.package import package
     from asset.models.record import Record
     from asset.models.registration import check_name, name_for, register
@@ -67,9 +67,9 @@ def _package(screen: Screen, model: Path | None, name: str | None, version: int 
     asset = Asset.read()
     folder = (model or asset.folder).absolute().resolve()
     if model is None and not has_weights(folder):
-        raise NotServable(f"{shown(folder)} has no weights; get them with `asset pull`")
+        raise RequestError("not_servable", f"{shown(folder)} has no weights; get them with `asset pull`")
     if version is not None and version < 1:
-        raise RequestError(f"--version: {version} is less than 1; leave it out for the next version")
+        raise RequestError("invalid", f"--version: {version} is less than 1; leave it out for the next version")
     if name is not None:
         check_name(name)
     record = Record.read(folder)

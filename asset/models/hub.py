@@ -1,8 +1,6 @@
-"""What the hub lists of a commit, where its files are, and its errors as ours: the one place that translates them.
+"""The Hugging Face hub, or a mirror of it: the files of a commit with their sizes and hashes, and the hub's cache.
 
 HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_OFFLINE and the variables of proxies count, as huggingface_hub reads them.
-
-How long to keep trying where a hub or the way to it fails for a while.
 """
 
 from __future__ import annotations
@@ -10,72 +8,24 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from asset.models import errors
-from asset.models.errors import HubDown, NoHash, Offline, PullError, RequestError, WrongHash, WrongSize
-from finetune.prepare.hub import Fault, Problem, is_of_the_hub, no_name, problem, without_password
-
-PASSING = (408, 425, 429, 500, 502, 503, 504)
-"""Statuses after which the same request may be answered."""
-
-
-@dataclass(frozen=True)
-class Patience:
-    """So many tries with nothing gained in between; waits in seconds, each twice the one before it.
-
-    A hub that asks for a longer wait than `longest_asked` is not waited for: the message passes that on.
-    """
-
-    tries: int = 5
-    first: float = 1.0
-    longest: float = 20.0
-    longest_asked: float = 120.0
-
-    def after(self, problem: Problem, failed: int) -> float | None:
-        """Return how long to wait once `failed` tries in a row came to nothing; None where there is no use in it."""
-        passing = problem.fault in ("cut", "unreachable") or problem.status in PASSING
-        if not passing or failed >= self.tries:
-            return None
-        if problem.retry_after is not None:
-            return problem.retry_after if problem.retry_after <= self.longest_asked else None
-        return min(self.first * 2 ** (failed - 1), self.longest)
-
-    def wait(self, problem: Problem, failed: int, told: Callable[[str], None]) -> bool:
-        """Wait, and say so; returns whether to try again."""
-        seconds = self.after(problem, failed)
-        if seconds is None:
-            return False
-        found = {"cut": "the connection was cut", "unreachable": "the hub cannot be reached"}.get(
-            problem.fault, f"the hub answers {problem.status}"
-        )
-        told(f"{found}; trying again in {seconds:g} s")
-        time.sleep(seconds)
-        return True
-
+from asset.models.errors import ModelError, NotAsListed
+from asset.models.hub_problems import Kind, Patience, Problem, invalid_name, is_of_the_hub, problem, without_password
 
 T = TypeVar("T")
 BLOCK = 1 << 20
-KINDS: dict[Fault, type[PullError]] = {
-    "offline": errors.Offline,
-    "gated": errors.Denied,
-    "denied": errors.Denied,
-    "no_revision": errors.NotFound,
-    "no_repository": errors.NotFound,
-    "status": errors.HubDown,
-    "unreachable": errors.Unreachable,
-    "place": errors.NotWritable,
-    "cut": errors.ConnectionCut,
-}
+COMMIT = re.compile(r"[0-9a-f]{40}")
+BRANCH = "main"
+AGAIN = "no byte of it is kept: try again, and if the result is the same, use another mirror (HF_ENDPOINT)"
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as the hub lists it. Large ones have a SHA-256, small ones the SHA-1 of git's blob."""
+    """A file as the hub lists it. A large file has a SHA-256, a small file the SHA-1 of git's blob."""
 
     name: str
     size: int
@@ -84,57 +34,63 @@ class RemoteFile:
 
     @property
     def key(self) -> str:
-        """Return what stands for the content."""
+        """Return the hash of the content, by which huggingface_hub's cache calls it too."""
         return self.sha256 or self.git or ""
 
-    def check(self, path: Path, whose: str) -> str:
-        """Compare a file with what is listed; returns its SHA-256. Raises WrongSize or WrongHash."""
+    def check(self, path: Path, repository: str) -> str:
+        """Compare a file with the listing; returns its SHA-256. Raises NotAsListed."""
         size = path.stat().st_size
         if size != self.size:
-            raise WrongSize(
-                f"{whose}: expected {self.size:,} bytes of {self.name}, as it lists, found {size:,}; {AGAIN}"
-            )
+            raise self.wrong_size(repository, f"{size:,}")
         content, blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
         with path.open("rb") as file:
             for block in iter(lambda: file.read(BLOCK), b""):
                 content.update(block)
                 if self.sha256 is None:
                     blob.update(block)
-        found = blob.hexdigest() if self.sha256 is None else content.hexdigest()
-        if found != self.key:
+        digest = blob.hexdigest() if self.sha256 is None else content.hexdigest()
+        if digest != self.key:
             kind = "the git SHA-1" if self.sha256 is None else "SHA-256"
-            raise WrongHash(f"{whose}: expected {kind} {self.key} of {self.name}, as it lists, found {found}; {AGAIN}")
+            raise NotAsListed(
+                "wrong_hash",
+                f"{repository}: expected {kind} {self.key} of {self.name}, as it lists, found {digest}; {AGAIN}",
+            )
         return content.hexdigest()
 
+    def wrong_size(self, repository: str, size: str) -> NotAsListed:
+        """Return the error for another number of bytes than listed."""
+        return NotAsListed(
+            "wrong_size",
+            f"{repository}: expected {self.size:,} bytes of {self.name}, as it lists, found {size}; {AGAIN}",
+        )
+
     def is_at(self, path: Path | None) -> bool:
-        """Return whether a file here is this one."""
+        """Return whether a file on this machine has the listed content."""
         if path is None or not path.is_file():
             return False
         try:
             self.check(path, "")
-        except (WrongSize, WrongHash, OSError):
+        except (NotAsListed, OSError):
             return False
         return True
 
 
-AGAIN = "nothing of it is kept: pull again, and where that gives the same, from another mirror (HF_ENDPOINT)"
-
-
 @dataclass(frozen=True)
 class Listing:
-    """A commit: the repository by its present name, all names of files, and what is known of them so far."""
+    """A commit: the repository by its present name, the names of all files, and the files whose hash is known so far."""
 
     repository: str
     commit: str
     names: tuple[str, ...]
+    kind: Kind = "model"
     files: dict[str, RemoteFile] = field(default_factory=dict)
     snapshot: Path | None = None
-    """The folder in the hub's cache, where the listing is of that."""
+    """The commit's folder in the hub's cache, if the listing is made from the cache."""
 
 
 @dataclass(frozen=True)
 class Hub:
-    """The hub, or a mirror of it: its address, the cache that huggingface_hub keeps, and how patient we are."""
+    """The hub, or a mirror of it: its address, the cache that huggingface_hub keeps, and how long to keep trying."""
 
     endpoint: str
     cache: Path
@@ -142,111 +98,107 @@ class Hub:
     timeout: float = 10.0
     """Seconds without a byte, after which a connection counts as cut."""
     patience: Patience = Patience()
-    told: Callable[[str], None] = lambda text: None
-
-    @property
-    def host(self) -> str:
-        """Return the address as it may be shown."""
-        return without_password(self.endpoint)
+    note: Callable[[str], None] = lambda text: None
 
     @classmethod
-    def from_environment(cls, told: Callable[[str], None]) -> Hub:
+    def from_environment(cls, note: Callable[[str], None]) -> Hub:
         """Read the environment as huggingface_hub does."""
         from huggingface_hub import constants
 
         timeout = float(constants.HF_HUB_DOWNLOAD_TIMEOUT)
-        offline = constants.is_offline_mode()
-        return cls(constants.ENDPOINT, Path(constants.HF_HUB_CACHE), offline, timeout, told=told)
+        return cls(constants.ENDPOINT, Path(constants.HF_HUB_CACHE), constants.is_offline_mode(), timeout, note=note)
 
-    def listing(self, repository: str, revision: str) -> Listing:
-        """Ask what a revision has; raises PullError."""
+    def listing(self, repository: str, revision: str, kind: Kind = "model") -> Listing:
+        """Ask for the files of a revision; raises ModelError."""
         from huggingface_hub import HfApi
 
-        api = HfApi(endpoint=self.endpoint)
+        api, host = HfApi(endpoint=self.endpoint), without_password(self.endpoint)
         try:
-            info = self.ask(
-                lambda: api.model_info(repository, revision=revision, files_metadata=True, timeout=self.timeout),
-                repository,
-                revision,
+            info = self._ask(
+                lambda: api.repo_info(
+                    repository, revision=revision, repo_type=kind, files_metadata=True, timeout=self.timeout
+                ),
+                Listing(repository, revision, (), kind),
             )
         except (ValueError, KeyError, TypeError) as exc:
-            raise HubDown(
-                f"{repository}: expected what a hub answers from {self.host}, found another page; check HF_ENDPOINT "
-                "and the proxy"
+            raise ModelError(
+                "hub_down",
+                f"{repository}: expected what a hub answers from {host}, found another page; check HF_ENDPOINT and the proxy",
             ) from exc
         siblings = info.siblings or []
         files = {
-            one.rfilename: RemoteFile(one.rfilename, one.size, one.lfs.sha256 if one.lfs else None, one.blob_id)
-            for one in siblings
-            if one.size is not None and (one.lfs or one.blob_id)
+            file.rfilename: RemoteFile(file.rfilename, file.size, file.lfs.sha256 if file.lfs else None, file.blob_id)
+            for file in siblings
+            if file.size is not None and (file.lfs or file.blob_id)
         }
         commit = info.sha or ""
-        if not re.fullmatch(r"[0-9a-f]{40}", commit) or (
-            re.fullmatch(r"[0-9a-f]{40}", revision) and commit != revision
-        ):
-            raise HubDown(
-                f"{repository}: expected commit {revision} of {self.host}, found it answers with {commit or 'none'}; "
-                "pull from another mirror (HF_ENDPOINT)"
+        if not COMMIT.fullmatch(commit) or (COMMIT.fullmatch(revision) and commit != revision):
+            raise ModelError(
+                "hub_down",
+                f"{repository}: expected commit {revision} of {host}, found it answers with {commit or 'none'}; use "
+                "another mirror (HF_ENDPOINT)",
             )
-        return Listing(info.id or repository, commit, tuple(one.rfilename for one in siblings), files)
+        return Listing(info.id or repository, commit, tuple(file.rfilename for file in siblings), kind, files)
 
     def file(self, listing: Listing, name: str) -> RemoteFile:
-        """Return what is listed of a file, asked for by itself where the mirror's list lacks it; raises PullError."""
+        """Return a file of a listing; asks for its size and hash if they are not in the list. Raises ModelError."""
         if name in listing.files:
             return listing.files[name]
+        if listing.snapshot is not None:
+            path = listing.snapshot / name
+            # huggingface_hub calls the content of a file by its hash.
+            key = os.path.basename(os.readlink(path)) if path.is_symlink() else ""
+            return self._hashed(name, path.stat().st_size, key)
         from huggingface_hub import get_hf_file_metadata
 
         url = self.url(listing, name)
-        found = self.ask(
+        about = self._ask(
             lambda: get_hf_file_metadata(
                 url, timeout=self.timeout, endpoint=self.endpoint, token=None, headers=self.headers()
             ),
-            listing.repository,
-            listing.commit,
+            listing,
         )
-        return self._hashed(name, found.size, found.etag or "")
+        return self._hashed(name, about.size, about.etag or "")
 
-    def cached(self, wanted: Sequence[str], revision: str) -> Listing | None:
-        """Return what huggingface_hub's cache has of a revision, under one of the repository's names; None for nothing."""
-        from huggingface_hub import try_to_load_from_cache
+    def cache_folder(self, repository: str, kind: Kind = "model") -> Path:
+        """Return the folder of a repository in the hub's cache, as huggingface_hub calls it."""
+        return self.cache / f"{kind}s--{repository.replace('/', '--')}"
 
-        for repository in wanted:
-            found = try_to_load_from_cache(repository, "config.json", cache_dir=self.cache, revision=revision)
-            if isinstance(found, str):
-                snapshot = Path(found).parent
-                names = tuple(sorted(path.name for path in snapshot.iterdir() if path.is_file()))
-                return Listing(repository, snapshot.name, names, snapshot=snapshot)
+    def cached(self, repositories: Sequence[str], revision: str, kind: Kind = "model") -> Listing | None:
+        """Return the files of a revision in the hub's cache, under one of the repository's names; None if there are none."""
+        for repository in repositories:
+            folder = self.cache_folder(repository, kind)
+            branch = folder / "refs" / revision
+            commit = branch.read_text(encoding="utf-8").strip() if branch.is_file() else revision
+            snapshot = folder / "snapshots" / commit
+            if COMMIT.fullmatch(commit) and snapshot.is_dir():
+                paths = sorted(path for path in snapshot.rglob("*") if path.is_file())
+                names = tuple(path.relative_to(snapshot).as_posix() for path in paths)
+                return Listing(repository, commit, names, kind, snapshot=snapshot)
         return None
 
     def places_in_cache(self, repositories: Sequence[str], listing: Listing, name: str) -> Iterator[Path]:
-        """Yield where the cache may have a file of a commit."""
-        from huggingface_hub import try_to_load_from_cache
-
+        """Yield the paths at which the cache may have a file of a commit."""
         for repository in dict.fromkeys((listing.repository, *repositories)):
-            found = try_to_load_from_cache(repository, name, cache_dir=self.cache, revision=listing.commit)
-            if isinstance(found, str):
-                yield Path(found)
-
-    def file_in_cache(self, listing: Listing, name: str) -> RemoteFile:
-        """Return what the cache knows of a file of its: the hub's hash is what it calls the content by."""
-        path = (listing.snapshot or self.cache) / name
-        return self._hashed(name, path.stat().st_size, os.path.basename(os.readlink(path)) if path.is_symlink() else "")
+            yield self.cache_folder(repository, listing.kind) / "snapshots" / listing.commit / name
 
     def url(self, listing: Listing, name: str) -> str:
-        """Return where a file is."""
+        """Return the address of a file."""
         from huggingface_hub import hf_hub_url
 
-        return hf_hub_url(listing.repository, name, revision=listing.commit, endpoint=self.endpoint)
+        return hf_hub_url(
+            listing.repository, name, revision=listing.commit, repo_type=listing.kind, endpoint=self.endpoint
+        )
 
     def headers(self) -> dict[str, str]:
-        """Return the headers of a request: the token, where there is one, and who asks."""
+        """Return the headers of a request: the token, if there is one, and the name of the client."""
         from huggingface_hub.utils import build_hf_headers
 
         # A part of a compressed answer would be a part of other bytes.
         return {**build_hf_headers(library_name="asset-pull"), "Accept-Encoding": "identity"}
 
-    def ask(self, act: Callable[[], T], repository: str, revision: str) -> T:
-        """Do what asks the hub, and again where its answer may be another one soon; raises PullError."""
+    def _ask(self, act: Callable[[], T], listing: Listing) -> T:
+        """Ask the hub, again if its answer may soon be another; raises ModelError."""
         from huggingface_hub.errors import HFValidationError
 
         failed = 0
@@ -254,43 +206,33 @@ class Hub:
             try:
                 return act()
             except HFValidationError as exc:
-                raise RequestError(f"--model-id: {no_name(repository)}") from exc
+                raise invalid_name(listing.repository, listing.kind) from exc
             except Exception as exc:
                 if not is_of_the_hub(exc):
                     raise
-                found = self.problem(exc, repository, revision)
+                failure = self.problem(exc, listing)
                 failed += 1
-                # What cannot be reached at all is told at once.
-                if found.fault == "unreachable" or not self.patience.wait(found, failed, self.told):
-                    raise self.error(found, repository) from exc
+                # A hub that cannot be reached at all is reported at once.
+                if failure.code == "unreachable" or not self.patience.wait(failure, failed, self.note):
+                    raise failure.error() from exc
 
-    def problem(self, error: BaseException, repository: str, revision: str) -> Problem:
-        """Say what an error is."""
-        return problem(error, repository, revision=revision, host=self.endpoint)
+    def problem(self, error: BaseException, listing: Listing) -> Problem:
+        """Describe an error of a request about a commit."""
+        return problem(error, listing.repository, listing.kind, listing.commit, self.endpoint)
 
-    def error(self, found: Problem, repository: str) -> PullError:
-        """Return the error of ours that a problem is."""
-        if found.status == 429:
-            return errors.RateLimited(found.message)
-        if found.fault == "unreachable":
-            reason = found.message.partition("(")[2].rpartition(")")[0]
-            return errors.Unreachable(
-                f"{repository}: expected a hub at {self.host}, found no way to it ({reason}); check the connection, and "
-                "HF_ENDPOINT for another mirror; a pull goes on from where it was"
-            )
-        return KINDS[found.fault](found.message)
-
-    def offline_error(self, repository: str, revision: str, found: Sequence[str]) -> Offline:
-        """Return the error of a model that is not all in the cache."""
-        return Offline(
+    def offline_error(self, repository: str, revision: str, names: Sequence[str]) -> ModelError:
+        """Return the error for files that are not in the cache; `names` are those that are."""
+        return ModelError(
+            "offline",
             f"{repository}: expected all of {revision} in the hub's cache at {self.cache}, as HF_HUB_OFFLINE is set, found "
-            f"{', '.join(found) or 'none of it'}; unset that once, or set HF_HOME to where it is"
+            f"{', '.join(names) or 'none of it'}; unset that once, or set HF_HOME to where it is",
         )
 
-    def _hashed(self, name: str, size: int | None, etag: str) -> RemoteFile:
-        if size is None or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", etag):
-            raise NoHash(
-                f"{name}: expected the hub to list its size and hash, found {size} and {etag or 'none'}; what cannot be "
-                "checked is not pulled: pull from another mirror (HF_ENDPOINT)"
+    def _hashed(self, name: str, size: int | None, key: str) -> RemoteFile:
+        if size is None or not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", key):
+            raise ModelError(
+                "no_hash",
+                f"{name}: expected the hub to list its size and hash, found {size} and {key or 'none'}; a file that cannot "
+                "be checked is not taken: use another mirror (HF_ENDPOINT)",
             )
-        return RemoteFile(name, size, etag, None) if len(etag) == 64 else RemoteFile(name, size, None, etag)
+        return RemoteFile(name, size, key, None) if len(key) == 64 else RemoteFile(name, size, None, key)

@@ -1,4 +1,4 @@
-"""A checkpoint folder as an MLflow model: the files beside the weights, which stay where they are.
+"""Make a checkpoint folder an MLflow model: the files beside the weights, which stay where they are.
 
 transformers, MLflow and score.py each load the folder. MLmodel is written last and as a whole.
 """
@@ -16,12 +16,10 @@ from typing import Any
 import yaml
 
 from asset.findings import shown
-from asset.models.errors import NotServable, NotWritable
+from asset.models.errors import RequestError, disk_error
 from asset.models.record import Record, file_sha256
-from finetune.errors import FinetuneError
+from finetune.checkpoint_files import TOKENIZER_FILES, WHOLE, TensorFile
 from finetune.package.mlflow_files import Described, columns_of, write_files
-from finetune.package.tuned_model import TOKENIZER_FILES
-from finetune.prepare.weights_file import WHOLE, TensorFile
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import Checkpoint, read_config
 from serving.model.model_folder import find_checkpoint, name_of
@@ -31,12 +29,12 @@ from serving.tasks import Task
 MLMODEL = "MLmodel"
 UNFINISHED = ".package-"
 HASHED = ("config.json", WHOLE, *TOKENIZER_FILES)
-"""What makes the model what it is."""
+"""The files that decide the answers of the model."""
 
 
 @dataclass(frozen=True)
 class Packaged:
-    """A folder that is an MLflow model: its name, task and what MLmodel says of where it is from."""
+    """A folder that is an MLflow model: its name, its task, and its origin as MLmodel says it."""
 
     folder: Path
     name: str
@@ -45,14 +43,14 @@ class Packaged:
 
     @property
     def tags(self) -> dict[str, str]:
-        """Return what is said of a version of it, as flat texts."""
+        """Return the tags of a registered version, as flat texts."""
         kept = ("huggingface_model_id", "commit", "pinned_commit", "commit_note")
         found = {key: str(self.metadata[key]) for key in kept if key in self.metadata}
         return {"task": self.task, **found, "sha256": self.metadata["sha256"][WHOLE]}
 
     @property
     def note(self) -> str:
-        """Return a sentence on a version of it, where there is something to say."""
+        """Return the description of a registered version: a sentence on the commit, or nothing."""
         return str(self.metadata.get("commit_note", ""))
 
 
@@ -61,12 +59,12 @@ def package(folder: Path, called: str | None = None, record: Record | None = Non
 
     Args:
         folder: config.json, model.safetensors and tokenizer.json, of a model that score.py serves.
-        called: what the model is called where config.json has no name for it (`model_name`); by default as its folder.
-        record: what was pulled; by default what the folder says.
+        called: the model's name if config.json has none (`model_name`); by default the name of the folder.
+        record: the record of the pull; by default that in the folder.
 
     Raises:
-        NotServable: it is no such folder, or its files are others than were pulled.
-        NotWritable: it cannot be written.
+        RequestError: the folder has no such model, or its files are others than were pulled.
+        ModelError: the folder cannot be written.
     """
     record = record or Record.read(folder)
     task = _check(folder)
@@ -77,24 +75,21 @@ def package(folder: Path, called: str | None = None, record: Record | None = Non
     fp32 = dtypes.isdisjoint({"F16", "BF16", "F64"})
     described = Described(task, columns_of(task), config, name, metadata, fp32)
     try:
-        for path in folder.glob(f"{UNFINISHED}*"):  # of one that was killed
+        for path in folder.glob(f"{UNFINISHED}*"):  # left by a run that was killed
             shutil.rmtree(path)
-        # Beside the files that it replaces one by one: whoever loads the folder meanwhile has a whole MLmodel.
+        # In the folder itself, so that each file is replaced in one step and a reader always finds a whole MLmodel.
         with tempfile.TemporaryDirectory(prefix=UNFINISHED, dir=folder) as made:
             write_files(folder, Path(made), described)
             _move(Path(made), folder)
-    except FinetuneError as exc:
-        raise NotServable(f"{shown(folder)}: {exc}") from exc
+    except ModelFolderError as exc:
+        raise RequestError("not_servable", f"{shown(folder)}: {exc}") from exc
     except OSError as exc:
-        raise NotWritable(
-            f"{exc.filename or shown(folder)}: expected a folder that can be written to, found: {exc.strerror or exc}; "
-            "package a copy of it"
-        ) from exc
+        raise disk_error(exc, folder, "package a copy of it") from exc
     return Packaged(folder, described.name, task, metadata)
 
 
 def packaged(folder: Path) -> Packaged | None:
-    """Return what a folder was packaged as; None where it was not, or is of another state of its files."""
+    """Return the package that a folder already is; None if there is none, or its files have changed since."""
     try:
         read = yaml.safe_load((folder / MLMODEL).read_text(encoding="utf-8"))
         metadata = read["metadata"]
@@ -109,38 +104,42 @@ def packaged(folder: Path) -> Packaged | None:
 
 
 def _check(folder: Path) -> Task:
-    """Return the task of a folder that score.py serves; raises NotServable."""
+    """Return the task of a folder that score.py serves; raises RequestError."""
     try:
         parts = find_checkpoint(folder)
         if parts.checkpoint != folder:
-            raise NotServable(
+            raise RequestError(
+                "not_servable",
                 f"{shown(folder)}: expected config.json and {WHOLE} in it, found them in {shown(parts.checkpoint)}; give "
-                "that folder, unless an MLmodel stands above it: then it is packaged"
+                "that folder, unless an MLmodel stands above it: then it is packaged",
             )
         if parts.tokenizer.parent != folder:
-            raise NotServable(
-                f"{shown(folder)}: expected tokenizer.json in it, found it in {shown(parts.tokenizer.parent)}; copy it"
+            raise RequestError(
+                "not_servable",
+                f"{shown(folder)}: expected tokenizer.json in it, found it in {shown(parts.tokenizer.parent)}; copy it",
             )
         read = Checkpoint.read(folder)
         open_tokenizer(parts.tokenizer, read.config.vocab_size)
     except ModelFolderError as exc:
-        raise NotServable(
+        raise RequestError(
+            "not_servable",
             f"{exc}; choose a model that score.py serves, or pull one with `asset pull` (with --no-package, to fine-tune "
-            "what has no head)"
+            "what has no head)",
         ) from exc
     return read.task
 
 
 def _metadata(folder: Path, record: Record | None) -> dict[str, Any]:
-    """Return where the files are from, as far as it is known, and their hashes."""
+    """Return the origin of the files, as far as it is known, and their hashes."""
     hashes = _hashes(folder)
     if record is None:
         return {"sha256": hashes}
     changed = [name for name, digest in hashes.items() if record.files.get(name, digest) != digest]
     if changed:
-        raise NotServable(
+        raise RequestError(
+            "not_servable",
             f"{shown(folder)}: expected {', '.join(changed)} as pulled from {record.repository} at {record.commit}, found "
-            "another; pull again, or remove pulled.json if it is another model now"
+            "another; pull again, or remove pulled.json if it is another model now",
         )
     found: dict[str, Any] = {"huggingface_model_id": record.repository, "commit": record.commit}
     if record.note:

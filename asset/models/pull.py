@@ -1,9 +1,7 @@
-"""Pull a model: ask the hub what a commit has, bring it, check it, and put it in its place as a whole."""
+"""Pull a model: ask the hub for the files of a commit, bring and check them, and put the folder in its place as a whole."""
 
 from __future__ import annotations
 
-import errno
-import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -12,40 +10,35 @@ from pathlib import Path
 from typing import Protocol
 
 from asset.findings import shown
-from asset.models.errors import FolderTaken, NoRoom, NotAsListed, NotServable, NotWritable, WrongHash
-from asset.models.hub import Hub, Listing, RemoteFile
+from asset.models.errors import RequestError, disk_error
+from asset.models.hub import COMMIT, Hub, Listing, RemoteFile
 from asset.models.package import UNFINISHED
 from asset.models.record import Record, file_sha256
 from asset.models.selection import CARD, Wanted, choose, find_listing, known_names
 from asset.models.staging import Staging, place
-from asset.models.transfer import transfer
-from finetune.errors import FinetuneError
-from finetune.prepare.base_model import build_tokenizer, check_family, check_tensors
-from finetune.prepare.weights_file import INDEX, WHOLE, tensor_files, write_weights
+from asset.models.transfer import obtain
+from finetune.checkpoint_files import INDEX, WHOLE, build_tokenizer, check_tensors, tensor_files, write_weights
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import BertConfig, read_config
 from serving.model.tokenizer import open_tokenizer
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-COMMIT = re.compile(r"[0-9a-f]{40}")
-
 Prepare = Callable[[Path, Record], None]
-"""What is still to be done to a folder before it takes its place."""
+"""The last work on a folder before it takes its place."""
 
 
 class Screen(Protocol):
-    """Shows how far a pull is."""
+    """The display of a pull's progress."""
 
     def note(self, text: str) -> None:
         """Show a line."""
 
     def progress(self, total: int, came: int) -> AbstractContextManager[Callable[[int], None]]:
-        """Show bytes that come, of a total; what is given is called with how many came."""
+        """Show bytes that come, of a total; the function is called with the number of bytes."""
 
 
 @dataclass(frozen=True)
 class Pulled:
-    """What came of a pull: the folder, its record, how many bytes came over the network; `fresh` where it is a new one."""
+    """A pulled model: the folder, its record, the bytes that came over the network; `fresh` if the folder is new."""
 
     folder: Path
     record: Record
@@ -54,28 +47,20 @@ class Pulled:
 
 
 def pull(wanted: Wanted, hub: Hub, screen: Screen, prepare: Prepare | None = None) -> Pulled:
-    """Pull a model into its folder, which has all of it at the end, and before that what it had; raises PullError.
+    """Pull a model into its folder, which keeps its old content until all of the new one is there; raises ModelError.
 
-    What came is kept where it ends otherwise, and the next call goes on from there.
+    Bytes that came are kept if the pull fails, and the next call goes on from them.
     """
     staging = Staging(wanted.folder)
     try:
         with staging.lock():
             return _Pull(wanted, hub, screen, staging).run(prepare)
     except OSError as exc:
-        where = exc.filename or shown(wanted.folder)
-        if exc.errno in FULL:
-            raise NoRoom(
-                f"{where}: expected room for all of the model, found: {exc.strerror}; make room and pull again: it goes on "
-                "from what came, which is kept"
-            ) from exc
-        raise NotWritable(
-            f"{where}: expected a folder that can be written to, found: {exc.strerror or exc}; give another --output"
-        ) from exc
+        raise disk_error(exc, wanted.folder, "give another --output") from exc
 
 
 class _Pull:
-    """One pull, which has the lock of its staging folder."""
+    """A pull that holds the lock of its staging folder."""
 
     def __init__(self, wanted: Wanted, hub: Hub, screen: Screen, staging: Staging) -> None:
         self._wanted, self._hub, self._screen, self._staging = wanted, hub, screen, staging
@@ -84,7 +69,7 @@ class _Pull:
         self._came = 0
 
     def run(self, prepare: Prepare | None) -> Pulled:
-        """Do all of it."""
+        """Do the whole pull."""
         before, wanted, staging = self._before, self._wanted, self._staging
         settled = COMMIT.fullmatch(wanted.revision) or self._hub.offline
         if before and not self._changed and settled and before.answers(wanted):
@@ -93,11 +78,11 @@ class _Pull:
         if before and (before.repository, before.commit) == (listing.repository, listing.commit):
             if not self._changed:
                 return self._unchanged(before)
-            self._screen.note(f"{', '.join(self._changed)} changed since it was pulled: pulling that anew")
+            self._screen.note(f"{', '.join(self._changed)} changed since the last pull: pulling it again")
         if note:
             self._screen.note(note)
         keep_card = (wanted.folder / CARD).exists() and not (before and CARD in before.files)
-        files = [self._describe(listing, name) for name in choose(listing, card=not keep_card)]
+        files = [self._hub.file(listing, name) for name in choose(listing, card=not keep_card)]
         self._check_folder(files)
         self._fetch(listing, files)
         record = self._assemble(listing, files, note, keep_card)
@@ -110,11 +95,8 @@ class _Pull:
         self._staging.remove()
         return Pulled(self._wanted.folder, record, 0, fresh=False)
 
-    def _describe(self, listing: Listing, name: str) -> RemoteFile:
-        return self._hub.file_in_cache(listing, name) if listing.snapshot else self._hub.file(listing, name)
-
     def _check_folder(self, files: list[RemoteFile]) -> None:
-        """Raise FolderTaken where there is something in the final folder that no pull put there."""
+        """Raise RequestError if the final folder has something that no pull put there."""
         folder = self._wanted.folder
         if not folder.exists():
             return
@@ -122,21 +104,24 @@ class _Pull:
         there = [path for path in folder.iterdir() if not path.name.startswith(UNFINISHED)]
         others = sorted(path.name for path in there if path.name not in known)
         if others:
-            raise FolderTaken(
-                f"{shown(folder)}: expected an empty folder, or an earlier pull, found {', '.join(others[:5])}; move that "
-                "away, or give another --output"
-            )
+            raise self._taken(", ".join(others[:5]))
         mine = {file.name: file for file in files}
         models = [path for path in there if path.name == "config.json" or path.suffix == ".safetensors"]
         foreign = [path.name for path in models if path.name not in mine or not mine[path.name].is_at(path)]
         if foreign and self._before is None:
-            raise FolderTaken(
-                f"{shown(folder)}: expected an empty folder, or an earlier pull, found {', '.join(sorted(foreign))}, which "
-                f"no pull put there and {self._wanted.repositories[0]} has not; move that away, or give another --output"
-            )
+            names = ", ".join(sorted(foreign))
+            which = f"which no pull put there and {self._wanted.repositories[0]} has not"
+            raise self._taken(f"{names}, {which}")
+
+    def _taken(self, found: str) -> RequestError:
+        return RequestError(
+            "folder_taken",
+            f"{shown(self._wanted.folder)}: expected an empty folder, or an earlier pull, found {found}; move that away, or give "
+            "another --output",
+        )
 
     def _fetch(self, listing: Listing, files: list[RemoteFile]) -> None:
-        """Bring all files to the staging folder, checked; config.json is looked into before the rest comes."""
+        """Bring all files to the staging folder, checked; config.json is examined before the others come."""
         self._staging.forget({file.name for file in files})
         missing = [file for file in files if not self._take(listing, file)]
         size = sum(file.size for file in files)
@@ -154,7 +139,7 @@ class _Pull:
                     _check_family(self._staging.fetched, listing)
 
     def _take(self, listing: Listing, file: RemoteFile) -> bool:
-        """Take a file from where it is on this machine already; returns whether it is."""
+        """Take a file from a place on this machine that has it; returns False if none has."""
         target = self._staging.fetched / file.name
         if file.is_at(target):
             return True
@@ -169,7 +154,7 @@ class _Pull:
         yield from self._hub.places_in_cache(self._wanted.repositories, listing, file.name)
 
     def _obtain(self, listing: Listing, file: RemoteFile, came: Callable[[int], None]) -> None:
-        """Bring a file over the network, and once more from its start where pieces of it do not fit."""
+        """Bring a file over the network."""
         if self._hub.offline:
             raise self._hub.offline_error(listing.repository, listing.commit, listing.names)
 
@@ -177,26 +162,11 @@ class _Pull:
             self._came += max(size, 0)
             came(size)
 
-        part = self._staging.part(file)
-        try:
-            in_pieces = transfer(self._hub, listing, file, part, count)
-            try:
-                file.check(part, listing.repository)
-            except WrongHash:
-                if not in_pieces:
-                    raise
-                self._screen.note(f"{file.name}, which came in pieces, is not as listed: fetching it anew")
-                part.unlink()
-                came(-file.size)
-                transfer(self._hub, listing, file, part, count)
-                file.check(part, listing.repository)
-        except NotAsListed:
-            part.unlink(missing_ok=True)
-            raise
+        obtain(self._hub, listing, file, self._staging.part(file), count)
         self._staging.keep(file)
 
     def _assemble(self, listing: Listing, files: list[RemoteFile], note: str | None, keep_card: bool) -> Record:
-        """Make the folder of the files, one file of the weights, and see that it is a model of ours; returns its record."""
+        """Make the folder of the files, with the weights in one file, and check that it can be served; returns its record."""
         staging, final = self._staging, self._wanted.folder
         staging.begin_folder()
         parts = [file for file in files if file.name != WHOLE and file.name.endswith(".safetensors")]
@@ -212,8 +182,8 @@ class _Pull:
             if not (staging.folder / "tokenizer.json").is_file():
                 build_tokenizer(staging.folder)
             open_tokenizer(staging.folder / "tokenizer.json", config.vocab_size)
-        except (FinetuneError, ModelFolderError) as exc:
-            raise NotServable(f"{listing.repository}: {exc}; choose a BERT or DistilBERT") from exc
+        except ModelFolderError as exc:
+            raise _not_servable(listing, exc) from exc
         hashes = {path.name: file_sha256(path) or "" for path in sorted(staging.folder.iterdir())}
         asked = self._wanted.repositories[0], self._wanted.revision
         joined = {file.name: file.key for file in parts}
@@ -221,7 +191,7 @@ class _Pull:
         record.write(staging.folder)
         if keep_card:
             shutil.copyfile(final / CARD, staging.folder / CARD)
-        # An MLmodel that was made of another pull says that; the one in git says nothing that could be wrong.
+        # The MLmodel in git fits any commit; an MLmodel that was made by packaging describes another pull.
         if (final / "MLmodel").is_file() and not (final / "input_example.json").exists():
             shutil.copyfile(final / "MLmodel", staging.folder / "MLmodel")
         return record
@@ -229,7 +199,10 @@ class _Pull:
 
 def _check_family(folder: Path, listing: Listing) -> None:
     try:
-        check_family(folder, listing.repository)
         BertConfig.from_json(read_config(folder))
-    except (FinetuneError, ModelFolderError) as exc:
-        raise NotServable(f"{listing.repository}: {exc}") from exc
+    except ModelFolderError as exc:
+        raise _not_servable(listing, exc) from exc
+
+
+def _not_servable(listing: Listing, reason: ModelFolderError) -> RequestError:
+    return RequestError("not_servable", f"{listing.repository}: {reason}; choose a BERT or DistilBERT")

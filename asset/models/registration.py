@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from asset.findings import shown
 from asset.local.jobs.tracking import database, set_up, tracking_uri
-from asset.models.errors import RegistryError, RequestError
+from asset.models.errors import ModelError, RequestError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -39,7 +39,8 @@ def check_name(name: str) -> None:
     """Raise RequestError for a name that MLflow or Azure ML would not take."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", name):
         raise RequestError(
-            f"--name: expected letters, digits, '.', '_' and '-', beginning with a letter or digit, found {name!r}"
+            "invalid",
+            f"--name: expected letters, digits, '.', '_' and '-', beginning with a letter or digit, found {name!r}",
         )
 
 
@@ -68,7 +69,7 @@ def register(
 
     Raises:
         RequestError: another folder has that number, or MLflow is past it.
-        RegistryError: the store cannot be used.
+        ModelError: the store cannot be used.
     """
     check_name(name)
 
@@ -88,8 +89,9 @@ def register(
         taken = next((one for one in there if int(one.version) == version), None)
         if taken is not None:
             raise RequestError(
+                "invalid",
                 f"--version: expected a free version of {name}, found that {version} is {taken.source}; choose another, or "
-                "leave it out for the next one"
+                "leave it out for the next one",
             )
         return _create(client, name, version, source, tags, description)
 
@@ -109,8 +111,9 @@ def _create(
         client.delete_model_version(name, str(number))
         if number > int(version or 0) or int(version or 0) - number > LONGEST_JUMP:
             raise RequestError(
+                "invalid",
                 f"--version: expected one that MLflow can give to {name}, which counts upward and is at {number}, found "
-                f"{version}; choose one of the next {LONGEST_JUMP:,}, or leave it out"
+                f"{version}; choose one of the next {LONGEST_JUMP:,}, or leave it out",
             )
 
 
@@ -138,7 +141,8 @@ def _using(state: Path, act: Callable[[], T]) -> T:
         return act()
     except (MlflowException, SQLAlchemyError, OSError) as exc:
         reason = (str(exc).splitlines() or [type(exc).__name__])[0]
-        raise RegistryError(
+        raise ModelError(
+            "registry",
             f"{shown(database(state))}: expected a store of MLflow's, found: {reason}; mend or remove it, and run `asset "
-            "package` again"
+            "package` again",
         ) from exc

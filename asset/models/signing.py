@@ -1,4 +1,4 @@
-"""Sign a model folder, and verify one: with the model-signing package, and with what a server checks."""
+"""Sign and verify a model folder: with the model-signing package, and with the checks of our server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from model_signing import hashing, signing, verifying
 
 from asset.findings import shown
-from asset.models.errors import CannotSign, NotVerified, NotWritten
+from asset.models.errors import ModelError, NotVerified, RequestError
 from serving.errors import ModelFolderError, SignatureError
 from serving.model.model_folder import find_checkpoint
 from serving.model.signature import CACHE, LEFT_OUT, NAME, differences, entries, signed_files
@@ -25,7 +25,7 @@ UNFINISHED = f".{NAME}.partial"
 
 @dataclass(frozen=True)
 class Signer:
-    """Who signs: a private key (PEM, elliptic curve), and its certificate with those up to the root, where it has one."""
+    """The key to sign with: a private key (PEM, elliptic curve), and its certificate with those up to the root, if it has one."""
 
     key: Path
     certificate: Path | None = None
@@ -35,7 +35,7 @@ class Signer:
 
 @dataclass(frozen=True)
 class Trusted:
-    """Whose signature is wanted: a public key's (PEM), or a certificate's that one of these roots vouches for."""
+    """The signature to trust: of a public key (PEM), or of a certificate that one of these roots vouches for."""
 
     key: Path | None = None
     chain: Sequence[Path] = ()
@@ -51,18 +51,18 @@ class Signed:
 
 
 def sign(folder: Path, signer: Signer) -> Signed:
-    """Sign all files of a model folder but its compiled graphs, which are made on each machine, and git's.
+    """Sign all files of a model folder except its compiled graphs, which are made on each machine, and the files of git.
 
     The signature is there whole or not at all, and is read back before it takes the place of an older one. Raises
-    CannotSign or NotWritten.
+    ModelError.
     """
     try:
         checkpoint = find_checkpoint(folder).checkpoint
     except ModelFolderError as exc:
-        raise CannotSign(str(exc)) from exc
+        raise RequestError("invalid", str(exc)) from exc
     if signer.key.resolve().is_relative_to(folder.resolve()):
-        raise CannotSign(
-            f"{shown(signer.key)}: expected a key outside of the folder, which it would be given away with"
+        raise RequestError(
+            "invalid", f"{shown(signer.key)}: expected a key outside of the folder, with which it would be given away"
         )
     left_out = [NAME, UNFINISHED, (checkpoint / CACHE).relative_to(folder).as_posix()]
     partial = folder / UNFINISHED
@@ -80,9 +80,11 @@ def sign(folder: Path, signer: Signer) -> Signed:
         _raise_differences(folder, differences(folder, listed, ignored | {UNFINISHED}))
         os.replace(partial, folder / NAME)
     except OSError as exc:
-        raise NotWritten(f"{shown(folder)}: expected to write {NAME} there, found: {exc.strerror or exc}") from exc
+        raise ModelError(
+            "not_writable", f"{shown(folder)}: expected to write {NAME} there, found: {exc.strerror or exc}"
+        ) from exc
     except (ValueError, SignatureError, NotVerified) as exc:
-        raise CannotSign(f"{shown(folder)}: cannot be signed: {exc}") from exc
+        raise RequestError("invalid", f"{shown(folder)}: cannot be signed: {exc}") from exc
     finally:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
@@ -90,18 +92,17 @@ def sign(folder: Path, signer: Signer) -> Signed:
 
 
 def verify(folder: Path, trusted: Trusted) -> Signed:
-    """Verify that a folder has the files that were signed, no other, and the signature of whom is trusted.
+    """Verify that a folder has the files that were signed, no other file, and a trusted signature.
 
-    A file that differs, is missing or is too many is named. Raises CannotSign where there is nobody to trust or no
-    folder, else NotVerified.
+    NotVerified names each file that differs, is missing or was added; RequestError: there is no key to trust, or no folder.
     """
     if bool(trusted.key) == bool(trusted.chain):
-        raise CannotSign(
-            "expected whose signature it should be, a public key or root certificates; "
-            "name one of --key and --certificate-chain"
+        raise RequestError(
+            "invalid",
+            "expected the signature to trust, a public key or root certificates; name one of --key and --certificate-chain",
         )
     if not folder.is_dir():
-        raise CannotSign(f"{shown(folder)}: expected a model folder, found none")
+        raise RequestError("invalid", f"{shown(folder)}: expected a model folder, found none")
     signature = folder / NAME
     if not os.path.lexists(signature):
         raise NotVerified(f"{shown(signature)}: expected a signature, found none; sign the folder with `asset sign`")
@@ -113,10 +114,10 @@ def verify(folder: Path, trusted: Trusted) -> Signed:
     _check_kind(signature, trusted)
     try:
         with _quiet():
-            # What the signature says of links is lost on the way (model-signing 1.1); those out of the folder are refused above.
+            # model-signing 1.1 loses what the signature says of links; links out of the folder are refused above.
             hashed = hashing.Config().set_ignored_paths(paths=[NAME]).set_allow_symlinks(True)
             _verifying_config(trusted).set_hashing_config(hashed).verify(folder, signature)
-    # What is wrong with a certificate is an error of OpenSSL's or of cryptography's, of several kinds.
+    # A bad certificate raises several kinds of errors, of OpenSSL or of cryptography.
     except Exception as exc:
         raise NotVerified(
             f"{shown(signature)}: expected a signature that is vouched for, found none: {str(exc) or type(exc).__name__}"
@@ -136,11 +137,14 @@ def _signing_config(signer: Signer) -> signing.Config:
             private_key=signer.key, signing_certificate=signer.certificate, certificate_chain=signer.chain
         )
     except OSError as exc:
-        raise CannotSign(f"{shown(Path(exc.filename))}: expected a file that can be read ({exc.strerror})") from exc
+        raise RequestError(
+            "invalid", f"{shown(Path(exc.filename))}: expected a file that can be read ({exc.strerror})"
+        ) from exc
     except (ValueError, TypeError, AttributeError) as exc:
-        raise CannotSign(
+        raise RequestError(
+            "invalid",
             f"{shown(signer.key)}: expected a private key in PEM, on P-256, P-384 or P-521, found: {exc}; "
-            "`openssl ecparam -name prime256v1 -genkey -noout` makes one"
+            "`openssl ecparam -name prime256v1 -genkey -noout` makes one",
         ) from exc
 
 
@@ -152,15 +156,15 @@ def _verifying_config(trusted: Trusted) -> verifying.Config:
 
 
 def _check_kind(signature: Path, trusted: Trusted) -> None:
-    """Raise NotVerified where a certificate's signature is to be checked with a key, or the other way round."""
+    """Raise NotVerified if a certificate's signature is to be checked with a key, or the other way round."""
     material = json.loads(signature.read_bytes())["verificationMaterial"]
     by_key, by_certificate = (
         "a key's signature; name the key in --key",
         ("a certificate's signature; name whom you trust in --certificate-chain"),
     )
     if ("publicKey" in material) != bool(trusted.key):
-        expected, found = (by_key, by_certificate) if trusted.key else (by_certificate, by_key)
-        raise NotVerified(f"{shown(signature)}: expected {expected.partition(';')[0]}, found {found}")
+        expected, signed_by = (by_key, by_certificate) if trusted.key else (by_certificate, by_key)
+        raise NotVerified(f"{shown(signature)}: expected {expected.partition(';')[0]}, found {signed_by}")
 
 
 def _public_key(signer: Signer, place: Path) -> Path:
@@ -172,7 +176,7 @@ def _public_key(signer: Signer, place: Path) -> Path:
 
 
 def _check_plain(folder: Path, left_out: Sequence[str]) -> bool:
-    """Return whether there are links in a folder; raises ValueError for one that leads out of it, or a device."""
+    """Return whether there are links in a folder; raises ValueError for a link that leads out of it, or a device."""
     ignored = frozenset({*left_out, *LEFT_OUT})
     for sentence in differences(folder, {}, ignored):
         if not sentence.endswith("is not one of the signed files"):

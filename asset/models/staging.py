@@ -22,7 +22,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from asset.findings import shown
-from asset.models.errors import InUse, NoRoom
+from asset.models.errors import ModelError
 from asset.models.hub import RemoteFile
 
 SPARE = 16 << 20
@@ -94,9 +94,8 @@ class Staging:
             except FileNotFoundError:
                 continue  # a pull that ended has removed the folder
             except Timeout as exc:
-                raise InUse(
-                    f"{shown(self.final)}: expected to be the only pull into it, found another one at work; wait for that "
-                    "one, or give another --output"
+                raise ModelError(
+                    "in_use", f"{shown(self.final)} is in use by another pull; wait for it, or give another --output"
                 ) from exc
             return lock
 
@@ -115,9 +114,10 @@ class Staging:
         """See that the disk has room for so many bytes more; raises NoRoom."""
         free = shutil.disk_usage(self.path).free
         if free < size + SPARE:
-            raise NoRoom(
+            raise ModelError(
+                "no_room",
                 f"{shown(self.final.parent)}: expected room for {(size + SPARE) / 1e6:,.0f} MB, found {free / 1e6:,.0f} MB; "
-                "make room, or give an --output on another disk"
+                "make room, or give an --output on another disk",
             )
 
     def keep(self, file: RemoteFile) -> None:

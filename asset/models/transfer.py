@@ -1,7 +1,7 @@
-"""Bring the bytes of a file here, however often the connection is cut; what has come is kept for the next call.
+"""Bring the bytes of a file here, checked, however often the connection is cut; bytes that came are kept for the next call.
 
-Not through huggingface_hub's own download: since version 2 that begins anew with each call, as it removes what came
-where a call ends without success, and it gives up where a connection is reset or the host of large files answers 503.
+huggingface_hub's own download is not used: since version 2 each call begins anew, because a call that fails removes its
+bytes, and it gives up if a connection is reset or the host of large files answers 503.
 """
 
 from __future__ import annotations
@@ -10,49 +10,68 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from asset.models.errors import HubDown, NotFound, WrongSize
-from asset.models.hub import AGAIN, Hub, Listing, RemoteFile
-from finetune.prepare.hub import is_of_the_hub
+from asset.models.errors import ModelError, NotAsListed
+from asset.models.hub import Hub, Listing, RemoteFile
+from asset.models.hub_problems import is_of_the_hub
 
 if TYPE_CHECKING:
     from httpx2 import Response
 
 
-def transfer(hub: Hub, listing: Listing, file: RemoteFile, part: Path, came: Callable[[int], None]) -> bool:
-    """Bring a file's bytes into `part`, from where that ends; returns whether they came in pieces, now or before.
+def obtain(hub: Hub, listing: Listing, file: RemoteFile, part: Path, came: Callable[[int], None]) -> None:
+    """Bring a file into `part`, going on from the bytes there, and check it; once more from its start if pieces do not fit.
 
-    `came` is called with how many bytes came, and with less than zero where some are given up. Raises PullError;
-    OSError where the disk fails.
+    `came` is called with the number of bytes that came, and with a negative number if bytes are given up. Raises
+    ModelError, and OSError if the disk fails.
     """
+    try:
+        in_pieces = _transfer(hub, listing, file, part, came)
+        try:
+            file.check(part, listing.repository)
+        except NotAsListed as exc:
+            if exc.code != "wrong_hash" or not in_pieces:
+                raise
+            hub.note(f"{file.name}, which came in pieces, is not as listed: fetching it anew")
+            part.unlink()
+            came(-file.size)
+            _transfer(hub, listing, file, part, came)
+            file.check(part, listing.repository)
+    except NotAsListed:
+        part.unlink(missing_ok=True)
+        raise
+
+
+def _transfer(hub: Hub, listing: Listing, file: RemoteFile, part: Path, came: Callable[[int], None]) -> bool:
+    """Bring a file's bytes; returns whether they came in pieces, now or before."""
+    url = hub.url(listing, file.name)
     part.touch()
     pieces, failed = 2 if part.stat().st_size else 0, 0
     while (have := part.stat().st_size) < file.size:
         pieces += 1
         try:
-            _request(hub, listing, file, part, came)
+            _request(hub, url, listing, file, part, came)
         except Exception as exc:
-            # An error of the disk has a number; those of the hub and the connection that are an OSError have none.
+            # An error of the disk has a number; an OSError of the hub or the connection has none.
             if not is_of_the_hub(exc) or getattr(exc, "errno", None) is not None:
                 raise
             failed = 1 if part.stat().st_size > have else failed + 1
-            found = hub.problem(exc, listing.repository, listing.commit)
-            if hub.patience.wait(found, failed, hub.told):
+            problem = hub.problem(exc, listing)
+            if hub.patience.wait(problem, failed, hub.note):
                 continue
-            error = hub.error(found, listing.repository)
-            if isinstance(error, NotFound):
-                error = HubDown(f"{listing.repository}: expected {file.name}, as it lists, found none; try again later")
-            raise error from exc
+            if problem.code == "not_found":
+                raise _missing(listing, file, "none") from exc
+            raise problem.error() from exc
     return pieces > 1
 
 
-def _request(hub: Hub, listing: Listing, file: RemoteFile, part: Path, came: Callable[[int], None]) -> None:
-    """Ask once for what is missing, and write it as it comes."""
+def _request(hub: Hub, url: str, listing: Listing, file: RemoteFile, part: Path, came: Callable[[int], None]) -> None:
+    """Ask once for the missing bytes, and write them as they come."""
     from huggingface_hub import get_session
     from huggingface_hub.utils import hf_raise_for_status
 
     have = part.stat().st_size
     headers = hub.headers() | ({"Range": f"bytes={have}-"} if have else {})
-    with get_session().stream("GET", hub.url(listing, file.name), headers=headers, timeout=hub.timeout) as response:
+    with get_session().stream("GET", url, headers=headers, timeout=hub.timeout) as response:
         usable = response.status_code != 416
         if usable:
             hf_raise_for_status(response)
@@ -60,42 +79,37 @@ def _request(hub: Hub, listing: Listing, file: RemoteFile, part: Path, came: Cal
             if usable and _start(response) == have:
                 out.seek(have)
             else:
-                # The whole file in the place of a part of it, or a part that was not asked for.
+                # The whole file in place of a part of it, or another part than asked for.
                 came(-have)
                 out.truncate()
                 if not usable or _start(response) != 0:
-                    return _refuse_unless(have > 0, listing, file)
+                    if not have:
+                        raise _missing(listing, file, "a part of it from elsewhere")
+                    return  # the whole file is asked for next
             _write(listing, file, response, out, came)
-    return None
 
 
-def _refuse_unless(part: bool, listing: Listing, file: RemoteFile) -> None:
-    """Go on where a part was asked for: the whole file is asked for next. Raises HubDown where it was."""
-    if not part:
-        raise HubDown(f"{listing.repository}: expected {file.name} from its start, found a part of it; try again later")
+def _missing(listing: Listing, file: RemoteFile, found: str) -> ModelError:
+    return ModelError(
+        "hub_down", f"{listing.repository}: expected {file.name}, as it lists, found {found}; try again later"
+    )
 
 
 def _write(listing: Listing, file: RemoteFile, response: Response, out: BinaryIO, came: Callable[[int], None]) -> None:
     announced = _announced(response)
     if announced not in (None, file.size):
-        raise _wrong_size(listing, file, f"{announced:,}")
+        raise file.wrong_size(listing.repository, f"{announced:,}")
     for block in response.iter_bytes():
         if out.tell() + len(block) > file.size:
-            raise _wrong_size(listing, file, "more")
+            raise file.wrong_size(listing.repository, "more")
         out.write(block)
         came(len(block))
     if out.tell() < file.size:
-        raise _wrong_size(listing, file, f"{out.tell():,}")
-
-
-def _wrong_size(listing: Listing, file: RemoteFile, found: str) -> WrongSize:
-    return WrongSize(
-        f"{listing.repository}: expected {file.size:,} bytes of {file.name}, as it lists, found {found}; {AGAIN}"
-    )
+        raise file.wrong_size(listing.repository, f"{out.tell():,}")
 
 
 def _start(response: Response) -> int:
-    """Return the place in the file at which an answer begins; -1 where it does not say."""
+    """Return the place in the file at which an answer begins; -1 if the answer does not say."""
     if response.status_code != 206:
         return 0
     first = response.headers.get("Content-Range", "").removeprefix("bytes ").partition("-")[0]
@@ -103,7 +117,7 @@ def _start(response: Response) -> int:
 
 
 def _announced(response: Response) -> int | None:
-    """Return the size of the whole file, where an answer says it."""
+    """Return the size of the whole file; None if the answer does not say."""
     if response.status_code == 206:
         size = response.headers.get("Content-Range", "").rpartition("/")[2]
     else:

@@ -19,8 +19,8 @@ from typing import Any
 
 import yaml
 
-from finetune.errors import FinetuneError
-from finetune.package.tuned_model import TOKENIZER_FILES
+from finetune.checkpoint_files import TOKENIZER_FILES
+from serving.errors import ModelFolderError
 from serving.tasks import Task
 
 LOADER = Path(__file__).with_name("question_answering_pyfunc.py")
@@ -86,7 +86,7 @@ def columns_of(task: Task, pairs: bool = False) -> list[str]:
 def write_files(checkpoint: Path, folder: Path, described: Described) -> None:
     """Write all but the weights, config.json and the tokenizer of the root; MLmodel comes last.
 
-    `checkpoint` has config.json and the tokenizer, and may be the folder itself. Raises FinetuneError where transformers
+    `checkpoint` has config.json and the tokenizer, and may be the folder itself. Raises ModelFolderError if transformers
     does not load the tokenizer, OSError where there is no writing.
     """
     positions = int(described.config["max_position_embeddings"])
@@ -170,13 +170,13 @@ def _mlmodel(tokenizer_class: str, described: Described) -> str:
 
 
 def _tokenizer_class(folder: Path) -> str:
-    """Return the name of the class that transformers loads the tokenizer with; raises FinetuneError."""
+    """Return the name of the class that transformers loads the tokenizer with; raises ModelFolderError."""
     from transformers import AutoTokenizer
 
     try:
         return type(AutoTokenizer.from_pretrained(folder)).__name__
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
-        raise FinetuneError(
+        raise ModelFolderError(
             f"expected a tokenizer that transformers loads, found: {exc}; take a model with another"
         ) from exc
 
@@ -198,13 +198,13 @@ def _signature(described: Described) -> Any:  # noqa: ANN401 - MLflow is importe
 
 
 def read_object(file: Path) -> dict[str, Any]:
-    """Return the JSON object of a checkpoint's file; raises FinetuneError."""
+    """Return the JSON object of a checkpoint's file; raises ModelFolderError."""
     try:
         found = json.loads(file.read_bytes())
     except (ValueError, RecursionError) as exc:
-        raise FinetuneError(f"{file.name}: expected a JSON object, found: {exc}; fetch or train it again") from exc
+        raise ModelFolderError(f"{file.name}: expected a JSON object, found: {exc}; fetch or train it again") from exc
     if not isinstance(found, dict):
-        raise FinetuneError(
+        raise ModelFolderError(
             f"{file.name}: expected a JSON object, found {type(found).__name__}; fetch or train it again"
         )
     return found

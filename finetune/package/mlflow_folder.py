@@ -14,9 +14,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from finetune.checkpoint_files import TOKENIZER_FILES
 from finetune.errors import FinetuneError
 from finetune.package.mlflow_files import Described, columns_of, copy_tokenizer, read_object, write_files, write_json
-from finetune.package.tuned_model import ADAPTER_FILES, TOKENIZER_FILES, TunedModel, described
+from finetune.package.tuned_model import ADAPTER_FILES, TunedModel, described
 from finetune.prepare.prepared import Settings
 
 WEIGHTS = "model.safetensors"

@@ -22,14 +22,6 @@ from serving.model.model_folder import find_checkpoint
 from serving.model.tokenizer import open_tokenizer
 
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.txt",
-)
-"""Those that a tokenizer of BERT's may have; the first is a must."""
 
 
 class _Part(BaseModel):

@@ -141,7 +141,7 @@ def _check_run(options: Options, parts: Mapping[Part, ReadPart]) -> list[str]:
 
 def _check_head(options: Options, folder: PreparedFolder, labels: list[str]) -> None:
     """Raise FinetuneError if the base model's classifier has another size and may not be started anew."""
-    from finetune.prepare.base_model import head_rows
+    from finetune.checkpoint_files import head_rows
 
     rows = head_rows(folder.model / "model.safetensors")
     if labels and rows not in (None, len(labels)) and not options.training.ignore_mismatched_sizes:

@@ -1,8 +1,8 @@
-"""Fetch a public data set from the Hugging Face hub and write it as the fine-tuning jobs read it.
+"""Fetch a public data set from the Hugging Face hub, and write its rows in the form that the fine-tuning jobs read.
 
     python -m finetune.prepare.fetch_data sst2 --output data/sst2
 
-sst2      films' reviews: train.jsonl, validation.jsonl of {"text", "label": NEGATIVE or POSITIVE}
+sst2      reviews of films: train.jsonl, validation.jsonl of {"text", "label": NEGATIVE or POSITIVE}
 ag_news   news: train.jsonl, validation.jsonl (a tenth of train, by a fixed seed), test.jsonl of {"text", "tag"}
 squad     train.jsonl, validation.jsonl of {"id", "title", "context", "question", "answers"}
 
@@ -33,9 +33,9 @@ LABEL = "label"
 
 @dataclass(frozen=True)
 class DataSet:
-    """A data set: its repository, the folder of its parquet files, and what a row of theirs becomes.
+    """A data set: its repository, the folder of its parquet files, and the form of its rows.
 
-    `columns` are theirs -> ours. `labels` are the names of the integers in `label`; none for questions.
+    `columns` are its names -> ours. `labels` are the names of the integers in `label`; a data set of questions has none.
     """
 
     repository: str
@@ -48,13 +48,13 @@ class DataSet:
 
     def record(self, values: Mapping[str, Any], place: str) -> dict[str, Any]:
         """Return a row as it is written; raises FinetuneError for a label that has no name."""
-        found = {ours: values[theirs] for theirs, ours in self.columns.items()}
+        record = {ours: values[theirs] for theirs, ours in self.columns.items()}
         if self.labels:
             ours, number = self.columns[LABEL], values[LABEL]
             if type(number) is not int or not 0 <= number < len(self.labels):
                 raise FinetuneError(f"{place}: expected a label from 0 to {len(self.labels) - 1}, found {number!r}")
-            found[ours] = self.labels[number]
-        return found
+            record[ours] = self.labels[number]
+        return record
 
 
 DATA_SETS = {
@@ -86,7 +86,7 @@ def fetch_data(name: str, output: Path, revision: str | None = None) -> dict[str
     """Fetch a data set and write its files, all of them or none; returns their rows. Raises FinetuneError."""
     data = DATA_SETS[name]
     patterns = [f"{data.folder}/{part}-*.parquet" for part in data.parts]
-    folder = hub.fetch(data.repository, patterns, "dataset", revision)
+    fetched = hub.fetch(data.repository, patterns, "dataset", revision)
     names = [*data.parts, *(["validation", "unsplit"] if data.split else [])]
     counts = dict.fromkeys(["train", "validation", "test"], 0)
     try:
@@ -95,7 +95,7 @@ def fetch_data(name: str, output: Path, revision: str | None = None) -> dict[str
             labels: list[str] = []
             for part in data.parts:
                 unsplit = data.split and part == "train"
-                for record in _records(data, folder, part):
+                for record in _records(data, fetched, part):
                     outputs.write("unsplit" if unsplit else part, record)
                     counts[part] += 1
                     if unsplit:
@@ -109,14 +109,14 @@ def fetch_data(name: str, output: Path, revision: str | None = None) -> dict[str
     except OSError as exc:
         place = exc.filename or output
         raise FinetuneError(f"{place}: expected a folder that can be written to, found: {exc.strerror}") from exc
-    sys.stderr.write(f"{data.repository} at {folder.name}\n")
+    sys.stderr.write(f"{data.repository} at {fetched.commit}\n")
     return {part: count for part, count in counts.items() if count}
 
 
-def _records(data: DataSet, folder: Path, part: str) -> Iterator[dict[str, Any]]:
-    files = sorted((folder / data.folder).glob(f"{part}-*.parquet"))
+def _records(data: DataSet, fetched: hub.Fetched, part: str) -> Iterator[dict[str, Any]]:
+    files = sorted((fetched.folder / data.folder).glob(f"{part}-*.parquet"))
     if not files:
-        there = ", ".join(hub.file_names(data.repository, "dataset", folder.name)[:10]) or "nothing"
+        there = ", ".join(fetched.names[:10]) or "nothing"
         raise FinetuneError(
             f"{data.repository}: expected {data.folder}/{part}-*.parquet, found {there}; give --revision of another state"
         )
@@ -136,17 +136,19 @@ def _records(data: DataSet, folder: Path, part: str) -> Iterator[dict[str, Any]]
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     formatter = argparse.RawDescriptionHelpFormatter
-    found = argparse.ArgumentParser(
+    made = argparse.ArgumentParser(
         "python -m finetune.prepare.fetch_data", description=__doc__, formatter_class=formatter
     )
-    found.add_argument("name", choices=DATA_SETS, help="which")
-    found.add_argument("--output", required=True, type=Path, metavar="DIR", help="where the files are written")
-    found.add_argument("--revision", help="a commit, branch or tag of the repository (main)")
-    return found
+    made.add_argument("name", choices=DATA_SETS, help="the data set")
+    made.add_argument(
+        "--output", required=True, type=Path, metavar="DIR", help="the folder that the files are written to"
+    )
+    made.add_argument("--revision", help="a commit, branch or tag of the repository (main)")
+    return made
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run from the command line; exit status 1 and one line where there is nothing to be had."""
+    """Run from the command line; returns status 1, with one line on stderr, if the data set cannot be fetched."""
     args = parser().parse_args(argv)
     try:
         counts = fetch_data(args.name, args.output, args.revision)

@@ -17,8 +17,9 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import BertForMaskedLM, PreTrainedModel
 
+from finetune.checkpoint_files import TOKENIZER_FILES
 from finetune.errors import FinetuneError
-from finetune.train.checkpoints import TOKENIZER_FILES, last_whole_checkpoint
+from finetune.train.checkpoints import last_whole_checkpoint
 from finetune.train.training_log import LOG_RECEIVERS
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import BertConfig, read_config

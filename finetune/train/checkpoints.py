@@ -22,8 +22,6 @@ from transformers.trainer_utils import rotate_checkpoints
 from finetune.errors import FinetuneError
 from tables.whole_file import write_whole
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
-
 MANIFEST = "manifest.json"
 
 

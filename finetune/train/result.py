@@ -19,10 +19,11 @@ import transformers
 from safetensors.torch import load_file
 from transformers import PreTrainedModel
 
+from finetune.checkpoint_files import TOKENIZER_FILES
 from finetune.errors import FinetuneError
 from finetune.precision import Precision
 from finetune.prepare.prepared import PreparedFolder, Settings
-from finetune.train.checkpoints import TOKENIZER_FILES, writing
+from finetune.train.checkpoints import writing
 from finetune.train.output_folder import OutputFolder
 from finetune.train.task_model import load, quiet, read_config, with_lora
 from tables.whole_file import write_whole

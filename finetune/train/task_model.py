@@ -21,8 +21,9 @@ from transformers import (
     PreTrainedModel,
 )
 
+from finetune.checkpoint_files import TOKENIZER_FILES
 from finetune.errors import FinetuneError
-from finetune.package.tuned_model import ADAPTER_FILES, TOKENIZER_FILES
+from finetune.package.tuned_model import ADAPTER_FILES
 from finetune.prepare.prepared import PreparedFolder, Settings
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ from finetune.package.compiled_check import ROUNDS, Checked, CompiledCheck, chec
 from finetune.package.validation_figures import figures
 from finetune.package.validation_models import NO_ANSWER, CompiledClassifier, TransformersClassifier
 from finetune.prepare.prepared import PreparedFolder
+from finetune.tasks.task import tuning_task
 from serving.engine.machine import has_int8_products
 
 CLASSIFIER, READER = "text-classification", "question-answering"
@@ -145,7 +146,7 @@ def test_answers_are_compared_also_of_questions_that_leave_no_room(
 
 def compared(truths: list[str], before: list[str], after: list[str], precision: str) -> CompiledCheck:
     """Return what a check of these predictions comes to."""
-    checked = [Checked(labels, figures(CLASSIFIER, truths, labels)) for labels in (before, after)]
+    checked = [Checked(labels, figures(tuning_task(CLASSIFIER), truths, labels)) for labels in (before, after)]
     return CompiledCheck(len(truths), 0, 1, checked[0], {precision: checked[1]}, [], [])
 
 
@@ -166,7 +167,7 @@ def test_a_figure_may_fall_by_its_points_or_by_one_row(precision: str, rows: int
     truths = ["a", "b"] * (rows // 2)
     after = ["b" if index < 2 * wrong else label for index, label in enumerate(truths)]
     found = compared(truths, truths, after, precision)
-    told = [line for line in falls(CLASSIFIER, precision, truths, found) if " accuracy " in line]
+    told = [line for line in falls(tuning_task(CLASSIFIER), precision, truths, found) if " accuracy " in line]
     assert bool(told) == fails
 
 
@@ -175,7 +176,7 @@ def test_one_row_of_a_rare_label_never_fails() -> None:
     after = ["common"] * 1000
     found = compared(truths, truths, after, "int8")
     assert found.transformers.figures["mcc"].value - found.compiled["int8"].figures["mcc"].value == 1
-    assert list(falls(CLASSIFIER, "int8", truths, found)) == []
+    assert list(falls(tuning_task(CLASSIFIER), "int8", truths, found)) == []
 
 
 def test_a_failure_names_the_ways_out_of_its_precision() -> None:

@@ -12,7 +12,8 @@ import huggingface_hub
 import pytest
 
 from asset.local.jobs.tracking import database
-from asset.models.hub import Hub, Patience
+from asset.models.hub import Hub
+from asset.models.hub_problems import Patience
 from asset.models.pull import Pulled, pull
 from asset.models.selection import Wanted
 from tests.loopback_hub import LoopbackHub, Repository, files_of
@@ -62,7 +63,7 @@ class Puller:
     def hub(self, offline: bool = False, **more: object) -> Hub:
         cache = self.home / "hub"
         options = {"endpoint": self.loopback.address, "timeout": 2.0, "patience": QUICK, **more}
-        return Hub(cache=cache, offline=offline, told=self.screen.note, **options)  # type: ignore[arg-type]
+        return Hub(cache=cache, offline=offline, note=self.screen.note, **options)  # type: ignore[arg-type]
 
     @property
     def staging(self) -> Path:

@@ -17,7 +17,7 @@ from mlflow.models import Model
 from safetensors.numpy import load_file, save_file
 from transformers import pipeline
 
-from asset.models.errors import NotServable, NotWritable
+from asset.models.errors import ModelError, RequestError
 from asset.models.package import Packaged, package, packaged
 from asset.models.record import Record, file_sha256
 from serving.answering.service import Service
@@ -209,7 +209,9 @@ def test_files_that_are_no_longer_those_that_were_pulled_are_told(checkpoint: Pa
     record_of(folder).write(folder)
     config = json.loads((folder / "config.json").read_bytes())
     (folder / "config.json").write_text(json.dumps({**config, "model_name": "renamed"}))
-    with pytest.raises(NotServable, match=r"expected config\.json as pulled from some/tiny at c+, found another; pull"):
+    with pytest.raises(
+        RequestError, match=r"expected config\.json as pulled from some/tiny at c+, found another; pull"
+    ):
         package(folder)
     assert not (folder / "MLmodel").exists()
 
@@ -227,7 +229,7 @@ def test_a_folder_with_a_part_missing_is_told(checkpoint: Path, tmp_path: Path, 
     folder = tmp_path / "tiny"
     shutil.copytree(checkpoint, folder)
     shutil.rmtree(folder) if absent == "." else (folder / absent).unlink()
-    with pytest.raises(NotServable, match=message):
+    with pytest.raises(RequestError, match=message):
         package(folder)
 
 
@@ -236,13 +238,13 @@ def test_an_encoder_without_a_head_is_told(checkpoint: Path, tmp_path: Path) -> 
     shutil.copytree(checkpoint, folder)
     tensors = load_file(folder / "model.safetensors")
     save_file({name: one for name, one in tensors.items() if "cls." not in name}, folder / "model.safetensors")
-    with pytest.raises(NotServable, match=r"choose a model that score\.py serves, or pull one .* --no-package"):
+    with pytest.raises(RequestError, match=r"choose a model that score\.py serves, or pull one .* --no-package"):
         package(folder)
 
 
 def test_a_checkpoint_below_the_folder_is_told(checkpoint: Path, tmp_path: Path) -> None:
     shutil.copytree(checkpoint, tmp_path / "outer" / "model")
-    with pytest.raises(NotServable, match="expected config.json and model.safetensors in it, found them in"):
+    with pytest.raises(RequestError, match="expected config.json and model.safetensors in it, found them in"):
         package(tmp_path / "outer")
 
 
@@ -265,6 +267,6 @@ def test_a_package_that_fails_leaves_the_folder_as_it_was(
         raise OSError(28, "No space left on device", "a file")
 
     monkeypatch.setattr("finetune.package.mlflow_files._write_environment", full)
-    with pytest.raises(NotWritable, match="a file: expected a folder that can be written to, found: No space left"):
+    with pytest.raises(ModelError, match="a file: expected room for all of the model, found: No space left"):
         package(folder)
     assert sorted(path.name for path in folder.iterdir()) == before

@@ -13,7 +13,7 @@ from huggingface_hub import snapshot_download
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from asset.models.errors import FolderTaken, InUse, NotFound, NotServable, RequestError
+from asset.models.errors import ModelError, RequestError
 from asset.models.pull import pull
 from asset.models.record import Record
 from asset.models.selection import LATER, Asset, Wanted
@@ -75,7 +75,7 @@ def test_a_file_that_changed_since_is_pulled_anew_and_the_others_are_kept(
     puller.loopback.requests.clear()
     assert puller().came == len(tiny["config.json"])
     assert puller.loopback.files_gotten() == ["config.json"]
-    assert "config.json changed since it was pulled" in puller.screen.lines[0]
+    assert "config.json changed since the last pull" in puller.screen.lines[0]
     require_same(puller.folder, tiny)
 
 
@@ -233,7 +233,7 @@ def test_the_commit_is_written_in_one_place() -> None:
 def test_a_folder_with_other_things_is_left_as_it_is(puller: Puller, name: str) -> None:
     puller.folder.mkdir()
     (puller.folder / name).write_text("mine")
-    with pytest.raises(FolderTaken, match=rf"expected an empty folder, or an earlier pull, found {name}"):
+    with pytest.raises(RequestError, match=rf"expected an empty folder, or an earlier pull, found {name}"):
         puller()
     assert names(puller.folder) == [name]
     assert (puller.folder / name).read_text() == "mine"
@@ -248,14 +248,14 @@ def test_files_that_are_the_hubs_are_taken_for_a_pull(puller: Puller, checkpoint
 
 def test_a_file_or_the_embedded_model_is_no_place(tmp_path: Path, asset: Asset) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(FolderTaken, match="found a file; give another --output"):
+    with pytest.raises(RequestError, match="found a file; give another --output"):
         Wanted.choose(asset, None, None, tmp_path / "file")
-    with pytest.raises(FolderTaken, match="found the embedded model's"):
+    with pytest.raises(RequestError, match="found the embedded model's"):
         Wanted.choose(asset, None, None, tmp_path / "model" / "embedded")
 
 
 def test_a_second_pull_into_the_same_folder_is_told_of_the_first(puller: Puller) -> None:
-    with Staging(puller.folder).lock(), pytest.raises(InUse, match="found another one at work"):
+    with Staging(puller.folder).lock(), pytest.raises(ModelError, match="is in use by another pull; wait for it"):
         puller()
     puller()
 
@@ -267,7 +267,7 @@ def test_what_is_no_name_of_a_repository_is_told(puller: Puller, asset: Asset, n
 
 
 def test_a_revision_that_is_not_there_is_told(puller: Puller) -> None:
-    with pytest.raises(NotFound, match="found no revision 'v9' of it; name another"):
+    with pytest.raises(RequestError, match="found no revision 'v9' of it; name another"):
         puller(revision="v9")
     puller.require_nothing()
 
@@ -275,12 +275,15 @@ def test_a_revision_that_is_not_there_is_told(puller: Puller) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"config.json": b'{"model_type": "roberta"}'}, "expected model_type bert or distilbert in config.json"),
+        (
+            {"config.json": b'{"model_type": "roberta"}'},
+            "expected model_type 'bert' or 'distilbert', found 'roberta'; choose a BERT or DistilBERT",
+        ),
         ({"config.json": b"no json"}, "expected a config.json, found none that can be read"),
         ({"config.json": None}, "expected config.json, and tokenizer.json or vocab.txt, found tokenizer.json"),
         ({"tokenizer.json": None}, "expected config.json, and tokenizer.json or vocab.txt"),
         ({"tokenizer.json": b"{}"}, "tokenizer.json"),
-        ({"model.safetensors": b"\1" * 99}, "expected a safetensors file, found another or a broken one"),
+        ({"model.safetensors": b"\1" * 99}, "expected a safetensors file, found another or a broken file"),
     ],
 )
 def test_what_is_no_bert_is_told(
@@ -288,7 +291,7 @@ def test_what_is_no_bert_is_told(
 ) -> None:
     changed = {name: data for name, data in (tiny | files).items() if data is not None}
     puller.loopback.repositories[REPOSITORY] = Repository(changed)
-    with pytest.raises(NotServable, match=message):
+    with pytest.raises(RequestError, match=message):
         puller()
     puller.require_nothing()
     if "roberta" in str(files):
@@ -300,7 +303,7 @@ def test_other_shapes_than_the_configs_are_told(puller: Puller, make_checkpoint:
     config = json.loads((folder / "config.json").read_bytes())
     (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 3}))
     puller.loopback.repositories[REPOSITORY] = Repository({path.name: path.read_bytes() for path in folder.iterdir()})
-    with pytest.raises(NotServable, match=r"expected encoder\.layer\.2\..* as config.json says, found none"):
+    with pytest.raises(RequestError, match=r"expected encoder\.layer\.2\..* as config.json says, found none"):
         puller()
     puller.require_nothing()
 

@@ -161,7 +161,7 @@ def test_an_interrupted_pull_says_so_and_keeps_what_came(
         time.sleep(0.01)
     process.send_signal(number)
     out, told = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 130, told
     assert json.loads(out)["status"] == "interrupted"
     assert "interrupted; the downloaded part is kept, and the next pull continues from there" in told
     puller.require_nothing()

@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 
 from asset.local.jobs.tracking import tracking_uri
-from asset.models.errors import RegistryError, RequestError
+from asset.models.errors import ModelError, RequestError
 from asset.models.package import package
 from asset.models.registration import PLACEHOLDER, Registered, register
 
@@ -85,5 +85,5 @@ def test_a_name_that_azure_would_not_take_is_told(state: Path, tmp_path: Path, n
 
 def test_a_store_that_is_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_text("no store" * 1000)
-    with pytest.raises(RegistryError, match="expected a store of MLflow's, found: .*; mend or remove it"):
+    with pytest.raises(ModelError, match="expected a store of MLflow's, found: .*; mend or remove it"):
         register(tmp_path, tmp_path, "bert", 1, {})

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from finetune.errors import FinetuneError
-from finetune.prepare.weights_file import INDEX, tensor_files, write_weights
+from finetune.checkpoint_files import INDEX, tensor_files, write_weights
+from serving.errors import ModelFolderError
 
 TENSORS = {
     "a.weight": np.arange(6, dtype=np.float16).reshape(2, 3),
@@ -50,7 +50,7 @@ def test_a_single_file_is_copied_byte_for_byte(tmp_path: Path) -> None:
 def test_a_file_that_is_cut_short_is_refused(tmp_path: Path, left: int) -> None:
     save_file(TENSORS, tmp_path / "whole.safetensors")
     (tmp_path / "model.safetensors").write_bytes((tmp_path / "whole.safetensors").read_bytes()[:left])
-    with pytest.raises(FinetuneError, match="fetch it again"):
+    with pytest.raises(ModelFolderError, match="fetch it again"):
         tensor_files(tmp_path)
 
 
@@ -68,14 +68,14 @@ def test_a_file_that_is_cut_short_is_refused(tmp_path: Path, left: int) -> None:
 )
 def test_a_file_with_another_header_is_refused(tmp_path: Path, header: bytes) -> None:
     (tmp_path / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
-    with pytest.raises(FinetuneError, match="expected a safetensors file, found"):
+    with pytest.raises(ModelFolderError, match="expected a safetensors file, found"):
         tensor_files(tmp_path)
 
 
 def test_a_shard_that_is_missing_is_named(tmp_path: Path) -> None:
     (sharded(tmp_path) / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(
-        FinetuneError, match=r"expected model-00002-of-00002.safetensors, as .* says, found no such file"
+        ModelFolderError, match=r"expected model-00002-of-00002.safetensors, as .* says, found no such file"
     ):
         tensor_files(tmp_path)
 
@@ -83,7 +83,7 @@ def test_a_shard_that_is_missing_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("index", ["{", "[]", '{"weight_map": []}', "{}"])
 def test_an_index_of_another_form_is_refused(tmp_path: Path, index: str) -> None:
     (tmp_path / INDEX).write_text(index)
-    with pytest.raises(FinetuneError, match="expected JSON with a weight_map"):
+    with pytest.raises(ModelFolderError, match="expected JSON with a weight_map"):
         tensor_files(tmp_path)
 
 
@@ -91,7 +91,7 @@ def test_an_index_does_not_lead_out_of_its_folder(tmp_path: Path) -> None:
     save_file(TENSORS, tmp_path / "x.safetensors")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / INDEX).write_text('{"weight_map": {"b": "../x.safetensors"}}')
-    with pytest.raises(FinetuneError, match="found no such file"):
+    with pytest.raises(ModelFolderError, match="found no such file"):
         tensor_files(tmp_path / "in")
 
 
@@ -99,7 +99,7 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
     for name in ("model-1.safetensors", "model-2.safetensors"):
         save_file(TENSORS, tmp_path / name)
     (tmp_path / INDEX).write_text('{"weight_map": {"b": "model-1.safetensors", "a.weight": "model-2.safetensors"}}')
-    with pytest.raises(FinetuneError, match=r"expected each tensor in one file, found .* in two"):
+    with pytest.raises(ModelFolderError, match=r"expected each tensor in one file, found .* in two"):
         write_weights(tensor_files(tmp_path), tmp_path / "whole")
 
 
@@ -113,6 +113,6 @@ def test_a_tensor_in_two_shards_is_refused(tmp_path: Path) -> None:
 )
 def test_a_folder_without_safetensors_is_told_what_to_do(tmp_path: Path, file: str, message: str) -> None:
     (tmp_path / file).touch()
-    with pytest.raises(FinetuneError) as raised:
+    with pytest.raises(ModelFolderError) as raised:
         tensor_files(tmp_path)
     assert message in str(raised.value)
