@@ -1,4 +1,4 @@
-"""Which engine runs a model on this machine, on which device and in which precision."""
+"""Choose the engine, the device and the precision that run a model on this machine."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ class Choice(NamedTuple):
     device: Device = "cpu"
 
 
-def resolve_precision(wanted: str) -> Precision:
-    """Turn `auto` into what suits this CPU: int8 where it has the instructions; and fp16, which none suits, into fp32."""
-    if wanted == "auto":
+def resolve_precision(setting: str) -> Precision:
+    """Return the precision on this CPU: for `auto`, int8 if the CPU has the instructions; fp32 for fp16, which no CPU runs."""
+    if setting == "auto":
         return "int8" if has_int8_products() else "fp32"
-    return "int8" if wanted == "int8" else "fp32"
+    return "int8" if setting == "int8" else "fp32"
 
 
 def choose(precision: str, engine: str, config: BertConfig, device: str = "auto") -> Choice:
-    """Turn the settings `precision`, `engine` and `device` into what runs a model of these dimensions here.
+    """Choose what runs a model of these dimensions here, by the settings `precision`, `engine` and `device`.
 
-    A GPU's is ONNX Runtime in fp16, or in fp32 where that is asked for. On a CPU, `auto` takes our kernels for int8
-    where they can be used, else ONNX Runtime. Raises ModelFolderError where the kernels are asked for and cannot be used.
+    On a GPU, ONNX Runtime runs the model in fp16, or in fp32 if the setting says so. On a CPU, `auto` takes our kernels for
+    int8 if they can be used, else ONNX Runtime. Raises ModelFolderError if the setting names the kernels and they cannot
+    be used.
     """
     if device != "cpu":
         reason = _for_cpus_only(precision, engine)
-        # An image for GPUs that uses none is worth a warning though none was asked for by name.
+        # An image for GPUs that runs without a GPU deserves a warning, even with the setting `auto`.
         missed = device == "cuda" or (reason is None and cuda.is_built_in())
         reason = reason or cuda.unavailable()
         if reason is None:

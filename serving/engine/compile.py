@@ -1,8 +1,8 @@
-"""Compile a model folder for the engine that runs it, once: the result is kept by the hash of what it was made from.
+"""Compile a model folder for the engine that runs it, and keep the result under a hash of everything it depends on.
 
     python -m serving.engine.compile MODEL_DIR [--precision int8]
 
-does so ahead of time, for an image.
+compiles ahead of time, for an image.
 """
 
 from __future__ import annotations
@@ -43,17 +43,16 @@ logger = logging.getLogger("serving.engine.compile")
 _MODULES = (
     "engine/graph",
     "engine/graph_nodes",
-    "engine/quantize",
     "model/checkpoint",
     "tasks",
     "native/weights",
 )
 CODE = tuple(Path(__file__).parents[1] / f"{module}.py" for module in _MODULES)
-"""Part of the hash, so that what older code wrote is not picked up."""
+"""The code that is part of the hash, so that models compiled by other versions of it are not used."""
 
 TOLERANCE: dict[Precision, float] = {"fp32": 1e-4, "fp16": 0.02, "int8": 0.3}
-"""The largest error of the logits, relative to the reference's norm, that a graph may have: rounding in fp32; in int8
-0.02 to 0.1 is usual, and a graph that is wrong is off by about 1."""
+"""The largest allowed error of the logits, relative to the reference's norm: rounding in fp32; 0.02 to 0.1 is usual in int8,
+and a wrong graph has an error of about 1."""
 
 ROWS = 8
 """Random rows whose logits are compared if the head reads one token a row. Such a head gives few logits a row: it can be
@@ -63,12 +62,12 @@ unsure of a row, whose logits are then near 0 beside the rounding errors of int8
 def compiled(
     folder: Path, precision: Precision, cache_dir: Path | None = None, backend: Backend = "onnxruntime"
 ) -> Path | bytes:
-    """Return what an engine runs of a checkpoint folder, from the cache or made now; its bytes where none can be kept.
+    """Return the file of a compiled checkpoint, from the cache or compiled now; its bytes if no file can be kept.
 
-    Raises ModelFolderError where the checkpoint cannot be read, or the result differs from the reference.
+    Raises ModelFolderError if the checkpoint cannot be read, or the result differs from the reference.
     """
     weights_file = checkpoint.weights_file(folder)
-    check_fits(str(weights_file), weights_file.stat().st_size)  # it is read as a whole, if only for its hash
+    check_fits(str(weights_file), weights_file.stat().st_size)  # the file is read as a whole for its hash
     kind = "onnx" if backend == "onnxruntime" else "native.safetensors"
     entry = compile_cache.Entry(content_hash(folder, precision), kind)
     places = cache_places(folder, cache_dir)
@@ -78,15 +77,15 @@ def compiled(
         return kept or _compile(folder, precision, backend, entry, places)
     except MemoryError as exc:
         raise ModelFolderError(
-            f"{folder}: expected memory to compile it, found too little; use a larger machine"
+            f"{folder}: there is not enough memory to compile the model; use a larger machine"
         ) from exc
 
 
 def cache_places(folder: Path, cache_dir: Path | None = None) -> list[Path]:
-    """Return where what is compiled of a checkpoint may be kept, best first.
+    """Return the folders that may keep the compiled models of a checkpoint, best first.
 
-    It is served in the place of the weights. So of a signed folder it is kept outside, and only where nobody else can
-    write: in the folder it would not be what was signed, and whoever brings the folder could have made it.
+    A compiled model is served instead of the weights. The models of a signed folder are therefore kept outside it, in a
+    folder that nobody else can write: a file in the signed folder is not covered by the signature.
     """
     beside = folder / CACHE
     places = [cache_dir] if cache_dir else [beside, *user_cache_dir()]
@@ -96,14 +95,14 @@ def cache_places(folder: Path, cache_dir: Path | None = None) -> list[Path]:
     outside = [place for place in places if not place.resolve().is_relative_to(signed.resolve())]
     ours = [place for place in outside if is_our_folder(place) or not os.path.lexists(place)]
     for place in sorted({*outside} - {*ours}):
-        logger.warning("%s is not used, as others can write there: the model folder is signed", place)
+        logger.warning("%s is not used for a signed model folder, as others can write there", place)
     return ours
 
 
 def content_hash(folder: Path, precision: Precision) -> str:
-    """Return a hash of all that a compiled graph depends on: the checkpoint's bytes, this code's version, the precision.
+    """Return a hash of everything that a compiled graph depends on: the checkpoint's bytes, this code, the precision.
 
-    The CPU is no part of it: what one compiles, any other runs.
+    The CPU is not part of it: any CPU runs what another has compiled.
     """
     digest = hashlib.sha256(f"{_onnxruntime_version()} {precision}".encode())
     for path in (*CODE, folder / "config.json", checkpoint.weights_file(folder)):
@@ -123,7 +122,7 @@ def _onnxruntime_version() -> str:
 
 
 def user_cache_dir() -> list[Path]:
-    """Return where graphs of read-only model folders are kept (XDG base directory specification), if this user has it."""
+    """Return the user's cache folder for models of read-only folders (XDG base directory specification), if there is one."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return [Path(cache) / "bert-serving"] if os.path.isabs(cache) else []
 
@@ -135,7 +134,7 @@ def _compile(
     entry: compile_cache.Entry,
     places: list[Path],
 ) -> Path | bytes:
-    """Write what an engine runs to the first place that takes it and return where; its bytes where none does."""
+    """Write the compiled model to the first place that can be written and return its path; its bytes if there is none."""
     with _stage("read"):
         source = checkpoint.Checkpoint.read(folder)
     with _stage("build"):
@@ -148,7 +147,7 @@ def _compile(
         except OSError as exc:
             logger.info("cannot keep the compiled model in %s: %s", place, exc.strerror)
         except ModelFolderError:
-            with suppress(OSError):  # other models are in it
+            with suppress(OSError):  # fails if other models are in the folder
                 place.rmdir()
             raise
         else:
@@ -160,7 +159,7 @@ def _compile(
 
 
 def _graph(source: checkpoint.Checkpoint, precision: Precision) -> list[bytes | memoryview]:
-    # onnx takes memory and a part of a second, which a start from the cache does without.
+    # onnx takes memory and a part of a second, which a start from the cache does not need.
     from serving.engine import graph
 
     return graph.build(source, precision)
@@ -171,20 +170,23 @@ def _write(to: Path, parts: Iterable[bytes | memoryview]) -> None:
         file.writelines(parts)
         file.flush()
         os.fsync(file.fileno())
-        os.fchmod(file.fileno(), os.fstat(file.fileno()).st_mode & ~0o022)  # whatever the umask: is_ours
+        os.fchmod(file.fileno(), os.fstat(file.fileno()).st_mode & ~0o022)  # at any umask: see is_ours
     logger.info("%.0f MB", to.stat().st_size / 1e6)
 
 
 def _check(
     folder: Path, source: checkpoint.Checkpoint, precision: Precision, backend: Backend, content: Path | bytes
 ) -> None:
-    """Compare with the reference; raises ModelFolderError. On the CPU also what is for a GPU: images are made without."""
+    """Compare the logits with the reference's; raises ModelFolderError.
+
+    A GPU's graph is checked on the CPU too, as images are built without a GPU.
+    """
     with _stage("check"):
         try:
             error = relative_error(source, open_session(content, threads=0))
         except OverflowError as exc:
             raise ModelFolderError(f"{folder}: {exc}; train the model, or get it, anew") from exc
-    if not error <= TOLERANCE[precision]:  # a NaN is not below it either
+    if not error <= TOLERANCE[precision]:  # true for NaN too
         raise ModelFolderError(
             f"{folder}: the {precision} model for {backend} is off the reference by {error:.3g}, "
             f"expected at most {TOLERANCE[precision]}; "
@@ -194,19 +196,19 @@ def _check(
 
 
 def relative_error(source: checkpoint.Checkpoint, session: Session) -> float:
-    """Return how far the graph's logits of random rows are from the reference's, relative to the size of logits.
+    """Return the difference between the graph's logits for random rows and the reference's, relative to their size.
 
-    A row's second half is masked, or its second segment. The size is the norm of the reference's logits; where they
-    happen to be near 0 they are taken for half as large as such features and weights give at random.
+    A row's second half is masked, or is its second segment. The size is the norm of the reference's logits, but at least
+    half of what features and weights of this size give at random, as logits may happen to be near 0.
 
-    Raises OverflowError where the reference's logits are too large: beside a norm that is infinite every error would be none.
+    Raises OverflowError if the reference's logits are too large: beside an infinite norm, every error would be 0.
     """
     random = np.random.default_rng(0)
-    found, expected, features = [], [], []
+    logits, expected, features = [], [], []
     head = TASKS[source.task].head
     for _ in range(ROWS if head.tokens == "first" else 1):
         passage = _random_passage(source, random)
-        found.append(_logits(source, session, passage))
+        logits.append(_logits(source, session, passage))
         hidden = reference.encode(source, np.array(passage.ids), passage.segments)[_positions(source, passage)]
         expected.append(reference.head(source, hidden))
         features.append(reference.features(source, hidden))
@@ -215,10 +217,8 @@ def relative_error(source: checkpoint.Checkpoint, session: Session) -> float:
         usual = np.linalg.norm(features) * np.linalg.norm(weight) / np.sqrt(weight.shape[1])
         scale = max(np.linalg.norm(expected), usual / 2, np.finfo(np.float32).tiny)
     if not np.isfinite(scale):
-        raise OverflowError(
-            "expected logits of an ordinary size, found infinite ones, as of weights that are far too large"
-        )
-    return float(np.linalg.norm(np.array(found) - np.array(expected)) / scale)
+        raise OverflowError("expected logits of an ordinary size, found infinite ones; the weights are far too large")
+    return float(np.linalg.norm(np.array(logits) - np.array(expected)) / scale)
 
 
 def _random_passage(source: checkpoint.Checkpoint, random: np.random.Generator) -> Passage:
@@ -237,7 +237,7 @@ def _positions(source: checkpoint.Checkpoint, passage: Passage) -> slice:
 
 
 def _logits(source: checkpoint.Checkpoint, session: Session, passage: Passage) -> checkpoint.Array:
-    """Return the logits of one passage, float32, in the shape of the reference's."""
+    """Return the logits of one passage, float32, in the shape of the reference's logits."""
     feeds = {
         "input_ids": np.array([passage.ids]),
         "lengths": np.array([len(passage.ids)], np.int32),
@@ -269,22 +269,24 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run from the command line; exit status 1 and one line where the folder cannot be compiled, 130 where it was stopped."""
+    """Run from the command line; exit with status 1 and one line if the folder cannot be compiled, 130 if interrupted."""
     parser = argparse.ArgumentParser(prog="python -m serving.engine.compile", description=__doc__.split("\n", 1)[0])
     parser.add_argument("model_dir", type=Path, help="folder with config.json, model.safetensors and tokenizer.json")
     parser.add_argument(
         "--precision",
         choices=PRECISIONS,
         default="auto",
-        help="fp16: for a GPU, which need not be here; auto: fp16 where it is, else int8 where this CPU has VNNI or AMX",
+        help="fp16: for a GPU, which need not be here; auto: fp16 if there is a GPU, else int8 if this CPU has VNNI or AMX",
     )
     parser.add_argument(
         "--engine",
         choices=ENGINES,
         default="auto",
-        help="auto: native for int8 where this machine can, else onnxruntime",
+        help="auto: native for int8 if this machine can run it, else onnxruntime",
     )
-    parser.add_argument("--cache-dir", type=Path, help="where to keep it (MODEL_DIR/.compiled, or the user's cache)")
+    parser.add_argument(
+        "--cache-dir", type=Path, help="folder for the result (MODEL_DIR/.compiled, or the user's cache)"
+    )
     args = parser.parse_args(argv)
     progress = _ProgressLine()
     logger.addHandler(progress)
@@ -293,18 +295,20 @@ def main(argv: list[str] | None = None) -> int:
         check_folder(args.model_dir, Settings.from_env())
         folder = find_checkpoint(args.model_dir).checkpoint
         config = checkpoint.BertConfig.from_json(checkpoint.read_config(folder))
-        # An image for GPUs is built where there is none: fp16 is then what was meant all the same.
-        asked = Choice("onnxruntime", "fp16", "cuda") if args.precision == "fp16" else None
-        choice = asked or choose(args.precision, args.engine, config)
+        # An image for GPUs may be built on a machine without a GPU.
+        for_gpu = Choice("onnxruntime", "fp16", "cuda") if args.precision == "fp16" else None
+        choice = for_gpu or choose(args.precision, args.engine, config)
         sys.stderr.write(f"compile {args.model_dir} to {choice.precision} for {choice.backend}:")
         kept = compiled(folder, choice.precision, args.cache_dir, choice.backend)
         if isinstance(kept, bytes):
-            raise ModelFolderError("expected a folder that can be written to; name one with --cache-dir")
+            raise ModelFolderError(
+                "the compiled model cannot be kept; name a folder that can be written with --cache-dir"
+            )
     except (ModelFolderError, SettingsError) as exc:
         sys.stderr.write(f"\ncompile: {exc}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("\ncompile: interrupted; nothing of it is left\n")
+        sys.stderr.write("\ncompile: interrupted; no file is left\n")
         return 130
     finally:
         logger.removeHandler(progress)
@@ -314,5 +318,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)  # what is half written is removed, as at Ctrl-C
+    signal.signal(signal.SIGTERM, _interrupt)  # removes half-written files, as Ctrl-C does
     sys.exit(main())

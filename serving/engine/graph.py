@@ -1,12 +1,12 @@
-"""Write a BERT model as an ONNX graph, for its task.
+"""Write a BERT model as an ONNX graph for its task.
 
 Inputs of every task, for B rows of S tokens:
 
     input_ids  int64 [B, S]   padded to the longest row
-    lengths    int32 [B]      tokens of each row that are real
-    segments   int64 [B, S]   token types; only where the task has pairs of texts and the checkpoint several types
+    lengths    int32 [B]      the real tokens of each row
+    segments   int64 [B, S]   token types; only if rows may be pairs of texts and the checkpoint has several types
 
-Fill-mask, K the most masks in one row, M masks in all, T targets:
+If the task's head reads the masks, K the most masks in one row, M masks in all, T targets:
 
     positions  int64 [B, K]   the masks of each row, as indices into the flattened B*S tokens; padded with any index
     selected   int64 [M]      which of the flattened B*K positions are real
@@ -15,15 +15,15 @@ Fill-mask, K the most masks in one row, M masks in all, T targets:
 
     -> `scores` float [M, k] and `tokens` int64 [M, k], best first; `target_scores` float [M, T]; `logits` float [M, vocabulary]
 
-Text classification -> `logits` float [B, labels]. Question answering -> `start_logits` and `end_logits` float [B, S].
+If it reads the first token of each row -> `logits` float [B, labels]. If it reads every token -> an output for each number of
+its last layer, such as `start_logits` and `end_logits`, float [B, S].
 
-Padding is never looked at (a padded token's own output is arbitrary). The last layer computes keys and values for all
-tokens, and all else only for the masked ones, and the vocabulary is scored for these; or for each row's [CLS] where it
-is to be classified. The heads of the other two tasks are so small that they are left in fp32, and so is what is computed
-from logits. Every operator but those of int8 has a kernel for GPUs too, in fp16 and fp32.
+Padding is never read (the output of a padded token is arbitrary). The last layer computes keys and values for all tokens, and
+everything else only for the tokens that the head reads. Heads without a vocabulary are so small that they stay in fp32, as
+does everything computed from logits. Every operator, except those of int8, has a kernel for GPUs too, in fp16 and fp32.
 
-Operators are chosen by what ONNX Runtime runs fastest on a CPU: Add + LayerNormalization rather than the fused
-SkipLayerNormalization, and Gelu rather than BiasGelu; one product for query, key and value.
+The operators are those that ONNX Runtime runs fastest on a CPU: Add + LayerNormalization instead of the fused
+SkipLayerNormalization, Gelu instead of BiasGelu, and one product for query, key and value.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def build(checkpoint: Checkpoint, precision: Precision) -> list[bytes | memoryvi
 
 
 class _Graph(Nodes):
-    """The parts of a BERT; a method returns the name of its output."""
+    """The parts of a BERT; each method returns the name of its output."""
 
     def __init__(self, checkpoint: Checkpoint, precision: Precision) -> None:
         super().__init__(checkpoint, precision)
@@ -91,11 +91,11 @@ class _Graph(Nodes):
         count = self.op("Shape", "input_ids", start=1)
         zero, axis = self.constant("zero", [0]), self.constant("axis_0", [0])
         if types is None or not self.has_segments:
-            # One segment only, so its embedding is part of the position's.
+            # There is one segment only, so its embedding is added to the positions' embeddings.
             table = table if types is None else table + types[0]
             positions = self.op("Slice", self.real("embeddings.position_and_type", table), zero, count, axis)
         else:
-            # A row for each type at each position: one look-up for both.
+            # The table has a row for each type at each position, for one look-up of both.
             table = (table[:, None] + types).reshape(-1, self.config.hidden_size)
             firsts = self.constant("first_type_of_position", list(range(0, len(table), len(types))))
             places = self.op("Add", "segments", self.op("Slice", firsts, zero, count, axis))
@@ -110,7 +110,7 @@ class _Graph(Nodes):
         return self.feed_forward(index, hidden, self.flat(self.attention(query, key, value)))
 
     def last_layer_at_masks(self, index: int, hidden: str) -> str:
-        """Return the last layer's output at the masks, [M, hidden]: nothing else of it is needed."""
+        """Return the last layer's output at the masks, [M, hidden]."""
         masked = self.op("Gather", hidden, self.op("Reshape", "positions", self.constant("all", [-1])))
         context = self.attention_of(index, hidden, masked, self.rows_shape("positions"))
         return self.feed_forward(index, self.op("Gather", masked, "selected"), self.op("Gather", context, "selected"))
@@ -123,7 +123,7 @@ class _Graph(Nodes):
         return self.feed_forward(index, first, self.attention_of(index, hidden, first, shape))
 
     def attention_of(self, index: int, hidden: str, some: str, shape: str) -> str:
-        """Return what some tokens take from all, [N, hidden]; `shape` is theirs by rows, [B, N/B, hidden]."""
+        """Return the attention of some tokens to all tokens, [N, hidden]; `shape` is that of some by rows, [B, N/B, hidden]."""
         prefix = f"encoder.layer.{index}.attention.self."
         key, value = self.split(self.linear([f"{prefix}key", f"{prefix}value"], hidden), 2)
         query = self.op("Reshape", self.linear([f"{prefix}query"], some), shape)

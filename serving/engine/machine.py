@@ -1,6 +1,6 @@
-"""What this process may use of the CPU.
+"""The CPUs and the memory that this process may use.
 
-How much memory this process may ever have: a model that takes more is refused before it is read.
+A model that needs more memory than the process may ever have is refused before it is read.
 """
 
 from __future__ import annotations
@@ -13,11 +13,16 @@ from pathlib import Path
 from serving.errors import ModelFolderError
 
 CGROUP_LIMITS = (Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"))
-"""Where a container's CPU quota is read: cgroup v2, and v1 with its period beside it."""
+"""The files with a container's CPU quota: of cgroup v2, and of v1, whose period is in a file beside it."""
+
+CGROUP_MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+"""The files with a container's memory limit: of cgroup v2, and of v1."""
+
+GB = 1e9
 
 
 def usable_cpus(limits: tuple[Path, Path] = CGROUP_LIMITS) -> int:
-    """Return how many CPUs this process may really use: its affinity, cut by its cgroup's quota.
+    """Return how many CPUs this process may really use: its affinity, limited by its cgroup's quota.
 
     ONNX Runtime counts the host's cores instead, and a container's threads then wait for each other's time slices.
     """
@@ -26,7 +31,7 @@ def usable_cpus(limits: tuple[Path, Path] = CGROUP_LIMITS) -> int:
 
 
 def _quota(v2: Path, v1: Path) -> float:
-    """Return the quota in CPUs; infinity where there is none or it cannot be read."""
+    """Return the quota in CPUs; infinity if there is none or it cannot be read."""
     try:
         if v2.exists():
             quota, period = v2.read_text().split()
@@ -38,7 +43,7 @@ def _quota(v2: Path, v1: Path) -> float:
 
 
 def has_int8_products(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
-    """Tell whether the CPU multiplies uint8 by int8 into int32 in one instruction (VNNI or AMX).
+    """Return whether the CPU multiplies uint8 by int8 into int32 in one instruction (VNNI or AMX).
 
     Without it int8 takes longer: numbers are widened to 16 bits before they are multiplied (serving.engine.session).
     """
@@ -46,7 +51,7 @@ def has_int8_products(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """Return the names of what the CPU can do, as Linux lists them; none where it does not."""
+    """Return the CPU's features by the names that Linux lists; none if there is no list."""
     try:
         line = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
     except OSError:  # not Linux: assume the least
@@ -54,35 +59,29 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
     return frozenset(line.partition(":")[2].split())
 
 
-CGROUP_MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where a container's limit is read: cgroup v2, and v1."""
-
-GB = 1e9
-
-
 def usable_memory(limits: tuple[Path, ...] = CGROUP_MEMORY_LIMITS, meminfo: Path = Path("/proc/meminfo")) -> float:
-    """Return the bytes that this process can have at most: the machine's, cut by its cgroup and its own limits.
+    """Return the most bytes that this process can have: the machine's memory, limited by its cgroup and its own limits.
 
-    Infinity where nothing can be read. What other processes have now is not taken off: it may be given back.
+    Infinity if nothing can be read. Memory that other processes use now is not subtracted, as they may free it.
     """
-    found = [float(most) for most, _ in map(resource.getrlimit, (resource.RLIMIT_AS, resource.RLIMIT_DATA)) if most > 0]
+    sizes = [float(most) for most, _ in map(resource.getrlimit, (resource.RLIMIT_AS, resource.RLIMIT_DATA)) if most > 0]
     try:
-        found.append(int(meminfo.read_text().partition("MemTotal:")[2].split()[0]) * 1024)
+        sizes.append(int(meminfo.read_text().partition("MemTotal:")[2].split()[0]) * 1024)
     except (OSError, IndexError, ValueError):  # not Linux
         pass
     for limit in limits:
         try:
-            found.append(int(limit.read_text()))
+            sizes.append(int(limit.read_text()))
         except (OSError, ValueError):  # no cgroup here, or "max": no limit
             continue
-    return min(found, default=math.inf)
+    return min(sizes, default=math.inf)
 
 
 def check_fits(what: str, size: float) -> None:
-    """Raise ModelFolderError where so many bytes are more than this process can ever have."""
+    """Raise ModelFolderError if `size` bytes are more than this process can ever have."""
     most = usable_memory()
     if size > most:
         raise ModelFolderError(
-            f"{what}: expected at most the {most / GB:.3g} GB of memory that this process may have, found {size / GB:.3g} GB; "
-            "serve it where there is more memory"
+            f"{what}: {size / GB:.3g} GB of memory are needed, and this process may have at most {most / GB:.3g} GB; "
+            "use a machine with more memory"
         )

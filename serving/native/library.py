@@ -2,10 +2,10 @@
 
     python -m serving.native.library
 
-builds those of every kind of CPU ahead of time, for an image whose machines have no compiler.
+builds the kernels for every kind of CPU ahead of time, for an image whose machines have no compiler.
 
-A library is code, so it is only ever taken from where this user alone writes: beside the source, or the user's cache.
-Never from a model folder.
+A library is code, so it is only loaded from folders that this user alone can write: beside the source, or the user's
+cache. It is never loaded from a model folder.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _VNNI = {"fma", "bmi2", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_v
 
 
 class Target(NamedTuple):
-    """A kind of CPU: what /proc/cpuinfo must list, and the compiler's options for it."""
+    """A kind of CPU: the flags that /proc/cpuinfo must list, and the compiler's options."""
 
     name: str
     needs: frozenset[str]
@@ -55,13 +55,13 @@ TARGETS = (
 """Best first: Intel from Sapphire Rapids (2023) on; Intel from Cascade Lake (2019) and AMD from Zen 4 (2022) on."""
 
 
-class NotAvailable(Exception):  # noqa: N818 - no error: another engine serves
-    """The kernels cannot be used here; the message says why, and what would help."""
+class NotAvailable(Exception):  # noqa: N818 - not an error: another engine serves
+    """The kernels cannot be used here; the message says why and what would help."""
 
 
 @functools.cache
 def load() -> ctypes.CDLL:
-    """Return the library for this CPU, building it where that was not done yet; raises NotAvailable."""
+    """Return the library for this CPU, building it if needed; raises NotAvailable."""
     reasons = []
     for target in TARGETS:
         missing = sorted(target.needs - cpu_flags())
@@ -82,7 +82,7 @@ def load() -> ctypes.CDLL:
 
 
 def built(target: Target) -> Path:
-    """Return the library of a target, built now if it was not yet; raises NotAvailable."""
+    """Return the library of a target, building it if needed; raises NotAvailable."""
     name = _file_name(target)
     library = kept(target)
     if library is not None:
@@ -98,16 +98,16 @@ def built(target: Target) -> Path:
             logger.info("cannot keep the kernels in %s: %s", place, exc.strerror)
         else:
             return place / name
-    raise NotAvailable("there is no folder to keep the kernels in; set XDG_CACHE_HOME to one that can be written to")
+    raise NotAvailable("no folder to keep the kernels in can be written to; set XDG_CACHE_HOME to a folder that can")
 
 
 def kept(target: Target) -> Path | None:
-    """Return the library of a target where it was built before; None where it was not."""
+    """Return the library of a target if it was built before, else None."""
     return next(filter(is_ours, (place / _file_name(target) for place in _places())), None)
 
 
 def find_compiler(environ: Mapping[str, str] = os.environ) -> str | None:
-    """Return the command that compiles C: CC, else what is on the PATH; None where there is none."""
+    """Return the command that compiles C: CC, else a compiler on the PATH; None if there is none."""
     search = environ.get("PATH", os.defpath)
     return environ.get("CC") or next(
         filter(None, (shutil.which(name, path=search) for name in ("cc", "gcc", "clang"))), None
@@ -123,7 +123,7 @@ def _compile(target: Target, to: Path) -> None:
     try:
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=BUILD_SECONDS)
     except subprocess.CalledProcessError as exc:
-        lines = exc.stderr.strip().splitlines() or ["it said nothing"]
+        lines = exc.stderr.strip().splitlines() or ["no message"]
         raise NotAvailable(f"{compiler} cannot build the {target.name} kernels: {lines[0]}") from exc
     except (OSError, subprocess.TimeoutExpired) as exc:
         raise NotAvailable(f"{compiler} cannot be run: {exc}") from exc
@@ -158,7 +158,7 @@ def _declare(library: ctypes.CDLL) -> ctypes.CDLL:
 
 
 def main() -> int:
-    """Build the kernels of every target and print where they are; exit status 1 and one line where that fails."""
+    """Build the kernels of every target and print their paths; exit with status 1 and one line if that fails."""
     try:
         for target in TARGETS:
             sys.stdout.write(f"{built(target)}\n")

@@ -33,9 +33,9 @@ class NativeSession:
     """A packed model and the threads that run it; one call of `run` at a time."""
 
     def __init__(self, content: Path | bytes, threads: int) -> None:
-        """Open what `weights.pack` made, with so many threads, 0 for all that this process may use.
+        """Open a packed model with `threads` threads, or with 0 for all CPUs that this process may use.
 
-        Raises ModelFolderError where it cannot be read, or there are no kernels for this machine.
+        Raises ModelFolderError if the model cannot be read, or there are no kernels for this machine.
         """
         self._packed = Packed(content)
         try:
@@ -43,13 +43,13 @@ class NativeSession:
         except library.NotAvailable as exc:
             raise ModelFolderError(f"the model is packed for kernels that cannot be used: {exc}") from exc
         self._head = self._packed.head()
-        # Kept from batch to batch: memory of this size is given anew, page by page, each time it is asked for, and to
-        # each request thread that runs a batch its own.
+        # Kept from batch to batch: the system would map so much memory page by page again for each batch, and for each
+        # request thread that runs a batch.
         self._scores = np.empty(0, np.float32)
         self._process = os.getpid()
         self._engine = self._library.engine_open(ctypes.byref(self._packed.struct), threads or usable_cpus())
         if not self._engine:
-            raise MemoryError("expected memory for the engine, found none")
+            raise MemoryError("there is not enough memory for the engine")
 
     def __del__(self) -> None:
         # A fork has none of the threads that closing waits for.
@@ -57,7 +57,7 @@ class NativeSession:
             self._library.engine_close(self._engine)
 
     def run(self, outputs: Sequence[str], feeds: dict[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
-        """Return the named outputs of a padded batch; the padding is taken out before anything is computed."""
+        """Return the named outputs of a padded batch; the padding is removed before the computation."""
         lengths = feeds["lengths"]
         real = np.arange(feeds["input_ids"].shape[1]) < lengths[:, None]
         starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
@@ -78,9 +78,11 @@ class NativeSession:
         return [results[name] for name in outputs]
 
     def _check(self, tokens: npt.NDArray[np.int32], segments: npt.NDArray[np.int32], lengths: npt.NDArray[Any]) -> None:
-        """Raise ValueError for what the kernels, which do not look, would read past their tables for."""
+        """Raise ValueError for numbers beyond the model's tables, which the kernels do not check."""
         config = self._packed.config
-        if config.type_vocab_size < 2:  # there is one segment only, whatever is asked for, as in the ONNX graphs
+        if (
+            config.type_vocab_size < 2
+        ):  # the model has one segment only, and other segments are ignored, as in the ONNX graphs
             segments[:] = 0
         limits = {"token id": (tokens, config.vocab_size), "length": (lengths, config.max_positions + 1)}
         limits["token type"] = (segments, max(1, config.type_vocab_size))
@@ -98,7 +100,7 @@ class NativeSession:
     ) -> dict[str, npt.NDArray[Any]]:
         rows, columns = np.divmod(feeds["positions"].reshape(-1)[feeds["selected"]], feeds["input_ids"].shape[1])
         selected = (starts[rows] + columns).astype(np.int32)
-        # The kernels work through the tokens in their order; a client may have named a row's masks in another.
+        # The kernels need the selected tokens in ascending order; a passage may list its masks in another order.
         order = np.argsort(selected, kind="stable")
         back = np.argsort(order)
         k = 0 if list(outputs) == ["logits"] else int(feeds["k"][0])
@@ -119,9 +121,9 @@ class NativeSession:
         selected: npt.NDArray[np.int32],
         k: int = 0,
     ) -> dict[str, npt.NDArray[Any]]:
-        """Return the hidden states at the selected tokens; with a fill-mask head the scores and the k best as well.
+        """Return the hidden states at the selected tokens; with a fill-mask head also the scores and the k best.
 
-        The scores are there until the next call.
+        The next call overwrites the scores.
         """
         config, asked = self._packed.config, len(selected)
         words = -(-config.vocab_size // PANEL) * PANEL if TASKS[self._packed.task].head.tokens == "masks" else 0
@@ -139,5 +141,5 @@ class NativeSession:
             pointers["scores"] = None
         batch = _Batch(rows=len(starts) - 1, asked=asked, k=k, **pointers)
         if self._library.engine_run(self._engine, ctypes.byref(batch)):
-            raise MemoryError(f"expected memory for a batch of {len(tokens)} tokens, found none")
+            raise MemoryError(f"there is not enough memory for a batch of {len(tokens)} tokens")
         return made

@@ -1,14 +1,13 @@
-"""Pack a checkpoint for the kernels, and open what was packed.
+"""Pack a checkpoint for the kernels, and open the packed file.
 
-The file is a safetensors file whose arrays start at multiples of 64 bytes, so that it is mapped into memory as it is:
-processes share it, and only what is used of it is read. A linear layer `name` is kept as
+The file is a safetensors file whose arrays start at multiples of 64 bytes, so that it can be mapped into memory: processes
+share it, and only the parts in use are read. A linear layer `name` is stored as
 
-    name.weights  int8 [outputs/32, inputs/64, 2, 16, 16, 4]   panels of 32 outputs: products.h says how they lie
-    name.offsets  int32 [outputs]    128 x the sum of each output's weights: what the activations' zero point adds
+    name.weights  int8 [outputs/32, inputs/64, 2, 16, 16, 4]   panels of 32 outputs, in the layout of products.h
+    name.offsets  int32 [outputs]    128 x the sum of each output's weights, which the activations' zero point adds
     name.scales   float32 [outputs]  name.bias float32 [outputs]
 
-with inputs rounded up to 64 and outputs to 32. Outputs past the real ones have a bias of -1e30: no word of the
-vocabulary's.
+with inputs rounded up to 64 and outputs to 32. Added outputs have a bias of -1e30, so that they are never the best word.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from serving.engine.quantize import quantize_columns
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import ACTIVATIONS, WORD_EMBEDDINGS, Array, BertConfig, Checkpoint
 from serving.tasks import TASKS, Task
@@ -34,12 +32,12 @@ GATES = {
     "none": (0.39469036, -0.06023819, 0.0068472517, -0.00043149409, 1.1225316e-05, 3.35),
     "tanh": (0.39486119, -0.060606416, 0.0069922861, -0.00045069412, 1.2048402e-05, 3.3),
 }
-"""Gelu's `approximate` -> the terms of the odd polynomial in x that stands for gelu(x)/x - 1/2 (fitted to it by weighted
-least squares), and where |x| is cut off. Its error, 0.001 for |x| <= 8, is small beside what int8 rounds off."""
+"""Gelu's `approximate` -> the terms of an odd polynomial in x that approximates gelu(x)/x - 1/2 (fitted by weighted least
+squares), and the limit of |x|. Its error, 0.001 for |x| <= 8, is small beside the rounding of int8."""
 
 
 def unsuitable(config: BertConfig) -> str | None:
-    """Return why the kernels cannot run a model of these dimensions; None where they can."""
+    """Return why the kernels cannot run a model of these dimensions; None if they can."""
     for name, size in (("hidden", config.hidden_size), ("intermediate", config.intermediate_size)):
         if size % PANEL:
             return f"its {name} size {size} is not a multiple of {PANEL}"
@@ -51,7 +49,7 @@ def unsuitable(config: BertConfig) -> str | None:
 
 
 def pack(checkpoint: Checkpoint) -> list[bytes | memoryview]:
-    """Return the packed file of a checkpoint that is suitable, in parts."""
+    """Return the packed file of a suitable checkpoint, in parts."""
     arrays = dict(_arrays(checkpoint))
     header: dict[str, Any] = {
         "__metadata__": {"config": json.dumps(asdict(checkpoint.config)), "task": checkpoint.task}
@@ -102,6 +100,12 @@ def _joined(weights: dict[str, Array], names: list[str], kind: str) -> Array:
     return np.concatenate([weights[f"{name}.{kind}"] for name in names])
 
 
+def quantize_columns(weight: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """Quantize a [rows, columns] weight symmetrically with a scale a column; the weight is about quantized * scale."""
+    scale = np.maximum(np.abs(weight).max(axis=0), np.finfo(np.float32).tiny) / 127
+    return np.rint(weight / scale).astype(np.int8), scale.astype(np.float32)
+
+
 def _linear(name: str, weight: Array, bias: Array) -> Iterator[tuple[str, npt.NDArray[Any]]]:
     outputs, inputs = (-(-size // unit) * unit for size, unit in zip(weight.shape, (PANEL, TILE_BYTES), strict=True))
     quantized, scales = quantize_columns(weight.T)
@@ -149,15 +153,15 @@ class _Model(ctypes.Structure):
 
 
 def is_packed(start: bytes) -> bool:
-    """Tell a packed file, by its first bytes, from an ONNX graph."""
+    """Return whether a file that starts with these bytes is a packed file, and not an ONNX graph."""
     return start[8:9] == b"{"
 
 
 class Packed:
-    """A packed model in memory: its arrays by name, and the struct of pointers to them that the kernels take."""
+    """A packed model in memory: its arrays by name, and the C struct with pointers to them."""
 
     def __init__(self, content: Path | bytes) -> None:
-        """Map a file, or take its bytes; raises ModelFolderError where it is cut short or no packed file."""
+        """Map a file, or take its bytes; raises ModelFolderError if it is cut short or not a packed file."""
         try:
             data = np.memmap(content, np.uint8, "r") if isinstance(content, Path) else np.frombuffer(content, np.uint8)
             length = 8 + int.from_bytes(data[:8].tobytes(), "little")
@@ -168,11 +172,11 @@ class Packed:
             self.arrays = {name: _view(data[length:], entry) for name, entry in header.items()}
             self.struct = self._model()
         except (OSError, ValueError, KeyError, TypeError) as exc:
-            fix = f"; delete {content}, and it is compiled anew" if isinstance(content, Path) else ""
+            fix = f"; delete {content} to compile the model anew" if isinstance(content, Path) else ""
             raise ModelFolderError(f"the packed model cannot be read: {exc!r}{fix}") from exc
 
     def head(self) -> Checkpoint:
-        """Return the head that is computed in numpy (serving.engine.reference), as a checkpoint of nothing else."""
+        """Return a checkpoint of only the head's layers that are computed in numpy (serving.engine.reference)."""
         weights = {
             name: array for name, array in self.arrays.items() if name.rpartition(".")[0] in small_layers(self.task)
         }

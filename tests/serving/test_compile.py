@@ -24,9 +24,9 @@ from serving.answering.fill_mask import FillMask
 from serving.engine import reference
 from serving.engine.backend import Precision, resolve_precision
 from serving.engine.compile import compiled, content_hash, main
-from serving.engine.quantize import quantize_columns
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import Checkpoint
+from serving.native.weights import quantize_columns
 
 ROOT = Path(__file__).resolve().parents[2]
 

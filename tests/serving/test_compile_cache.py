@@ -143,7 +143,7 @@ def test_a_compilation_that_is_stopped_leaves_nothing_or_the_next_one_removes_it
         assert [path.name.startswith(UNFINISHED) for path in left] == [True]
     else:
         assert (process.returncode, left) == (130, [])
-        assert errors.splitlines()[-1] == "compile: interrupted; nothing of it is left"
+        assert errors.splitlines()[-1] == "compile: interrupted; no file is left"
         assert "Traceback" not in errors
     kept = serving.engine.compile.compiled(folder, "fp32")
     assert list((folder / ".compiled").iterdir()) == [kept]

@@ -21,13 +21,13 @@ from serving.engine.compile import compiled
 from serving.engine.engine import Engine
 from serving.engine.heads import ClassificationHead, MaskHead, MaskLogits, SpanHead
 from serving.engine.machine import cpu_flags
-from serving.engine.quantize import quantize_columns
 from serving.engine.session import open_session
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import BertConfig, Checkpoint, read_config
 from serving.model.tokenizer import Passage
 from serving.native import library, weights
 from serving.native.session import NativeSession
+from serving.native.weights import quantize_columns
 from serving.settings import Settings
 
 VOCABULARY = 90

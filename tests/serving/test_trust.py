@@ -195,7 +195,7 @@ def test_a_compiled_model_that_others_can_write_is_not_served_for_a_signed_folde
     caplog.set_level(logging.INFO)
     again = compiled(signed, "fp32", cache)
     assert (again if isinstance(again, bytes) else again.read_bytes()) == honest
-    assert (where == "the folder") == (f"{cache} is not used, as others can write there" in caplog.text)
+    assert (where == "the folder") == (f"{cache} is not used for a signed model folder" in caplog.text)
 
 
 def test_a_cache_within_a_signed_folder_is_not_used(signed: Path) -> None:
