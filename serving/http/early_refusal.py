@@ -1,10 +1,10 @@
-"""Refuse a request before the server's own work on it, where the queue is full or its body is too large.
+"""Refuse a request before the server works on it, if the queue is full or the body is too large.
 
-An answer by way of Microsoft's server takes 1.8 ms of the interpreter, a refusal too; by gunicorn alone it takes 0.9 ms
-(benchmarks/README.md). At twice the load that can be sustained, what is refused would take so much of the interpreter
-that neither answers nor refusals left in time. So the check is made first, as WSGI middleware. And the server would hold the
-whole of a body in memory, whatever its size, before anybody could look at it. Such a refusal carries the request's ids
-(serving.http.request_log), but not what else the server adds, as CORS headers.
+An answer through Microsoft's server takes 1.8 ms of the interpreter, also for a refusal; through gunicorn alone it takes
+0.9 ms (benchmarks/README.md). At twice the load that can be sustained, refusals through the server would take so much time
+that neither answers nor refusals were sent in time. The server would also read a body of any size into memory before the
+service sees it. So WSGI middleware checks first. Such a refusal has the request's ids (serving.http.request_log), but not
+the server's other headers, such as CORS.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from serving.answering.service import Answer, Service
 from serving.http.request_log import ANSWER, CLIENT_IDS, LONGEST, REQUEST_ID, header_key
 
 DRAINED = 16
-"""Times the bytes that a body may have, which are read of a larger one and dropped: a client reads no answer before it has
-sent all. One that sends still more has its connection closed."""
+"""How many times max_body_bytes are read and dropped of a larger body, as a client reads no answer before it has sent the
+whole body. The connection of a client that sends still more is closed."""
 
 
 class EarlyRefusal:
-    """WSGI middleware that asks the service first; whatever is not a score goes through."""
+    """WSGI middleware that asks the service if a score request is refused; other requests pass."""
 
     def __init__(self, app: WSGIApplication, service: Service) -> None:
-        """Take the application that answers what is not refused."""
+        """Take the application for all other requests, and the service."""
         self._app = app
         self._service = service
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer 429 or 413, or hand the request on."""
-        path = re.sub("/{2,}", "/", environ["PATH_INFO"])  # as the server takes it
+        """Answer 429 or 413, or pass the request on."""
+        path = re.sub("/{2,}", "/", environ["PATH_INFO"])  # as the server reads it
         is_score = path == "/score" and environ["REQUEST_METHOD"] == "POST"
         refusal = (self._service.refusal() if is_score else None) or self._refusal_of_body(environ)
         if refusal is None:
@@ -47,12 +47,12 @@ class EarlyRefusal:
         return [body]
 
     def _refusal_of_body(self, environ: WSGIEnvironment) -> Answer | None:
-        """Read the body, and refuse one that is too large.
+        """Read the body, and refuse it if it is too large.
 
-        A client that stalls or is gone meanwhile is no error of the server's, which would make it a 500 with a traceback;
-        out of here it ends the connection, see serving.http.stalled_clients.
+        If the client stalls or leaves meanwhile, the error ends the connection (serving.http.stalled_clients); inside the
+        server it would become a 500 with a traceback.
         """
-        if not environ.get("wsgi.input_terminated"):  # not gunicorn's: its end is not to be found by reading
+        if not environ.get("wsgi.input_terminated"):  # not gunicorn's body, whose end reading would not find
             return None
         stream, most = environ["wsgi.input"], self._service.settings.max_body_bytes
         body = stream.read(most + 1)

@@ -1,13 +1,11 @@
-"""What is set up in Microsoft's inference server, from init(): its log, and what stands before its application.
+"""What init() sets up in Microsoft's inference server: its logs, and the middleware around its application.
 
-The server imports the scoring script, so its own modules are there by then; where run() is called without it, they are
-not, and nothing is done.
+The server imports the scoring script, so the server's own modules are loaded by then. If run() is called without the server,
+they are not loaded, and nothing is set up.
 
-Put what Application Insights is told of a request into the trace of its caller.
-
-The inference server makes a span for each request, with OpenTelemetry, and sends it there; it does not look at the W3C
-header `traceparent`, with which a caller says what trace the request is a part of. Here it is read, so that the span, and
-the line of the request's log that goes with it, are found in the caller's trace.
+The server sends a span for each request to Application Insights, with OpenTelemetry, but it ignores the W3C header
+`traceparent`, by which a caller names the trace of the request. CallersTrace reads this header, so that the span and the
+request's log line are found in the caller's trace.
 """
 
 from __future__ import annotations
@@ -35,10 +33,11 @@ OF_A_REQUEST = {"_after_request", "handle_score"}
 """The server's functions that log a line for each request."""
 
 
-def join_its_log() -> None:
-    """Log where the server does, from INFO on: it configures its own logger only, and sends Application Insights another's.
+def join_server_log() -> None:
+    """Send our logs to the server's handlers, from INFO on; the server configures only loggers of its own.
 
-    AZUREML_LOG_LEVEL=DEBUG, which the server knows and leaves unused, shows what an unforeseen failure said, too.
+    With AZUREML_LOG_LEVEL=DEBUG, a variable that the server itself does not use, messages of unforeseen errors are logged
+    too.
     """
     level = logging.DEBUG if os.environ.get("AZUREML_LOG_LEVEL", "").upper() == "DEBUG" else logging.INFO
     insights = logging.getLogger("azmlinfsrv.print").handlers
@@ -51,13 +50,13 @@ def join_its_log() -> None:
     lines = logging.StreamHandler(sys.stdout)
     lines.setFormatter(logging.Formatter("%(message)s"))
     requests.handlers = [lines, *insights]
-    for logger_of_it in (ours, requests):
-        logger_of_it.propagate = False  # the root logger would say it again
+    for our_logger in (ours, requests):
+        our_logger.propagate = False  # the root logger would log the line again
     _keep_answers_from_insights()
 
 
-def stand_before_it(service: Service) -> None:
-    """Have the application that the server is about to make ask the service first, and log each request once."""
+def wrap_application(service: Service) -> None:
+    """Wrap the application that the server is about to make: the service may refuse a request, and each is logged once."""
     routes = _module("routes")
     if routes is None:
         return
@@ -71,19 +70,19 @@ def stand_before_it(service: Service) -> None:
         logging.getLogger("gunicorn.error").addFilter(_without_the_request)
         _blame_the_client()
 
-    # init() runs while the server's blueprint is registered with the application, which is the moment to ask for it.
+    # init() runs before the server registers its blueprint with the application, so the application comes with that.
     routes.main_blueprint.record_once(lambda state: put(state.app))
 
 
 def _blame_the_client() -> None:
-    """Answer 400 to a transfer coding that gunicorn does not know, where it has 501: no client makes a fault of the server's."""
+    """Answer 400, not gunicorn's 501, to an unknown transfer coding: it is the client's error, not the server's."""
     reading: Any = sys.modules.get("gunicorn.http.message")
     if hasattr(reading, "UnsupportedTransferCoding") and hasattr(reading, "InvalidHeader"):
         reading.UnsupportedTransferCoding = reading.InvalidHeader
 
 
 def _keep_answers_from_insights() -> None:
-    """Turn off what is on by default with Application Insights: it gets each answer, with the user's texts."""
+    """Stop the server from sending each answer with the user's texts to Application Insights, its default."""
     module = _module("config")
     if module is None or not _uses_insights():
         return
@@ -109,20 +108,20 @@ def _is_of_no_request(record: logging.LogRecord) -> bool:
 
 
 def _without_the_request(record: logging.LogRecord) -> bool:
-    """Take out of gunicorn's own words what it quotes: bytes that are no HTTP request, or the address of one it failed on."""
-    told = str(record.msg)
-    if told.startswith("Invalid request from ip="):
-        record.msg, record.args = "Invalid request: it is no HTTP request, or is over a limit of gunicorn's", ()
-    elif told.startswith("Error handling request"):
+    """Remove a request's bytes or address from gunicorn's messages."""
+    message = str(record.msg)
+    if message.startswith("Invalid request from ip="):
+        record.msg, record.args = "Invalid request: it is not an HTTP request, or is over a limit of gunicorn", ()
+    elif message.startswith("Error handling request"):
         record.msg, record.args = "Error handling request", ()
     return True
 
 
 class CallersTrace:
-    """WSGI middleware; only where Application Insights is used, as OpenTelemetry takes time to import."""
+    """WSGI middleware that continues the caller's trace; only with Application Insights, as OpenTelemetry is slow to import."""
 
     def __init__(self, app: WSGIApplication) -> None:
-        """Take the application in which spans are made."""
+        """Take the application that makes spans."""
         from opentelemetry import context
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -131,7 +130,7 @@ class CallersTrace:
         self._propagator = TraceContextTextMapPropagator()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer within the caller's trace, where it has one."""
+        """Answer the request within the caller's trace, if there is one."""
         carrier = {"traceparent": environ.get("HTTP_TRACEPARENT", "")}
         token = self._context.attach(self._propagator.extract(carrier))
         try:

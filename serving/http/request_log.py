@@ -4,15 +4,13 @@
      "task": "fill-mask", "rows": 2, "tokens": 18, "queue_ms": 0.0, "tokenize_ms": 0.1, "compute_ms": 4.6,
      "total_ms": 6.2, "status": 200}
 
-`client_request_id` and `trace_id` are there where the client sent them, `code` where the service refused (serving.errors).
-Nothing else of a request is: no text, no key, no path but those of the server. It takes the place of the two lines that
-gunicorn and the inference server write for a request, which have the query and the client's own words.
+`client_request_id` and `trace_id` are there if the client sent them, `code` if the service refused the request
+(serving.errors). The line has nothing else of the request: no text, no key, no path except the server's own. It replaces the
+two lines of gunicorn and the inference server, which contain the query and the client's own words.
 
-What a request is called: the id that its client gave it where that is one, else one that is made here.
-
-An id goes into logs and back to the client, and a header can hold anything: so an id is bounded in length and made of
-letters, digits and ._:|=+~- (UUIDs, W3C's and .NET's trace ids, those of load balancers). No other text is one, so no
-path, address or sentence gets into a log this way.
+A request's id is the id that the client sent, if it is valid, else a new one. Ids go into logs and back to the client, and a
+header can hold anything, so a valid id is short and has only letters, digits and ._:|=+~- (as UUIDs, the trace ids of the W3C
+and .NET, and the ids of load balancers do). No path, address or sentence gets into a log as an id.
 """
 
 from __future__ import annotations
@@ -39,30 +37,30 @@ if TYPE_CHECKING:
 logger = logging.getLogger("serving.requests")
 
 ANSWER = "serving.answer"
-"""Where whoever answers leaves the service's answer, in the WSGI environment."""
+"""The key of the service's answer in the WSGI environment."""
 
 PATHS = {"/", "/score", "/swagger.json"}
 METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE"}
 OTHER = "other"
-"""What stands in the log for any other path or method, which the client made up."""
+"""The log's word for any other path or method, which the client made up."""
 
 GONE = 499
-"""What is logged of a client that stalled, or left, in the middle of its request, and so got no answer; nginx's number."""
+"""The logged status of a client that stalled or left in the middle of its request and got no answer; nginx uses it too."""
 
 
 class RequestLog:
-    """WSGI middleware, the outermost."""
+    """The outermost WSGI middleware, which logs each request."""
 
     def __init__(self, app: WSGIApplication, task: Task) -> None:
-        """Take the application that answers, and the task of its model."""
+        """Take the application and the task of its model."""
         self._app = app
         self._task = task
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Hand the request on with its ids, and log it when it is answered."""
+        """Pass the request on with its ids, and log it when it is answered."""
         began = time.perf_counter()
         ids = identify(environ)
-        status = 500  # an application that raises is answered so by gunicorn
+        status = 500  # gunicorn's answer if the application raises
 
         def start(
             line: str,
@@ -81,7 +79,7 @@ class RequestLog:
             status = GONE
             raise
         finally:
-            if (environ["PATH_INFO"], status) != ("/", 200):  # a healthy server's probes say nothing
+            if (environ["PATH_INFO"], status) != ("/", 200):  # successful health probes are not logged
                 self._write(environ, ids, status, time.perf_counter() - began)
 
     def _write(self, environ: WSGIEnvironment, ids: dict[str, str], status: int, seconds: float) -> None:
@@ -102,26 +100,26 @@ class RequestLog:
 
 
 def identify(environ: WSGIEnvironment) -> dict[str, str]:
-    """Return a request's ids for the log, and leave in its headers none that is not one.
+    """Return a request's ids for the log, and remove invalid ids from its headers.
 
-    One that is too long stays, for the server to refuse as it documents, but is not the request's id.
+    An id that is too long stays in its header, so that the server refuses it as documented, but is not logged.
     """
-    given = environ.get(header_key(REQUEST_ID), "")
-    ids = {"request_id": given if is_id(given) else new_id()}
-    if len(given) <= LONGEST:
+    sent = environ.get(header_key(REQUEST_ID), "")
+    ids = {"request_id": sent if is_id(sent) else new_id()}
+    if len(sent) <= LONGEST:
         environ[header_key(REQUEST_ID)] = ids["request_id"]
-    for name in reversed(CLIENT_IDS):  # the first, where there are both
-        given = environ.get(header_key(name), "")
-        if is_id(given):
-            ids["client_request_id"] = given
-        elif 0 < len(given) <= LONGEST:
+    for name in reversed(CLIENT_IDS):  # the first wins if both are there
+        sent = environ.get(header_key(name), "")
+        if is_id(sent):
+            ids["client_request_id"] = sent
+        elif 0 < len(sent) <= LONGEST:
             del environ[header_key(name)]
     trace = trace_id(environ.get("HTTP_TRACEPARENT", ""))
     return ids | {"trace_id": trace} if trace else ids
 
 
 def header_key(header: str) -> str:
-    """Return where the WSGI environment has a header.
+    """Return a header's key in the WSGI environment.
 
     >>> header_key("x-request-id")
     'HTTP_X_REQUEST_ID'
@@ -131,17 +129,17 @@ def header_key(header: str) -> str:
 
 REQUEST_ID = "x-request-id"
 CLIENT_IDS = ("x-ms-client-request-id", "x-ms-request-id")
-"""Azure's names for what the client calls the request; the second is the older one."""
+"""Azure's headers with the client's id of the request; the second is the older name."""
 
 LONGEST = 100
-"""Letters of an id; the inference server answers a longer one with 431."""
+"""The longest id; the inference server answers a longer id with 431."""
 
 _ID = re.compile(rf"[A-Za-z0-9._:|=+~-]{{1,{LONGEST}}}")
 _TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def is_id(text: str) -> bool:
-    """Tell whether a header's value is an id.
+    """Return whether a header's value is a valid id.
 
     >>> is_id("4bf92f35-77b3"), is_id("my name is"), is_id("")
     (True, False, False)
@@ -150,15 +148,15 @@ def is_id(text: str) -> bool:
 
 
 def new_id() -> str:
-    """Return an id that nothing else has."""
+    """Return a new, unique id."""
     return str(uuid.uuid4())
 
 
 def trace_id(traceparent: str) -> str | None:
-    """Return the trace that a W3C traceparent header names; None where it is none.
+    """Return the trace id of a W3C traceparent header; None if the header is invalid.
 
     >>> trace_id("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
     '4bf92f3577b34da6a3ce929d0e0e4736'
     """
-    found = _TRACE.fullmatch(traceparent)
-    return found[1] if found else None
+    match = _TRACE.fullmatch(traceparent)
+    return match[1] if match else None

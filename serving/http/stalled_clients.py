@@ -1,15 +1,15 @@
-"""Let go of clients that stop: in the middle of their request, of taking their answer, or after it.
+"""Close the connections of clients that stop: while sending a request, while taking an answer, or after it.
 
-gunicorn's threads wait for a client without a limit, in two places that a single client should not hold:
+gunicorn's threads wait for a client without a limit in two places that a single client should not block:
 
-- A request has a thread from its first byte on. A client whose network is gone, or whose process hangs, keeps that thread
-  for good, and as many of them as there are threads are the end of the service. The system can end such a wait: Linux hands
-  SO_RCVTIMEO and SO_SNDTIMEO of a socket that listens on to the connections that it accepts.
-- At the end of a connection, the one thread that accepts all others waits for the client to close its side too, up to two
-  seconds (RFC 9112, section 9.6). A client that asks for `Connection: close` and takes its time stops everybody for as
-  long. A thread of our own does that waiting, for all such connections at once.
+- A request has a thread from its first byte on. A client whose network fails, or whose process hangs, keeps the thread for
+  good, and enough such clients stop the service. Linux can end these waits: it copies SO_RCVTIMEO and SO_SNDTIMEO of a
+  listening socket to the connections that it accepts.
+- At the end of a connection, the thread that accepts all connections waits up to two seconds for the client to close its
+  side too (RFC 9112, section 9.6). A client that asks for `Connection: close` and then waits stops everybody for that time.
+  A thread of our own does this waiting, for all such connections at once.
 
-A client that goes on, however slowly, is served: that is for a proxy to judge, as Azure's does, and the local endpoint's.
+A slow client that goes on is served; a proxy may have stricter limits, as Azure's and the local endpoint's do.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ logger = logging.getLogger("serving.http.stalled_clients")
 SERVERS_LOG, SERVERS_CLOSING = "gunicorn.error", "gunicorn.util"
 LINGER_SECONDS = 2.0
 MOST_DRAINED = 1 << 16
-"""Bytes of a request that nobody reads any more; a client that sends on gets a reset, as from gunicorn."""
+"""Bytes that are still read and dropped after the answer; a client that sends more gets a reset, as from gunicorn."""
 
 
 def let_go_of_stalled_clients(milliseconds: int) -> None:
-    """Bound each wait for a client of this process's server, and of the processes that are forked from it."""
+    """Limit each wait for a client, in this process's server and in the processes that it forks."""
     bound_waits(milliseconds)
-    # A preloaded application is there before there is a socket.
+    # With WORKER_PRELOAD, the application is loaded before there is a socket.
     os.register_at_fork(after_in_child=lambda: bound_waits(milliseconds))
     log = logging.getLogger(SERVERS_LOG)
-    if not any(isinstance(one, _Stalls) for one in log.filters):
+    if not any(isinstance(filter_, _Stalls) for filter_ in log.filters):
         log.addFilter(_Stalls())
     closing: Any = sys.modules.get(SERVERS_CLOSING)
     if hasattr(closing, "close_graceful") and not isinstance(closing.close_graceful, Lingering):
@@ -49,7 +49,7 @@ def let_go_of_stalled_clients(milliseconds: int) -> None:
 
 
 def bound_waits(milliseconds: int) -> None:
-    """Set the time that a connection's peer may stall, on all sockets of this process that listen for TCP connections."""
+    """Set the time that a client may stall, on all sockets of this process that listen for TCP connections."""
     limit = struct.pack("ll", milliseconds // 1000, milliseconds % 1000 * 1000)
     for descriptor in map(int, os.listdir("/proc/self/fd") if os.path.isdir("/proc/self/fd") else ()):
         try:
@@ -59,21 +59,21 @@ def bound_waits(milliseconds: int) -> None:
                 if opened.family != socket.AF_UNIX and opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                     opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
                     opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
-        except OSError:  # it was closed meanwhile, as the one that the folder was read with
+        except OSError:  # closed meanwhile, such as the descriptor that listed the folder
             continue
 
 
 class Lingering:
-    """Closes connections: says that nothing more comes, waits for the client to close too, and does not hold its caller."""
+    """Closes connections without blocking the caller: ends the sending side, then waits for the client to close too."""
 
     def __init__(self) -> None:
-        """Wait for nothing yet; the thread is made at the first connection, in the process that has it."""
+        """Start with no connections; each process starts its thread at its first connection."""
         self._process = 0
         self._starting = threading.Lock()
         self._new: queue.SimpleQueue[socket.socket] = queue.SimpleQueue()
 
     def __call__(self, sock: socket.socket) -> None:
-        """Close a connection, now or when its client has closed it or LINGER_SECONDS are over."""
+        """Close a connection when its client has closed it or LINGER_SECONDS are over; at once if it is broken."""
         try:
             sock.shutdown(socket.SHUT_WR)
             sock.setblocking(False)
@@ -86,7 +86,7 @@ class Lingering:
                 self._wake, woken = socket.socketpair()
                 threading.Thread(target=self._run, args=(self._new, woken), name="lingering", daemon=True).start()
         self._new.put(sock)
-        with contextlib.suppress(BlockingIOError):  # it is awake
+        with contextlib.suppress(BlockingIOError):  # the thread is already awake
             self._wake.send(b"\0", socket.MSG_DONTWAIT)
 
     def _run(self, new: queue.SimpleQueue[socket.socket], woken: socket.socket) -> None:
@@ -102,7 +102,7 @@ class Lingering:
                     woken.recv(4096)
                     while not new.empty():
                         sock = new.get()
-                        if sock in waiting or sock.fileno() < 0:  # gunicorn may close one twice
+                        if sock in waiting or sock.fileno() < 0:  # gunicorn may close a connection twice
                             continue
                         waiting[sock] = _Ending(time.monotonic() + LINGER_SECONDS)
                         selector.register(sock, selectors.EVENT_READ)
@@ -114,14 +114,14 @@ class Lingering:
 
 
 class _Ending:
-    """A connection that is closed on our side."""
+    """A connection that is closed on our side and waits for its client."""
 
     def __init__(self, until: float) -> None:
         self.until = until
         self._left = MOST_DRAINED
 
     def drain(self, sock: socket.socket) -> bool:
-        """Drop what came; return whether that was the end of it."""
+        """Drop the bytes that came; return whether the connection has ended."""
         try:
             piece = sock.recv(4096)
         except BlockingIOError:
@@ -133,10 +133,10 @@ class _Ending:
 
 
 class _Stalls(logging.Filter):
-    """Says in a line what the server would call an error of its own, with a traceback."""
+    """Logs a stalled client in one line, instead of the server's error with a traceback."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.exc_info and isinstance(record.exc_info[1], BlockingIOError):
-            logger.info("a client that stalled was let go")
+            logger.info("closed the connection of a client that stalled")
             return False
         return True

@@ -1,9 +1,8 @@
-"""Read a BERT or DistilBERT checkpoint folder: config.json and model.safetensors, for each task.
+"""Read a BERT or DistilBERT checkpoint folder: config.json and model.safetensors, with the tensors of its task.
 
-One set of names for a checkpoint's tensors, whichever of several its writer gave them.
-
-The names are those of today's transformers for BERT without the `bert.` prefix: `embeddings.LayerNorm.weight`,
-`encoder.layer.0.output.dense.bias`, `pooler.dense.weight`, `classifier.weight`, `qa_outputs.weight`, …
+Writers of checkpoints name tensors in several ways. Here they have the names of today's transformers for BERT without the
+`bert.` prefix: `embeddings.LayerNorm.weight`, `encoder.layer.0.output.dense.bias`, `pooler.dense.weight`,
+`classifier.weight`, `qa_outputs.weight`, …
 """
 
 from __future__ import annotations
@@ -29,6 +28,31 @@ from tables.regular_file import read_regular
 
 Array = npt.NDArray[np.float32]
 
+WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
+DECODER = "cls.predictions.decoder.weight"
+
+_RENAMED = (
+    # Google's
+    (r"\bLayerNorm\.gamma$", "LayerNorm.weight"),
+    (r"\bLayerNorm\.beta$", "LayerNorm.bias"),
+    (r"^cls\.predictions\.decoder\.bias$", "cls.predictions.bias"),
+    # DistilBERT's
+    (r"^transformer\.layer\.", "encoder.layer."),
+    (r"\.attention\.q_lin\.", ".attention.self.query."),
+    (r"\.attention\.k_lin\.", ".attention.self.key."),
+    (r"\.attention\.v_lin\.", ".attention.self.value."),
+    (r"\.attention\.out_lin\.", ".attention.output.dense."),
+    (r"\.sa_layer_norm\.", ".attention.output.LayerNorm."),
+    (r"\.ffn\.lin1\.", ".intermediate.dense."),
+    (r"\.ffn\.lin2\.", ".output.dense."),
+    (r"\.output_layer_norm\.", ".output.LayerNorm."),
+    (r"^vocab_transform\.", "cls.predictions.transform.dense."),
+    (r"^vocab_layer_norm\.", "cls.predictions.transform.LayerNorm."),
+    (r"^vocab_projector\.weight$", DECODER),
+    (r"^vocab_projector\.bias$", "cls.predictions.bias"),
+    (r"^pre_classifier\.", "pooler.dense."),
+)
+
 ACTIVATIONS = {"gelu": "none", "gelu_new": "tanh", "gelu_pytorch_tanh": "tanh"}
 """config.json's hidden_act -> the `approximate` attribute of ONNX's Gelu."""
 
@@ -51,21 +75,21 @@ KEYS = {
         "max_positions": "max_position_embeddings",
     },
 }
-"""model_type -> where its config.json has each dimension."""
+"""model_type -> the key of each dimension in its config.json."""
 
 LIMITS = {"num_layers": (1, 1024), "max_positions": (8, 2**24)}
-"""What a dimension may be at least and at most, where that is not 1 and 2**24: more layers are nobody's, and fewer positions
-have no room for a question, its context and what frames them."""
+"""The least and the greatest value of a dimension, if it is not 1 and 2**24: no model has more layers, and with fewer positions
+there is no room for a question and its context."""
 
 CONFIG_BYTES = 64_000_000
-"""Of a config.json at most; one of a thousand labels has a tenth of one."""
+"""The largest config.json; the file of a classifier with a thousand labels has a tenth of a megabyte."""
 
 _ACTIVATION_KEYS = {"bert": "hidden_act", "distilbert": "activation"}
 
 
 @dataclass(frozen=True)
 class BertConfig:
-    """The dimensions of a BERT model, from its config.json. DistilBERT's is one without token types (0 of them)."""
+    """The dimensions of a BERT model from its config.json. A DistilBERT is a BERT with 0 token types."""
 
     vocab_size: int
     hidden_size: int
@@ -80,7 +104,7 @@ class BertConfig:
 
     @classmethod
     def from_json(cls, config: dict[str, Any]) -> Self:
-        """Take what is needed of a config.json; raises ModelFolderError for a model that is not a BERT we compile."""
+        """Read the dimensions of a config.json; raises ModelFolderError for a model that cannot be compiled."""
         kind = config.get("model_type", "bert")
         if kind not in list(KEYS):
             raise ModelFolderError(f"config.json: expected model_type 'bert' or 'distilbert', found {kind!r}")
@@ -90,8 +114,8 @@ class BertConfig:
                 raise ModelFolderError(f"config.json: expected {key} {value!r}, found {config[key]!r}")
         activation = config.get(_ACTIVATION_KEYS[kind], "gelu")
         if activation not in list(ACTIVATIONS):
-            expected_ones = f"expected {_ACTIVATION_KEYS[kind]} in {sorted(ACTIVATIONS)}"
-            raise ModelFolderError(f"config.json: {expected_ones}, found {activation!r}")
+            key = _ACTIVATION_KEYS[kind]
+            raise ModelFolderError(f"config.json: expected {key} in {sorted(ACTIVATIONS)}, found {activation!r}")
         for field, key in KEYS[kind].items():
             least, most = LIMITS.get(field, (1, 2**24))
             if type(config.get(key)) is not int or not least <= config[key] <= most:
@@ -116,10 +140,9 @@ class BertConfig:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint's config, its task and its weights in fp32, under one set of names (serving.model.checkpoint).
+    """A checkpoint's config, its task and its weights in fp32, by their canonical names.
 
-    `labels` are a classifier's; None for the other tasks. Where a decoder is tied to the word embeddings, both are one
-    array.
+    `labels` are a classifier's, and None for other tasks. If a decoder is tied to the word embeddings, both are one array.
     """
 
     config: BertConfig
@@ -129,12 +152,12 @@ class Checkpoint:
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Read a checkpoint, with what its task needs of it.
+        """Read a checkpoint with the tensors of its task.
 
-        Raises ModelFolderError where a file or tensor is missing, or a tensor's shape is not what config.json says.
+        Raises ModelFolderError if a file or tensor is missing, or a tensor's shape does not match config.json.
         """
         with _opened(weights_file(folder)) as tensors:
-            config, task, labels, shapes = _looked_at(folder, tensors)
+            config, task, labels, shapes = _header(folder, tensors)
             check_fits(f"the weights of {folder} in fp32", 4 * sum(map(math.prod, shapes.values())))
             names = {canonical_name(name): name for name in tensors.keys()}  # noqa: SIM118 - not a mapping
             fp32 = {name: _fp32(folder, name, tensors.get_tensor(names[name])) for name in shapes if name in names}
@@ -146,43 +169,47 @@ class Checkpoint:
 
 
 def check(folder: Path) -> tuple[BertConfig, Task]:
-    """Return a checkpoint's dimensions and task, having looked at what Checkpoint.read does but for the numbers themselves.
+    """Return a checkpoint's dimensions and task, after the checks of Checkpoint.read except those of the numbers.
 
-    Raises ModelFolderError as that does: also for weights that end before their own header says, as of a cut download.
+    Raises ModelFolderError, also for a weights file that is shorter than its header says, such as a cut download.
     """
     with _opened(weights_file(folder)) as tensors:
-        config, task, _, _ = _looked_at(folder, tensors)
+        config, task, _, _ = _header(folder, tensors)
     return config, task
 
 
-class _LookedAt(NamedTuple):
+class _Header(NamedTuple):
+    """What config.json and the header of the weights say."""
+
     config: BertConfig
     task: Task
     labels: Labels | None
     shapes: dict[str, tuple[int, ...]]
 
 
-def _looked_at(folder: Path, tensors: Any) -> _LookedAt:  # noqa: ANN401 - safetensors comes without types
-    """Compare what the weights' header says with what config.json does; raises ModelFolderError."""
-    read = read_config(folder)
-    config = BertConfig.from_json(read)
-    found = {canonical_name(name): tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118 - not a mapping
-    task = find_task(folder, read, found)
-    labels = Labels.from_json(read) if TASKS[task].head.size == "labels" else None
-    if WORD_EMBEDDINGS in found:
-        found.setdefault(DECODER, found[WORD_EMBEDDINGS])
+def _header(folder: Path, tensors: Any) -> _Header:  # noqa: ANN401 - safetensors comes without types
+    """Read config.json and the header of the weights; raises ModelFolderError if they do not fit together."""
+    content = read_config(folder)
+    config = BertConfig.from_json(content)
+    present = {canonical_name(name): tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118 - not a mapping
+    task = find_task(folder, content, present)
+    labels = Labels.from_json(content) if TASKS[task].head.size == "labels" else None
+    if WORD_EMBEDDINGS in present:
+        present.setdefault(DECODER, present[WORD_EMBEDDINGS])
     shapes = expected_shapes(config, task, labels)
-    _check_shapes(folder, task, shapes, found)
-    return _LookedAt(config, task, labels, shapes)
+    _check_shapes(folder, task, shapes, present)
+    return _Header(config, task, labels, shapes)
 
 
 def _fp32(folder: Path, name: str, array: npt.NDArray[Any]) -> Array:
-    """Return a tensor's numbers; raises ModelFolderError where they are none, or one is not finite."""
+    """Return a tensor's numbers in fp32; raises ModelFolderError if they are not real, or one is not finite."""
     if array.dtype.kind in "biuc":
         raise ModelFolderError(f"{folder}: expected {name} in floating point, found {array.dtype}; save it in fp32")
     with np.errstate(over="ignore"):
         fp32: Array = array.astype(np.float32, copy=False)
-    if not (np.isfinite(fp32.min()) and np.isfinite(fp32.max())):  # NaN is the least and the most where there is one
+    if not (
+        np.isfinite(fp32.min()) and np.isfinite(fp32.max())
+    ):  # the least and the greatest are NaN if there is a NaN
         raise NotFiniteError(folder, name)
     return fp32
 
@@ -207,7 +234,7 @@ def read_task(folder: Path) -> Task:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """Return config.json as it is; raises ModelFolderError where it is missing or not a JSON object."""
+    """Return the content of config.json; raises ModelFolderError if it is missing or not a JSON object."""
     try:
         config = json.loads(read_regular(folder / "config.json", CONFIG_BYTES))
     except (OSError, ValueError, RecursionError) as exc:
@@ -253,7 +280,7 @@ def expected_shapes(
 
 
 def weights_file(folder: Path) -> Path:
-    """Return a checkpoint's model.safetensors; raises ModelFolderError where there is none."""
+    """Return a checkpoint's model.safetensors; raises ModelFolderError if there is none."""
     path = folder / "model.safetensors"
     if not path.is_file():
         pickles = sorted(p.name for p in folder.glob("*.bin"))
@@ -264,46 +291,18 @@ def weights_file(folder: Path) -> Path:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """Open weights; what safetensors and numpy raise while they are open becomes a ModelFolderError."""
+    """Open weights; errors of safetensors and numpy while they are open become a ModelFolderError."""
     try:
         with safe_open(path, framework="numpy") as tensors:
             yield tensors
     except (OSError, SafetensorError, TypeError, ValueError, AttributeError) as exc:
         raise ModelFolderError(f"{path}: cannot be read: {exc}") from exc
     except MemoryError as exc:
-        raise ModelFolderError(
-            f"{path}: expected memory to read it into, found too little; use a larger machine"
-        ) from exc
-
-
-WORD_EMBEDDINGS = "embeddings.word_embeddings.weight"
-DECODER = "cls.predictions.decoder.weight"
-
-_RENAMED = (
-    # Google's
-    (r"\bLayerNorm\.gamma$", "LayerNorm.weight"),
-    (r"\bLayerNorm\.beta$", "LayerNorm.bias"),
-    (r"^cls\.predictions\.decoder\.bias$", "cls.predictions.bias"),
-    # DistilBERT's
-    (r"^transformer\.layer\.", "encoder.layer."),
-    (r"\.attention\.q_lin\.", ".attention.self.query."),
-    (r"\.attention\.k_lin\.", ".attention.self.key."),
-    (r"\.attention\.v_lin\.", ".attention.self.value."),
-    (r"\.attention\.out_lin\.", ".attention.output.dense."),
-    (r"\.sa_layer_norm\.", ".attention.output.LayerNorm."),
-    (r"\.ffn\.lin1\.", ".intermediate.dense."),
-    (r"\.ffn\.lin2\.", ".output.dense."),
-    (r"\.output_layer_norm\.", ".output.LayerNorm."),
-    (r"^vocab_transform\.", "cls.predictions.transform.dense."),
-    (r"^vocab_layer_norm\.", "cls.predictions.transform.LayerNorm."),
-    (r"^vocab_projector\.weight$", DECODER),
-    (r"^vocab_projector\.bias$", "cls.predictions.bias"),
-    (r"^pre_classifier\.", "pooler.dense."),
-)
+        raise ModelFolderError(f"{path}: there is not enough memory to read it; use a larger machine") from exc
 
 
 def canonical_name(name: str) -> str:
-    """Translate a tensor's name, e.g. DistilBERT's `distilbert.transformer.layer.0.ffn.lin2.bias`.
+    """Translate a tensor's name, such as DistilBERT's `distilbert.transformer.layer.0.ffn.lin2.bias`.
 
     >>> canonical_name("bert.embeddings.LayerNorm.gamma")
     'embeddings.LayerNorm.weight'

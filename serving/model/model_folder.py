@@ -1,4 +1,4 @@
-"""Find the checkpoint and the tokenizer in a model folder, and which folder that is."""
+"""Choose the model folder, and find the checkpoint and the tokenizer in it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from serving.model.checkpoint import read_config
 logger = logging.getLogger("serving.model.model_folder")
 
 DEPTH = 3
-"""How far down a checkpoint is looked for: Azure mounts <name>/<version>, MLflow adds `model/` or `data/model/`."""
+"""How many levels down a checkpoint may be: Azure mounts <name>/<version>, MLflow adds `model/` or `data/model/`."""
 
 
 LONGEST_NAME = 200
-"""Characters of what a model calls itself; every answer has it in a header."""
+"""Characters of a model's name; every answer has the name in a header."""
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """Where a model's parts are, and what it calls itself."""
+    """The paths of a model's checkpoint and tokenizer, and the model's name."""
 
     checkpoint: Path
     tokenizer: Path
@@ -38,21 +38,21 @@ def chosen_folder(root: Path, environ: Mapping[str, str] = os.environ) -> Path:
     if has_weights(pulled):
         return pulled
     logger.warning(
-        "bert-base-cased is not here: serving the small embedded model in its place, whose answers are weaker; "
-        "`asset pull` gets it, and AZUREML_MODEL_DIR names another model folder"
+        "bert-base-cased is not here: serving the small embedded model instead, whose answers are weaker; "
+        "get bert-base-cased with `asset pull`, or name another model folder in AZUREML_MODEL_DIR"
     )
     return root / "model" / "embedded"
 
 
 def has_weights(folder: Path) -> bool:
-    """Return whether there is a checkpoint in a folder or below it, as after a pull."""
+    """Return whether a folder has a checkpoint in it or below it, as after a pull."""
     return next(_checkpoints(folder), None) is not None
 
 
 def find_checkpoint(folder: Path) -> ModelFolder:
-    """Find a checkpoint in a folder or below it: plain Hugging Face, or MLflow's with `model/` and `components/tokenizer/`.
+    """Find a checkpoint in a folder or below it: Hugging Face's layout, or MLflow's `model/` and `components/tokenizer/`.
 
-    Raises ModelFolderError where there is none, there are several, or it has no tokenizer.json.
+    Raises ModelFolderError if there is no checkpoint, if there are several, or if tokenizer.json is missing.
     """
     checkpoint = find_weights(folder)
     places = [checkpoint, *(checkpoint.parent / place for place in ("components/tokenizer", "tokenizer"))]
@@ -66,9 +66,9 @@ def find_checkpoint(folder: Path) -> ModelFolder:
 
 
 def find_weights(folder: Path) -> Path:
-    """Find the folder of config.json and the weights in a folder or below it.
+    """Find the folder with config.json and the weights, in a folder or below it.
 
-    Raises ModelFolderError where there is none, or there are several.
+    Raises ModelFolderError if there is none, or there are several.
     """
     if not folder.is_dir():
         raise ModelFolderError(f"{folder}: expected a model folder, found no such folder")
@@ -92,7 +92,7 @@ def _checkpoints(folder: Path, depth: int = DEPTH) -> Iterator[Path]:
 
 
 def name_of(folder: Path, checkpoint: Path) -> str:
-    """Return what config.json calls the model (`model_name`), else the folder, without Azure's version below the name."""
+    """Return the model's name: `model_name` of config.json, else the folder's name, without a version below it."""
     name = read_config(checkpoint).get("model_name")
     if isinstance(name, str) and 0 < len(name) <= LONGEST_NAME and name.isprintable() and name.isascii():
         return name

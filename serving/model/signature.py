@@ -4,9 +4,9 @@
     └── a DSSE envelope: what was signed, and the signature of a key or of a certificate's key
         └── an in-toto statement: the SHA-256 of each file of the folder
 
-`asset sign` writes it with that package, and any other tool of the format may. It is read here by a few lines and the
-`cryptography` that the inference server brings along, because the package itself takes 0.3 s and 50 MB at each start, and
-twenty packages more in the image. Read strictly: a part that is not known or not needed makes a signature unusable.
+`asset sign` writes it with that package, and any tool that writes the format may be used. Here a few lines read it with the
+`cryptography` package of the inference server, because the model-signing package takes 0.3 s and 50 MB at each start, and
+twenty more packages in the image. They read strictly: an unknown part makes a signature unusable.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 NAME = "model.sig"
 
 CACHE = ".compiled"
-"""What a start writes beside a checkpoint. It is not signed, and not used in a folder that is."""
+"""The folder of compiled models beside a checkpoint. It is not signed, and not used in a signed folder."""
 
 LEFT_OUT = frozenset({NAME, ".git", ".gitattributes", ".github", ".gitignore"})
-"""Names at the top of a folder that a signature may leave out: nothing is served from them."""
+"""Names at the top of a folder that a signature may leave out, as nothing is served from them."""
 
 MAX_BYTES = 16 << 20
 
@@ -43,14 +43,14 @@ CURVES = {"secp256r1": "SHA256", "secp384r1": "SHA384", "secp521r1": "SHA512"}
 
 
 class _OtherFormat(ValueError):
-    """A part of a signature is not as the format has it."""
+    """A part of a signature is not as the format requires."""
 
 
 def signed_files(path: Path, key: Path | None) -> tuple[dict[str, str], frozenset[str]]:
-    """Return what a signature lists, {"config.json": SHA-256 in hex, …}, and the names that it leaves out.
+    """Return the files that a signature lists, {"config.json": SHA-256 in hex, …}, and the names that it leaves out.
 
-    With a key, the PEM file of an elliptic-curve public key, it must be that key's; without one, anybody's will do.
-    Raises SignatureError, which names the signature or the key.
+    With a key, the PEM file of an elliptic-curve public key, the signature must be by that key; without a key, the signer
+    is not checked. Raises SignatureError, which names the signature or the key.
     """
     public = load_key(key) if key else None
     try:
@@ -67,7 +67,7 @@ def signed_files(path: Path, key: Path | None) -> tuple[dict[str, str], frozense
 
 
 def load_key(path: Path) -> EllipticCurvePublicKey:
-    """Read a public key; raises SignatureError where it is none, or of another kind than signatures are made with."""
+    """Read a public key; raises SignatureError if the file is not an elliptic-curve key."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -87,32 +87,32 @@ def load_key(path: Path) -> EllipticCurvePublicKey:
 
 
 def differences(root: Path, listed: dict[str, str], left_out: frozenset[str]) -> Iterator[str]:
-    """Yield in what a folder is not as listed, a sentence a file that begins with its name; raises SignatureError."""
-    found = set()
+    """Yield a sentence about each file that is not as listed, beginning with its name; raises SignatureError."""
+    present = set()
     for path in entries(root, left_out):
         name = path.relative_to(root).as_posix()
-        found.add(name)
+        present.add(name)
         if not _is_file_inside(path, root):
-            yield f"{name} is no file in the folder, nor a link to one"
+            yield f"{name} is not a file in the folder, or leads out of it"
         elif name not in listed:
             yield f"{name} is not one of the signed files"
         elif _sha256(path) != listed[name]:
             yield f"{name} is not what was signed"
-    for name in sorted(listed.keys() - found):
+    for name in sorted(listed.keys() - present):
         yield f"{name} was signed and is missing"
 
 
 def entries(root: Path, left_out: frozenset[str]) -> Iterator[Path]:
-    """Yield what is in a folder and those in it but folders, links to them too; raises SignatureError."""
+    """Yield all entries below a folder that are not folders, with links to folders; raises SignatureError."""
     folders = [root]
     while folders:
         folder = folders.pop()
         try:
             with os.scandir(folder) as scanned:
-                found = sorted(scanned, key=lambda entry: entry.name)
+                inside = sorted(scanned, key=lambda entry: entry.name)
         except OSError as exc:
             raise SignatureError(f"{folder}: expected a folder that can be read ({exc.strerror})") from exc
-        for entry in found:
+        for entry in inside:
             path = folder / entry.name
             if path.relative_to(root).as_posix() in left_out:
                 continue
@@ -137,7 +137,7 @@ def _sha256(path: Path) -> str:
         raise SignatureError(f"{path}: expected a file that can be read ({exc.strerror})") from exc
 
 
-def _json(content: bytes) -> Any:  # noqa: ANN401  what JSON can be
+def _json(content: bytes) -> Any:  # noqa: ANN401 - any JSON value
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if len(dict(pairs)) < len(pairs):
             raise _OtherFormat("a key is there twice")
@@ -152,7 +152,7 @@ def _json(content: bytes) -> Any:  # noqa: ANN401  what JSON can be
 
 
 def _part(value: object, required: set[str], optional: set[str], name: str) -> dict[str, Any]:
-    """Return a JSON object that has the keys that it must have, and no others than it may have."""
+    """Return a JSON object after checking that it has all required keys, and no keys except the optional ones."""
     if not isinstance(value, dict) or not required <= value.keys() <= required | optional:
         keys = sorted(value) if isinstance(value, dict) else type(value).__name__
         raise _OtherFormat(f"expected {', '.join(sorted(required))} as {name}, found {keys}")
@@ -165,7 +165,7 @@ def _expect(found: object, expected: object, name: str) -> None:
 
 
 def _bytes(text: object, name: str) -> bytes:
-    """Return what base64 stands for, written in the one way that it can be."""
+    """Decode base64 that is written in its canonical form."""
     try:
         decoded = base64.b64decode(text, validate=True) if isinstance(text, str) else b""
     except ValueError:
@@ -176,7 +176,7 @@ def _bytes(text: object, name: str) -> bytes:
 
 
 def _envelope(bundle: object) -> tuple[bytes, bytes, str | None]:
-    """Return what was signed, the signature, and the hash of the key where the bundle has it."""
+    """Return the signed bytes, the signature, and the hash of the key if the bundle has one."""
     parts = _part(bundle, {"mediaType", "verificationMaterial", "dsseEnvelope"}, set(), "the signature's parts")
     _expect(parts["mediaType"], BUNDLE, "mediaType")
     kinds = {"publicKey", "x509CertificateChain"}
@@ -202,12 +202,12 @@ def _check_signer(key: EllipticCurvePublicKey, payload: bytes, signature: bytes,
 
     formats = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     if hint is not None and hint != hashlib.sha256(key.public_bytes(*formats)).hexdigest():
-        raise _OtherFormat("expected the signature of the key that is trusted, found that of another")
+        raise _OtherFormat("expected a signature by the trusted key, found one by another key")
     signed = b"DSSEv1 %d %s %d %s" % (len(PAYLOAD), PAYLOAD.encode(), len(payload), payload)
     try:
         key.verify(signature, signed, ECDSA(getattr(hashes, CURVES[key.curve.name])()))
     except InvalidSignature as exc:
-        raise _OtherFormat("expected a signature by the key that is trusted, found one that is not") from exc
+        raise _OtherFormat("the signature is not by the trusted key") from exc
 
 
 def _statement(value: object) -> tuple[dict[str, str], frozenset[str]]:
@@ -215,7 +215,7 @@ def _statement(value: object) -> tuple[dict[str, str], frozenset[str]]:
     statement = _part(value, {"_type", "subject", "predicateType", "predicate"}, set(), "the statement")
     _expect(statement["_type"], STATEMENT, "_type")
     _expect(statement["predicateType"], PREDICATE, "predicateType")
-    # Others than these two are to be ignored, says the format.
+    # The format says that other keys are to be ignored.
     predicate = statement["predicate"]
     if not isinstance(predicate, dict) or not {"serialization", "resources"} <= predicate.keys():
         raise _OtherFormat("expected resources and serialization as predicate, found others")

@@ -1,6 +1,7 @@
-"""Text to token ids for masked-language models: where the masks are, and windows around them for long texts.
+"""Text to token ids, for masked-language models and for models that read a text or a pair.
 
-Text to token ids for models that read one text or a pair: framed as [CLS] first [SEP] second [SEP], and cut to fit.
+MaskTokenizer finds the masks, and cuts windows around them from long texts. PairTokenizer frames a text or a pair as
+[CLS] first [SEP] second [SEP], and cuts it to fit.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tables.regular_file import read_regular
 
 @dataclass(frozen=True)
 class EncodedText:
-    """A text's token ids, unframed and uncut, and its masks: token index and (start, end) characters in the text."""
+    """A text's token ids without frame or cut, and its masks: their token indices and (start, end) characters."""
 
     ids: list[int]
     masks: list[int]
@@ -30,10 +31,10 @@ class EncodedText:
 
 @dataclass(frozen=True)
 class Passage:
-    """What goes through the model as one row, and all that is asked of it: passages of several requests share a batch.
+    """One row of the model's input with everything that is asked about it, as several requests share a batch.
 
-    ids: framed token ids. masks: mask positions among them. targets: token ids to score at the masks. top_k: words a
-    mask. segments: the token type of each id, 0 or 1; empty where all are 0.
+    ids: token ids with [CLS] and [SEP]. masks: indices of the masks among them. targets: token ids to score at the masks.
+    top_k: words a mask. segments: the token type of each id, 0 or 1; empty if all are 0.
     """
 
     ids: list[int]
@@ -44,28 +45,28 @@ class Passage:
 
 
 TOKENIZER_BYTES = 256_000_000
-"""Of a tokenizer.json at most; that of 250,000 tokens has a tenth of it."""
+"""The largest tokenizer.json; the file of 250,000 tokens has a tenth of this."""
 
 CHARACTERS_AT_ONCE = 1 << 17
-"""Of texts that are encoded together, but for a longer one, which is alone."""
+"""Characters of texts that are encoded together; a longer text is encoded alone."""
 
 LONGEST_WORD = 1000
-"""Letters of a word that is looked up in pieces; that takes the square of its length. BERT's own limit is 100."""
+"""Letters of a word that may be split into pieces, which takes the square of its length. BERT's own limit is 100."""
 
 MOST_ADDED = 0
-"""Letters by which a replacement in a normalizer may be longer than what it is for: a few of them in a row, each a
-thousand, make terabytes of a line."""
+"""Letters that a normalizer may add for one that it replaces: a few such replacements in a row could make terabytes of a
+line."""
 
 PROBE = "the [MASK] \U0001f389 \u4e2d 1x."
-"""Has what a vocabulary may not have: a tokenizer that cannot say so fails on it, and on some request otherwise."""
+"""A text with characters that a vocabulary may lack: a tokenizer that cannot encode it fails at start, not on a request."""
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def open_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
-    """Load a tokenizer.json without the truncation and padding that some files ask for.
+    """Load a tokenizer.json, with truncation and padding turned off.
 
-    Raises ModelFolderError where it is not one, has not BERT's special tokens, or has ids beyond config.json's.
+    Raises ModelFolderError if the file is not a tokenizer, lacks BERT's special tokens, or has ids beyond config.json's.
     """
     try:
         content = read_regular(path, TOKENIZER_BYTES)
@@ -76,7 +77,7 @@ def open_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
         tokenizer.encode_batch([PROBE, ""], add_special_tokens=False)
     except (KeyboardInterrupt, SystemExit, ModelFolderError):
         raise
-    except BaseException as exc:  # tokenizers raises plain Exception, and its panics are none
+    except BaseException as exc:  # tokenizers raises Exception, and its panics are not even that
         raise ModelFolderError(f"{path}: expected a tokenizer of the tokenizers library, found: {exc}") from exc
     vocabulary = tokenizer.get_vocab()
     largest = max(vocabulary.values(), default=0)
@@ -92,9 +93,9 @@ def open_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
 
 
 def _check_cost(path: Path, tokenizer: Tokenizer) -> None:
-    """Raise ModelFolderError for a tokenizer that makes much of little, or takes the square of a word's length."""
-    described = json.loads(tokenizer.normalizer.__getstate__()) if tokenizer.normalizer else {}
-    for part in _parts(described):
+    """Raise ModelFolderError for a tokenizer that makes a text much longer, or is slow on long words."""
+    normalizer = json.loads(tokenizer.normalizer.__getstate__()) if tokenizer.normalizer else {}
+    for part in _parts(normalizer):
         pattern = part.get("pattern", {})
         room = len(pattern.get("String", "x"))  # a regular expression may match a single letter
         added = len(part.get("content", "")) - room if part.get("type") == "Replace" else len(part.get("prepend", ""))
@@ -108,59 +109,59 @@ def _check_cost(path: Path, tokenizer: Tokenizer) -> None:
         raise ModelFolderError(f"{path}: {found}; BERT's own is 100")
 
 
-def _parts(described: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield described
-    for part in described.get("normalizers", []):
+def _parts(normalizer: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield normalizer
+    for part in normalizer.get("normalizers", []):
         yield from _parts(part)
 
 
 def encodings(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[Encoding]:
-    """Yield the encoding of each text, unframed; those of a few at a time are in memory, and each token takes 500 bytes.
+    """Yield the encoding of each text, without a frame; a few texts at a time are in memory, as a token takes 500 bytes.
 
-    Raises DeadlineExceeded where the thread's call (serving.requests.call) has a deadline and it passes meanwhile.
+    Raises DeadlineExceeded if the deadline of the thread's call (serving.requests.call) passes.
     """
     deadline = current_call().deadline
-    some: list[str] = []
+    together: list[str] = []
     characters = 0
     for index, text in enumerate(texts, 1):
-        some.append(text)
+        together.append(text)
         characters += len(text)
         if characters >= CHARACTERS_AT_ONCE or index == len(texts):
             if time.monotonic() >= deadline:
                 raise DeadlineExceeded
-            yield from tokenizer.encode_batch(some, add_special_tokens=False)
-            some, characters = [], 0
+            yield from tokenizer.encode_batch(together, add_special_tokens=False)
+            together, characters = [], 0
 
 
 class MaskTokenizer:
-    """A checkpoint's tokenizer, with its truncation and padding off: both are decided here."""
+    """A checkpoint's tokenizer; its own truncation and padding are turned off."""
 
     def __init__(self, path: Path, vocab_size: int, max_positions: int) -> None:
-        """Load a tokenizer.json; raises ModelFolderError where it is not one, or not of this model."""
+        """Load a tokenizer.json; raises ModelFolderError if it is not a tokenizer of this model."""
         self._tokenizer = open_tokenizer(path, vocab_size)
         vocabulary = self._tokenizer.get_vocab()
         self.pad_id, self.unk_id, self.cls_id, self.sep_id, self.mask_id = map(vocabulary.__getitem__, SPECIAL_TOKENS)
-        self.mask_token = "[MASK]"  # noqa: S105 - no password
+        self.mask_token = "[MASK]"  # noqa: S105 - not a password
         self.window = max_positions - 2
 
     @tokenizing()
     def encode(self, texts: Sequence[str]) -> list[EncodedText]:
-        """Encode texts, masks found wherever they stand."""
+        """Encode texts and find their masks."""
         encoded = []
         for encoding in encodings(self._tokenizer, texts):
             masks = [index for index, token_id in enumerate(encoding.ids) if token_id == self.mask_id]
-            offsets = encoding.offsets  # a new list each time it is asked for
+            offsets = encoding.offsets  # a new list at each access
             encoded.append(EncodedText(encoding.ids, masks, [offsets[index] for index in masks]))
         return encoded
 
     def pieces(self, word: str) -> list[int] | None:
-        """Return a word's token ids: one where the vocabulary has it, else its pieces; None where it cannot be spelled."""
+        """Return a word's token id if the vocabulary has it, else those of its pieces; None if it cannot be spelled."""
         whole = self._tokenizer.token_to_id(word)
         ids = [whole] if whole is not None else self._tokenizer.encode(word, add_special_tokens=False).ids
         return None if not ids or self.unk_id in ids else ids
 
     def token(self, token_id: int) -> str:
-        """Return the vocabulary's entry, e.g. `capital` or `##ing`."""
+        """Return the vocabulary's entry, such as `capital` or `##ing`."""
         return self._tokenizer.id_to_token(token_id) or ""
 
     def normalize(self, text: str) -> str:
@@ -169,10 +170,10 @@ class MaskTokenizer:
         return normalizer.normalize_str(text) if normalizer else text
 
     def passages(self, ids: list[int], masks: list[int], targets: Sequence[int] = (), top_k: int = 1) -> list[Passage]:
-        """Frame a text as one passage, or as windows around its masks where it is longer than the model.
+        """Frame a text as one passage, or as windows around its masks if it is longer than the model.
 
-        Each mask is in exactly one window, and the windows come in the order of the masks. Masks share a window while
-        they span at most half of it, so that each keeps a quarter of the window, or all there is, on either side.
+        Each mask is in exactly one window, and the windows are in the order of the masks. Masks share a window if they span
+        at most half of it, so that each mask has a quarter of the window, or the rest of the text, on either side.
         """
         if len(ids) <= self.window:
             return [self._frame(ids, 0, masks, targets, top_k)]
@@ -190,9 +191,9 @@ class MaskTokenizer:
         return passages
 
     def spelled(self, ids: list[int], mask: int, pieces: Sequence[int], piece: int) -> Passage:
-        """Return the passage that scores one piece of a word at a mask: those before it filled in, those after masked."""
+        """Return the passage that scores one piece of a word: the pieces before it are filled in, those after it masked."""
         word = [*pieces[:piece], *[self.mask_id] * (len(pieces) - piece)]
-        # No more of a long text than a window can reach: there is a passage for each piece at each mask.
+        # Only the part of a long text that a window can reach, as there is a passage for each piece at each mask.
         before, after = ids[max(0, mask - self.window) : mask], ids[mask + 1 : mask + 1 + self.window]
         return self.passages([*before, *word, *after], [len(before) + piece], [pieces[piece]])[0]
 
@@ -202,7 +203,7 @@ class MaskTokenizer:
 
 @dataclass(frozen=True)
 class Tokens:
-    """A text's token ids, unframed and uncut; for each its (start, end) characters in the text and its word's number."""
+    """A text's token ids without frame or cut, with each token's (start, end) characters and the number of its word."""
 
     ids: list[int]
     spans: list[tuple[int, int]]
@@ -210,10 +211,10 @@ class Tokens:
 
 
 class PairTokenizer:
-    """A checkpoint's tokenizer, with its truncation and padding off: both are decided here."""
+    """A checkpoint's tokenizer; its own truncation and padding are turned off."""
 
     def __init__(self, path: Path, vocab_size: int, max_positions: int) -> None:
-        """Load a tokenizer.json; raises ModelFolderError where it is not one, or not of this model."""
+        """Load a tokenizer.json; raises ModelFolderError if it is not a tokenizer of this model."""
         self._tokenizer = open_tokenizer(path, vocab_size)
         vocabulary = self._tokenizer.get_vocab()
         self.pad_id, _, self.cls_id, self.sep_id, _ = map(vocabulary.__getitem__, SPECIAL_TOKENS)
@@ -221,13 +222,14 @@ class PairTokenizer:
 
     @tokenizing()
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        """Encode texts."""
-        found = encodings(self._tokenizer, texts)
-        return [Tokens(encoding.ids, encoding.offsets, encoding.word_ids) for encoding in found]
+        """Encode texts, with the places of their tokens."""
+        return [
+            Tokens(encoding.ids, encoding.offsets, encoding.word_ids) for encoding in encodings(self._tokenizer, texts)
+        ]
 
     @tokenizing()
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        """Encode texts where their tokens' places are not asked for: those take several times the memory of the ids."""
+        """Encode texts without the places of their tokens, which take several times the memory of the ids."""
         return [encoding.ids for encoding in encodings(self._tokenizer, texts)]
 
     def frame(self, first: Sequence[int], second: Sequence[int] | None = None) -> Passage:
@@ -239,10 +241,10 @@ class PairTokenizer:
         return Passage([*ids, *second, self.sep_id], segments=segments)
 
     def fitted(self, first: Sequence[int], second: Sequence[int] | None = None) -> tuple[Passage, bool]:
-        """Frame a text or a pair, its end cut off where it is longer than the model; tell whether it was.
+        """Frame a text or a pair, cut to the model's length; return the passage and whether it was cut.
 
-        A pair is cut as transformers' truncation=True cuts it: the longer text down to the shorter one's length, then
-        both alike, the longer keeping the odd token. An empty second text is none, as there.
+        A pair is cut as by transformers' truncation=True: the longer text down to the length of the shorter, then both
+        alike, and the longer keeps the odd token. An empty second text is ignored, as by transformers.
         """
         if not second:
             room = self.max_length - 2

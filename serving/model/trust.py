@@ -1,6 +1,7 @@
-"""Which model folders are served: signed as the settings want it, and without links that lead out of them.
+"""Decide if a model folder may be served: it is signed as the settings require, and no link leads out of it.
 
-Whose a file is: what is loaded as code, or in the place of what was signed, must be written by nobody else.
+Also decide if a file can have been written only by this user: a file that is loaded as code, or instead of a signed file,
+must not be writable by others.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ SHOWN = 5
 
 
 def check_folder(folder: Path, settings: Settings) -> None:
-    """Look at a model folder before anything of it is used; raises ModelFolderError where it is not to be served.
+    """Check a model folder before its files are used; raises ModelFolderError if it must not be served.
 
-    A signature in it is checked, unless the settings turn that off; one must be there where they name a key. It may lie
-    a level or more down, as Azure mounts NAME/VERSION around what was registered.
+    A signature in the folder is checked, unless the settings turn that off; if the settings name a key, there must be a
+    signature. The signature may be some levels down, as Azure mounts NAME/VERSION around the registered folder.
     """
     checkpoint = find_weights(folder)
     root = next(filter(_has_signature, _from(folder, checkpoint)), None)
@@ -45,7 +46,7 @@ def check_folder(folder: Path, settings: Settings) -> None:
 
 
 def signed_folder(checkpoint: Path) -> Path | None:
-    """Return the folder with a signature that a checkpoint is in, however its signature is; None where there is none."""
+    """Return the folder with a signature around a checkpoint, valid or not; None if there is none."""
     checkpoint = checkpoint.absolute()
     return next(filter(_has_signature, islice((checkpoint, *checkpoint.parents), DEPTH + 1)), None)
 
@@ -55,7 +56,7 @@ def _has_signature(folder: Path) -> bool:
 
 
 def _from(folder: Path, checkpoint: Path) -> Iterator[Path]:
-    """Yield a folder and those between it and the checkpoint in it."""
+    """Yield the folder, and each folder from there down to the checkpoint."""
     yield folder
     for name in checkpoint.relative_to(folder).parts:
         folder = folder / name
@@ -95,11 +96,11 @@ def _check_signed(folder: Path, root: Path, key: Path | None) -> None:
 
 
 def _check_links(folder: Path) -> None:
-    """Raise ModelFolderError where a file that is read is a link out of the model's folder, or of its place in a hub's cache."""
+    """Raise ModelFolderError for a file that is a link out of the model folder and out of a hub's cache of the model."""
     parts = find_checkpoint(folder)
     real = parts.checkpoint.resolve()
     allowed = [real, *(real.parent / place for place in ("components/tokenizer", "tokenizer"))]
-    if real.parent.name == "snapshots":  # huggingface_hub keeps files by their hashes, and links to them
+    if real.parent.name == "snapshots":  # huggingface_hub links to files that it keeps by their hashes
         allowed.append(real.parent.parent / "blobs")
     for path in (parts.checkpoint / "config.json", weights_file(parts.checkpoint), parts.tokenizer):
         leads_to = path.resolve()
@@ -110,7 +111,7 @@ def _check_links(folder: Path) -> None:
 
 
 def is_ours(path: Path) -> bool:
-    """Tell whether a file is there, and nobody but this user or root can have written it."""
+    """Return whether a file exists that only this user or root can have written."""
     try:
         status, folder = path.stat(), path.parent.stat()
     except OSError:
@@ -119,7 +120,7 @@ def is_ours(path: Path) -> bool:
 
 
 def is_our_folder(path: Path) -> bool:
-    """Tell whether a folder is there that nobody but this user or root writes to."""
+    """Return whether a folder exists that only this user or root can write to."""
     try:
         return _is_ours_alone(path.stat())
     except OSError:

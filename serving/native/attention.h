@@ -1,29 +1,29 @@
-/* Attention of one head in one row of tokens: with AMX in bfloat16, or in fp32 where the compiler is told of no AMX. */
+/* Attention of one head in one row of tokens: in bfloat16 with AMX if the compiler's options have it, else in fp32. */
 
 #ifndef ATTENTION_H
 #define ATTENTION_H
 
 #include "rows.h"
 
-enum { PAIRS = 2, CHUNK = 32 }; /* numbers of 16 bits in a lane, and in a tile's row */
+enum { PAIRS = 2, CHUNK = 32 }; /* 16-bit numbers in a lane, and in a row of a tile */
 
-/* One head's part of a row of tokens: `size` numbers a token, `stride` numbers from one token to the next. */
+/* One head's part of a row of tokens: `size` numbers a token, and `stride` numbers from a token to the next. */
 typedef struct {
     const bf16 *queries, *keys, *values;
     bf16* context;
-    int asked, tokens; /* how many queries; how many keys and values */
+    int asked, tokens; /* the number of queries; the number of keys and values */
     int query_stride, stride, context_stride, size;
 } Head;
 
 static inline int rounded_up(int count, int to) { return (count + to - 1) / to * to; }
 
-/* Bytes of scratch that attention to so many tokens takes. */
+/* Return the bytes of scratch for attention to this many tokens. */
 static size_t attention_scratch(int tokens, int size) {
     size_t keys = rounded_up(tokens, CHUNK), width = rounded_up(size, CHUNK);
     return 2 * keys * width * sizeof(float) + TILE_ROWS * (keys * sizeof(float) * 2 + width * sizeof(float) * 2) + 4096;
 }
 
-/* weights[i] = 2^(scores[i] * factor - the largest) for i < tokens, 0 up to `end`; return their sum. */
+/* Set weights[i] = 2^(scores[i] * factor - the largest) for i < tokens, and 0 from there to `end`; return their sum. */
 static inline float soften(const float* scores, int tokens, int end, float factor, bf16* weights) {
     int whole = tokens / LANES * LANES;
     __mmask16 rest = first(tokens - whole);
@@ -72,7 +72,7 @@ static inline __m512i load_chunk(const bf16* from, int count) {
     return _mm512_maskz_loadu_epi16(real, from);
 }
 
-/* Keys -> tiles of 16 pairs of numbers x 16 keys: by 16 keys, by 32 numbers. */
+/* Pack keys into tiles of 16 pairs of numbers x 16 keys, ordered by 16 keys, then by 32 numbers. */
 static void pack_keys(const Head* head, int width, bf16* to) {
     for (int key = 0; key < head->tokens; key += LANES)
         for (int at = 0; at < width; at += CHUNK, to += TILE / 2) {
@@ -86,7 +86,7 @@ static void pack_keys(const Head* head, int width, bf16* to) {
         }
 }
 
-/* Values -> tiles of 16 pairs of tokens x 16 numbers: by 32 tokens, by 16 numbers. */
+/* Pack values into tiles of 16 pairs of tokens x 16 numbers, ordered by 32 tokens, then by 16 numbers. */
 static void pack_values(const Head* head, int width, bf16* to) {
     for (int token = 0; token < head->tokens; token += CHUNK)
         for (int at = 0; at < width; at += LANES, to += TILE / 2)
@@ -105,7 +105,7 @@ static void pack_values(const Head* head, int width, bf16* to) {
 
 static void attend(const Head* head, uint8_t* scratch) {
     int width = rounded_up(head->size, CHUNK), keys = rounded_up(head->tokens, CHUNK);
-    float factor = LOG2_E / __builtin_sqrtf((float)head->size); /* log2(e): the softmax takes powers of 2 */
+    float factor = LOG2_E / __builtin_sqrtf((float)head->size); /* log2(e), as the softmax uses powers of 2 */
     bf16 *packed_keys = (bf16*)scratch, *packed_values = packed_keys + (size_t)keys * width;
     float *scores = (float*)(packed_values + (size_t)keys * width), sums[TILE_ROWS];
     bf16* weights = (bf16*)(scores + (size_t)TILE_ROWS * keys);
@@ -163,7 +163,8 @@ static inline void widen(const bf16* from, int count, float* to, size_t stride) 
     }
 }
 
-/* out[query][at] = sum of left[query][i] * right[i][at], for some queries; `columns` and strides multiples of 16. */
+/* Set out[query][at] to the sum of left[query][i] * right[i][at] for TOGETHER queries. `columns` and the strides are
+   multiples of 16. */
 static inline void multiply_fp32(const float* left, int inner, int left_stride, const float* right, int columns,
                                  float* out, int out_stride) {
     for (int at = 0; at < columns; at += LANES) {

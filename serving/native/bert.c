@@ -1,8 +1,8 @@
 /* BERT's encoder and its masked-words head in int8, for a batch of rows of tokens that are packed without padding.
 
-   Activations are quantized a token at a time, so what shares a batch with a row does not change its answer; the
-   residual stream is fp32, attention bfloat16. The batch is worked through in chunks of whole rows that fit the cache,
-   and in the last layer only what the selected tokens need is computed. */
+   Activations are quantized a token at a time, so that a row's answer does not depend on the other rows of the batch.
+   The residual stream is fp32, attention is bfloat16. The batch is computed in chunks of whole rows that fit the cache,
+   and the last layer computes only what the selected tokens need. */
 
 #include "team.h"
 
@@ -23,7 +23,7 @@ typedef struct {
 } Layer;
 
 typedef struct {
-    int32_t hidden, inner, heads, layers, vocabulary; /* vocabulary: 0 where there is no head for masked words */
+    int32_t hidden, inner, heads, layers, vocabulary; /* vocabulary: 0 if there is no head for masked words */
     float epsilon;
     float gate[GATE_TERMS + 1];
     const float *words, *positions, *segments;
@@ -34,12 +34,12 @@ typedef struct {
 } Model;
 
 typedef struct {
-    int32_t rows, asked, k;  /* asked: selected tokens in all; k: candidates each, or 0 for bare logits */
+    int32_t rows, asked, k;  /* asked: the number of selected tokens; k: candidates for each, or 0 for logits */
     const int32_t* tokens;   /* token ids, row after row */
     const int32_t* segments; /* of each token */
     const int32_t* starts;   /* [rows + 1]: where each row starts among the tokens */
-    const int32_t* selected; /* [asked]: ascending indices of tokens whose output is wanted */
-    float* hidden;           /* [asked, hidden]: the encoder's output there */
+    const int32_t* selected; /* [asked]: ascending indices of the tokens whose output is needed */
+    float* hidden;           /* [asked, hidden]: the encoder's output at the selected tokens */
     float* scores;           /* [asked, vocabulary rounded up to 32]: logits, or probabilities for k; NULL: no head */
     int64_t* best;           /* [asked, k]: the best tokens, and their probabilities */
     float* best_scores;
@@ -48,7 +48,7 @@ typedef struct {
 enum { CHUNK_TOKENS = 256, ROWS_A_TASK = 8 };
 
 typedef struct {
-    int first_row, rows, first_token, tokens, first_asked, asked, place; /* place: of its first token among the tiles */
+    int first_row, rows, first_token, tokens, first_asked, asked, place; /* place: the first token among the tiles */
 } Chunk;
 
 typedef struct {
@@ -64,7 +64,8 @@ typedef struct {
     bf16 *y, *context, *inner;
     Quantized tokens, asked, part, wide; /* the chunk's `part` is [chunk, hidden], `wide` [chunk, inner] */
     uint8_t* scratch;
-    size_t scratch_size, parts_size; /* of each thread: queries, keys and values of some heads, then attention's own */
+    size_t scratch_size,
+        parts_size; /* of each thread: queries, keys and values of some heads, then attention's scratch */
 } Engine;
 
 static void* take(uint8_t** memory, size_t bytes) {
@@ -83,19 +84,19 @@ static Quantized from_row(Quantized rows, int columns, int row) {
     return (Quantized){rows.tiles + (size_t)row * rounded_up(columns, TILE_BYTES), rows.scales + row};
 }
 
-/* How many heads make whole panels, and so are computed together. */
+/* Return how many heads fill whole panels; these are computed together. */
 static int heads_together(const Model* model) {
     int heads = 1, size = model->hidden / model->heads;
     while (heads * size % PANEL) heads++;
     return heads;
 }
 
-/* Lay the buffers of a batch out from `memory`; return where they end. */
+/* Place the buffers of a batch in `memory`; return their end. */
 static uint8_t* lay_out(Engine* engine, uint8_t* memory, int places, int widest, int most_asked) {
     const Model* model = engine->model;
     const Batch* batch = engine->batch;
     int tokens = batch->starts[batch->rows], hidden = model->hidden;
-    if (batch->asked > tokens) tokens = batch->asked; /* x is where the head puts its rows, too */
+    if (batch->asked > tokens) tokens = batch->asked; /* the head also puts its rows in x */
     engine->x = take(&memory, (size_t)tokens * hidden * sizeof(float));
     engine->y = take(&memory, (size_t)widest * hidden * sizeof(bf16));
     engine->context = take(&memory, (size_t)widest * hidden * sizeof(bf16));
@@ -112,7 +113,7 @@ static uint8_t* lay_out(Engine* engine, uint8_t* memory, int places, int widest,
     return memory;
 }
 
-/* Cut the batch into chunks and make room for it; return 0, or -1 without memory. */
+/* Split the batch into chunks and allocate its memory; return 0, or -1 if there is not enough memory. */
 static int prepare(Engine* engine, const Batch* batch) {
     int places = 0, widest = 0, most_asked = 0, next = 0;
     engine->batch = batch;
@@ -172,7 +173,7 @@ static void embed(Engine* engine, const Chunk* chunk, int row_in_chunk) {
     }
 }
 
-/* Query, key, value and attention of a group of heads for all rows of a chunk. */
+/* Compute query, key, value and attention of a group of heads for all rows of a chunk. */
 static void attend_task(Engine* engine, const Layer* layer, const Chunk* chunk, int last, int member, int group) {
     const Model* model = engine->model;
     const Batch* batch = engine->batch;
@@ -184,7 +185,7 @@ static void attend_task(Engine* engine, const Layer* layer, const Chunk* chunk, 
     int query_stride = last ? width : stride;
     for (int part = 0; part < 3; part++)
         for (int i = 0; i < width / PANEL; i++) {
-            /* product() adds the column of the panel, which is not where it goes here */
+            /* product() adds the column of the panel to the output; `to` corrects for that */
             int panel = (part * hidden + group * width) / PANEL + i, to = part * width - (panel - i) * PANEL;
             int of_asked = last && !part;
             int ahead = (part < 2 ? hidden : engine->team.size * width - 2 * hidden) / PANEL;
@@ -212,7 +213,7 @@ static void attend_task(Engine* engine, const Layer* layer, const Chunk* chunk, 
     }
 }
 
-/* y + x -> x, normalized and quantized. */
+/* Add y to x, then normalize and quantize x. */
 static void add_and_normalize(Engine* engine, float* x, Norm norm, Quantized to, int count, int task) {
     int hidden = engine->model->hidden;
     for (int row = task * ROWS_A_TASK; row < count && row < (task + 1) * ROWS_A_TASK; row++) {
@@ -227,7 +228,7 @@ static void quantize_rows(const bf16* from, int columns, Quantized to, int count
         to.scales[row] = quantize_bf16(from + (size_t)row * columns, columns, row_of(to, columns, row));
 }
 
-/* Gather the selected tokens of a chunk, for the last layer. */
+/* Copy a selected token of a chunk for the last layer. */
 static void gather(Engine* engine, const Chunk* chunk, int index) {
     int hidden = engine->model->hidden, token = engine->batch->selected[chunk->first_asked + index];
     int place = chunk->place + token - chunk->first_token;
@@ -280,7 +281,7 @@ static void run_head(Engine* engine, uint32_t* phases) {
     int hidden = model->hidden, count = batch->asked;
     int vocabulary = rounded_up(model->vocabulary, PANEL);
     uint32_t phase = *phases;
-    float* transformed = engine->x; /* of no more use */
+    float* transformed = engine->x; /* the embeddings are no longer needed */
     FOR_EACH_TASK(team, phase, count, task, {
         uint8_t* to = row_of(engine->asked, hidden, task);
         engine->asked.scales[task] = quantize_fp32(batch->hidden + (size_t)task * hidden, hidden, to);
@@ -328,10 +329,10 @@ static void run_member(void* argument, int member) {
     tiles_close();
 }
 
-/* Tell whether this process may use what the library was built for. */
+/* Return whether this process may use the instructions that the library was built for. */
 int cpu_ready(void) { return cpu_prepare(); }
 
-/* Return an engine with so many threads, or NULL without memory. The model must outlive it. */
+/* Return an engine with `threads` threads, or NULL if there is not enough memory. The model must outlive the engine. */
 Engine* engine_open(const Model* model, int threads) {
     Engine* engine = aligned_alloc(64, rounded_up(sizeof *engine, 64));
     if (!engine) return NULL;
@@ -342,7 +343,7 @@ Engine* engine_open(const Model* model, int threads) {
     return NULL;
 }
 
-/* Run a batch; return 0, or -1 where there is no memory for it. One call at a time. */
+/* Run a batch; return 0, or -1 if there is not enough memory. Only one call at a time. */
 int engine_run(Engine* engine, const Batch* batch) {
     int status = prepare(engine, batch);
     if (!status && batch->rows) team_run(&engine->team, engine);

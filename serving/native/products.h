@@ -1,21 +1,21 @@
-/* Products of quantized activations and int8 weights, 32 rows by 32 columns at a time: with AMX, or with AVX512-VNNI
-   where the compiler is told of no AMX. */
+/* Products of quantized activations and int8 weights, 32 rows by 32 columns at a time: with AMX if the compiler's
+   options have it, else with AVX512-VNNI. */
 
 #ifndef PRODUCTS_H
 #define PRODUCTS_H
 
 #include "rows.h"
 
-#define INLINE inline __attribute__((always_inline)) /* with its constant arguments built in */
+#define INLINE inline __attribute__((always_inline)) /* so that constant arguments are built in */
 
-enum { PANEL = 32 }; /* columns of a weight that lie together */
+enum { PANEL = 32 }; /* columns of a weight that are stored together */
 
-/* A linear layer. Its weight lies in panels of 32 output columns: for each 64 inputs two tiles, of 16 columns each;
-   a tile has 16 rows of 4 inputs x 16 columns. `inputs` is a multiple of 64 (the weights of inputs past the real ones
-   are 0), `outputs` of 32. */
+/* A linear layer. Its weight is stored in panels of 32 output columns: for each 64 inputs two tiles of 16 columns each;
+   a tile has 16 rows of 4 inputs x 16 columns. `inputs` is a multiple of 64 (added inputs have weights of 0), and
+   `outputs` is a multiple of 32. */
 typedef struct {
     const int8_t* weights;
-    const int32_t* offsets; /* 128 x the sum of each column: what the activations' zero point of 128 adds */
+    const int32_t* offsets; /* 128 x the sum of each column, which the activations' zero point of 128 adds */
     const float *scales, *bias;
     int32_t inputs, outputs;
 } Dense;
@@ -26,7 +26,7 @@ typedef struct {
     float* scales;
 } Quantized;
 
-/* What becomes of a product's rows: stored in 16 bits, activated and stored in 16 bits, or stored as they are. */
+/* How a product's rows are stored: in 16 bits, activated and in 16 bits, or in fp32. */
 typedef enum { PLAIN, ACTIVATED, EXACT } Finish;
 
 typedef struct {
@@ -40,18 +40,18 @@ enum { BLOCK = 2 * TILE_ROWS }; /* rows that are multiplied at a time */
 
 typedef int32_t Sums[BLOCK][PANEL];
 
-/* What is done while a block is multiplied, as the vector units are free then: the rows of the block before it are
-   finished, and some of the weights of a panel that comes soon are fetched into the cache. */
+/* The work that is done while AMX multiplies a block, as the vector units are free then: finishing the rows of the
+   block before it, and fetching some weights of a later panel into the cache. */
 typedef struct {
     __m512i offsets[2];
     __m512 scales[2], bias[2], gate[GATE_TERMS], limit;
     Output output;
     const int32_t (*sums)[PANEL];
     const float* row_scales;
-    size_t place; /* of the next row's first number in the output */
+    size_t place; /* the next row's first number in the output */
     int done, rows;
     const int8_t* soon;
-    int lines; /* to fetch for every two tiles of weights */
+    int lines; /* cache lines to fetch for every two tiles of weights */
 } Meanwhile;
 
 static INLINE Meanwhile of_panel(const Dense* dense, int panel, int ahead, int rows, Output output) {
@@ -69,7 +69,7 @@ static INLINE Meanwhile of_panel(const Dense* dense, int panel, int ahead, int r
     while_.output = output;
     while_.done = while_.rows = 0;
     while_.soon = dense->weights + (size_t)(panel + ahead) * PANEL * dense->inputs;
-    /* A few rows wait for memory as it is: fetching more than what they need next slows them. */
+    /* With few rows, memory is the limit already, and fetching more than the next weights slows it. */
     while_.lines = rows > TILE_ROWS ? PANEL / ((rows + BLOCK - 1) / BLOCK) + 1 : 0;
     return while_;
 }
@@ -102,10 +102,10 @@ static INLINE void fetch(Meanwhile* while_) {
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Ask the system for AMX, which it gives a process that asks; return whether it may be used. */
+/* Ask the system for permission to use AMX; return whether it was given. */
 static int cpu_prepare(void) { return !syscall(SYS_arch_prctl, 0x1023 /* ARCH_REQ_XCOMP_PERM */, 18 /* tile data */); }
 
-/* Give this thread eight tiles of 16 rows x 64 bytes. */
+/* Configure eight tiles of 16 rows x 64 bytes for this thread. */
 static void tiles_open(void) {
     struct {
         uint8_t palette, start, reserved[14];
@@ -118,7 +118,7 @@ static void tiles_open(void) {
 
 static void tiles_close(void) { _tile_release(); }
 
-/* out = 16 or 32 rows (`lower` may be NULL) x one panel. */
+/* out = 16 rows, or 32 if `lower` is not NULL, x one panel. */
 static INLINE void multiply(const uint8_t* upper, const uint8_t* lower, int inputs, const int8_t* weights, Sums out,
                             Meanwhile* meanwhile) {
     int steps = inputs / TILE_BYTES, rows_a_step = (BLOCK + steps - 1) / steps;
@@ -152,7 +152,7 @@ static int cpu_prepare(void) { return 1; }
 static void tiles_open(void) {}
 static void tiles_close(void) {}
 
-enum { VNNI_ROWS = 8 }; /* x 2 vectors of columns: 16 sums, which leaves registers for the weights */
+enum { VNNI_ROWS = 8 }; /* x 2 vectors of columns: 16 sums, which leave registers for the weights */
 
 static INLINE void multiply_few(const uint8_t* rows, int inputs, const int8_t* weights, int32_t (*out)[PANEL]) {
     __m512i left[VNNI_ROWS], right[VNNI_ROWS];
@@ -175,7 +175,7 @@ static INLINE void multiply_few(const uint8_t* rows, int inputs, const int8_t* w
     }
 }
 
-/* out = 16 or 32 rows (`lower` may be NULL) x one panel. The vector units are what multiplies: nothing is for free. */
+/* out = 16 rows, or 32 if `lower` is not NULL, x one panel. The vector units multiply, so no other work is done. */
 static INLINE void multiply(const uint8_t* upper, const uint8_t* lower, int inputs, const int8_t* weights, Sums out,
                             Meanwhile* meanwhile) {
     (void)meanwhile;
@@ -187,7 +187,7 @@ static INLINE void multiply(const uint8_t* upper, const uint8_t* lower, int inpu
 
 #endif
 
-/* Write a panel's columns of rows x dense. The panel `ahead` of it is the one to be fetched meanwhile. */
+/* Write a panel's columns of rows x dense, and fetch the panel that is `ahead` panels further. */
 static INLINE void product(const Dense* dense, Quantized rows, int count, int panel, int ahead, Output output) {
     _Alignas(64) Sums sums[2];
     const int8_t* weights = dense->weights + (size_t)panel * PANEL * dense->inputs;

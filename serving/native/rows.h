@@ -1,5 +1,5 @@
-/* What is done to the rows of a matrix between the products: numbers of 16 bits, quantization, normalization, the
-   activation, softmax and the best of a row. A row's length is a multiple of 16 everywhere. */
+/* Operations on the rows of a matrix between the products: 16-bit numbers, quantization, normalization, the activation,
+   softmax, and the largest numbers of a row. The length of a row is always a multiple of 16. */
 
 #ifndef ROWS_H
 #define ROWS_H
@@ -30,8 +30,8 @@ static inline __m256i to_bf16(__m512 values) { /* to the nearest, ties to even *
 
 static inline void store_bf16(bf16* to, __m512 values) { _mm256_storeu_si256((void*)to, to_bf16(values)); }
 
-/* A quantized matrix lies in tiles of 16 rows x 64 bytes, the tiles of 16 rows side by side; `columns` is a multiple of
-   64. Return where a row's first tile has its bytes of that row; the next tile's are TILE further. */
+/* A quantized matrix is stored in tiles of 16 rows x 64 bytes, with the tiles of 16 rows one after the other; `columns`
+   is a multiple of 64. Return the row's bytes in its first tile; its bytes in the next tile are TILE further. */
 static inline uint8_t* tiled_row(uint8_t* matrix, int columns, int row) {
     return matrix + (size_t)(row / TILE_ROWS) * TILE_ROWS * columns + row % TILE_ROWS * TILE_BYTES;
 }
@@ -71,8 +71,8 @@ static inline float quantize_fp32(const float* from, int length, uint8_t* to) {
     return scale;
 }
 
-/* row + added (if any) -> row, normalized to mean 0 and variance 1, then weight and bias; and quantized. Return its
- * scale. */
+/* Add `added` to the row unless it is NULL, normalize the row to mean 0 and variance 1, apply weight and bias, and
+   quantize the result. Return its scale. */
 static inline float add_normalize_quantize(float* row, const bf16* added, int length, const float* weight,
                                            const float* bias, float epsilon, uint8_t* to) {
     __m512 sums = _mm512_setzero_ps(), squares = _mm512_setzero_ps(), largest = _mm512_setzero_ps();
@@ -100,8 +100,8 @@ static inline float add_normalize_quantize(float* row, const bf16* added, int le
 
 enum { GATE_TERMS = 5 };
 
-/* x * gate(x), where gate(x) = 1/2 + y * (terms[0] + terms[1] y^2 + ...), y = x cut to +-limit. GELU is of this form.
- */
+/* Return x * gate(x), with gate(x) = 1/2 + y * (terms[0] + terms[1] y^2 + ...) and y = x limited to +-limit. GELU has
+   this form. */
 static inline __m512 gated(__m512 x, const __m512 terms[GATE_TERMS], __m512 limit) {
     __m512 y = _mm512_max_ps(_mm512_min_ps(x, limit), _mm512_sub_ps(_mm512_setzero_ps(), limit));
     __m512 square = _mm512_mul_ps(y, y), sum = terms[GATE_TERMS - 1];
@@ -109,7 +109,8 @@ static inline __m512 gated(__m512 x, const __m512 terms[GATE_TERMS], __m512 limi
     return _mm512_mul_ps(x, _mm512_fmadd_ps(sum, y, _mm512_set1_ps(0.5f)));
 }
 
-/* 2^x to about 2e-7 of it, for x above -126: 2^n * 2^f with |f| <= 1/2, 2^f by its Taylor series. */
+/* Return 2^x with a relative error of about 2e-7, for x above -126: 2^n * 2^f with |f| <= 1/2, and 2^f by its Taylor
+   series. */
 static inline __m512 power_of_2(__m512 x) {
     __m512 whole = _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     __m512 part = _mm512_sub_ps(x, whole), sum = _mm512_set1_ps(1.33335581e-3f);
@@ -125,7 +126,7 @@ static inline __mmask16 first(int count) { return (__mmask16)(count >= LANES ? 0
 
 #define LOG2_E 1.44269504f
 
-/* Turn a row of logits into probabilities; its length is a multiple of 16. */
+/* Turn a row of logits into probabilities. */
 static inline void softmax(float* row, int length) {
     __m512 largest = _mm512_set1_ps(-INFINITY), sum = _mm512_setzero_ps(), log2_e = _mm512_set1_ps(LOG2_E);
     for (int i = 0; i < length; i += LANES) largest = _mm512_max_ps(largest, _mm512_loadu_ps(row + i));
@@ -139,7 +140,8 @@ static inline void softmax(float* row, int length) {
     for (int i = 0; i < length; i += LANES) _mm512_storeu_ps(row + i, _mm512_mul_ps(_mm512_loadu_ps(row + i), inverse));
 }
 
-/* The k largest of a row, best first, of equal ones the first; length is a multiple of 16 and at least k. */
+/* Find the k largest numbers of a row, largest first; of equal numbers, the earlier comes first. `length` is at least
+ * k. */
 static inline void best_of(const float* row, int length, int k, int64_t* tokens, float* scores) {
     int found = 0;
     for (int i = 0; i < length; i += LANES) {

@@ -1,8 +1,8 @@
 /* A team of threads that runs one function in step, phase by phase.
 
-   A phase is a number of independent tasks that threads take one by one, and it is over when all are done, not when
-   all threads have come: a thread that the system has put aside holds nobody up but for the task it is in. A thread
-   that lags finds the phases it missed over, and skips them. */
+   A phase is a number of independent tasks that threads take one by one. It ends when all tasks are done, not when all
+   threads have arrived: a thread that the system has suspended delays the others only by its present task. A thread
+   that is late skips the phases that have ended. */
 
 #ifndef TEAM_H
 #define TEAM_H
@@ -15,24 +15,24 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-enum { SPINS = 1000 }; /* some 50 us of waiting for a phase's last task before the CPU is offered to others */
+enum { SPINS = 1000 }; /* about 50 us of waiting for a phase's last task before the CPU is yielded */
 
 typedef struct {
-    int size; /* threads, the caller's among them */
+    int size; /* threads, with the caller's */
     pthread_t* threads;
     pthread_mutex_t lock;
     pthread_cond_t changed;
     void (*function)(void* argument, int member);
-    void* argument; /* of the job; NULL between jobs */
-    uint64_t job;   /* how many there were */
-    int inside;     /* threads that are in the job */
+    void* argument; /* the job's argument; NULL between jobs */
+    uint64_t job;   /* the number of jobs so far */
+    int inside;     /* threads that work on the job */
     int closing;
     int named;                            /* threads that have taken their number */
     _Alignas(64) _Atomic uint64_t ticket; /* phase << 32 | next task */
     _Alignas(64) _Atomic uint32_t done;   /* tasks of the phase */
 } Team;
 
-/* Return the next task of a phase of `count`, or -1 where none is left. */
+/* Return the next task of a phase of `count` tasks, or -1 if none is left. */
 static inline int team_take(Team* team, uint32_t phase, uint32_t count) {
     uint64_t ticket = atomic_load_explicit(&team->ticket, memory_order_acquire);
     while ((uint32_t)(ticket >> 32) == phase && (uint32_t)ticket < count)
@@ -42,7 +42,7 @@ static inline int team_take(Team* team, uint32_t phase, uint32_t count) {
     return -1;
 }
 
-/* Say that a task is done; the last one opens the next phase. */
+/* Count a finished task; the last task of a phase opens the next phase. */
 static inline void team_finish(Team* team, uint32_t phase, uint32_t count) {
     if (atomic_fetch_add_explicit(&team->done, 1, memory_order_acq_rel) + 1 == count) {
         atomic_store_explicit(&team->done, 0, memory_order_relaxed);
@@ -58,8 +58,8 @@ static inline void team_wait(Team* team, uint32_t phase) {
             sched_yield();
 }
 
-/* Run the statement after it for each task of a phase, then wait for the phase's end. `phase` is the caller's own count
-   of phases; all members of the team must see the same phases with the same counts. */
+/* Run `body` for each task of a phase, then wait for the end of the phase. `phase` is the caller's own count of phases;
+   all members of the team must run the same phases with the same counts. */
 #define FOR_EACH_TASK(team, phase, count, task, body)                       \
     do {                                                                    \
         uint32_t count_ = (uint32_t)(count);                                \
@@ -92,7 +92,7 @@ static void* team_member(void* argument) {
     return NULL;
 }
 
-/* Run the function on all threads, this one as member 0. */
+/* Run the function on all threads, with the calling thread as member 0. */
 static void team_run(Team* team, void* argument) {
     pthread_mutex_lock(&team->lock);
     team->argument = argument;
@@ -119,7 +119,7 @@ static void team_close(Team* team) {
     free(team->threads);
 }
 
-/* Start a team of `size`; where the system gives fewer threads, it is smaller. Return 0, or -1 without memory. */
+/* Start a team of `size` threads, or fewer if the system has no more. Return 0, or -1 if there is not enough memory. */
 static int team_open(Team* team, int size, void (*function)(void*, int)) {
     team->size = 1;
     team->function = function;

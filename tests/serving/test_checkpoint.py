@@ -168,7 +168,7 @@ def test_azures_folder_comes_first_then_what_was_pulled_then_the_embedded_model(
     pulled = root / "model" / "bert-base-cased"
     pulled.mkdir(parents=True)
     assert chosen_folder(root, {}) == root / "model" / "embedded"
-    assert "serving the small embedded model in its place" in caplog.text
+    assert "serving the small embedded model instead" in caplog.text
     shutil.copytree(folder, pulled, dirs_exist_ok=True)
     assert chosen_folder(root, {}) == pulled
     assert chosen_folder(root, {"AZUREML_MODEL_DIR": "elsewhere"}) == Path("elsewhere")

@@ -30,6 +30,7 @@ from serving.engine.session import open_session, providers
 from serving.errors import ModelFolderError
 from serving.model.checkpoint import Checkpoint
 from serving.settings import Settings
+from serving.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[2]
 EMBEDDED = ROOT / "model/embedded"
@@ -185,7 +186,7 @@ def test_the_trial_accepts_a_device_that_gives_the_cpus_answers() -> None:
 
 def test_the_trial_turns_down_a_device_that_gives_others_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     no_gpu_here()
-    assert "a small fill-mask model cannot run on it: expected ONNX Runtime" in cuda_trial.engine_fault("cuda")
+    assert "a small fill-mask model cannot run on the GPU: expected ONNX Runtime" in cuda_trial.engine_fault("cuda")
     monkeypatch.setattr(cuda_trial, "difference", lambda task, device: float("nan"))
     assert (
         cuda_trial.engine_fault("cuda")
@@ -205,7 +206,7 @@ def operators(model: onnx.ModelProto) -> set[str]:
 def test_every_operator_in_fp16_has_a_kernel_for_gpus_and_is_part_of_the_trial(
     make_checkpoint: Callable[..., Path], task: str
 ) -> None:
-    tried = set().union(*(operators(build(cuda_trial.sample(kind), "fp16")) for kind in cuda_trial.HEADS))
+    tried = set().union(*(operators(build(cuda_trial.sample(kind), "fp16")) for kind in TASKS))
     for architecture in ("bert", "distilbert"):
         checkpoint = Checkpoint.read(make_checkpoint(architecture=architecture, task=task))
         for precision in ("fp16", "fp32"):

@@ -204,7 +204,7 @@ def test_a_file_that_is_cut_short_says_what_to_do(checkpoint: Path, tmp_path: Pa
     kept = compiled(checkpoint, "int8", tmp_path, "native")
     kept.write_bytes(kept.read_bytes()[:-5000])
     with pytest.raises(
-        ModelFolderError, match=f"the packed model cannot be read: .*; delete {kept}, and it is compiled"
+        ModelFolderError, match=f"the packed model cannot be read: .*; delete {kept} to compile the model anew"
     ):
         open_session(kept, threads=1)
 

@@ -242,7 +242,7 @@ def test_a_link_that_is_no_file_of_the_signed_folder_is_refused(
 ) -> None:
     (signed / "notes").mkdir()
     (signed / "link").symlink_to(target)
-    with pytest.raises(SignatureError, match="link is no file in the folder, nor a link to one"):
+    with pytest.raises(SignatureError, match="link is not a file in the folder, or leads out of it"):
         check_folder(signed, Settings(signature_key=keys[1]))
 
 

@@ -45,7 +45,7 @@ OUR_HEADERS: dict[str, dict[str, Json]] = {
         "description": "Rows of the largest batch that this request's went through the model in, with other requests'.",
     },
 }
-"""Of every answer of ours."""
+"""The headers of every answer of the service."""
 
 COUNTERS = {
     "x-windowed-rows": "rows longer than the model, which were read in windows.",
@@ -63,7 +63,7 @@ MESSAGE = {"type": "object", "required": ["message"], "properties": {"message": 
 
 
 def openapi31(settings: Settings, version: str) -> dict[str, Json]:
-    """Return the description in OpenAPI 3.1; `version` is the asset's."""
+    """Return the description in OpenAPI 3.1; `version` is the asset's version."""
     schemas = request_schemas(settings) | answer_schemas(settings)
     models = {task: model_class(task) for task in TASKS}
     pairs = [(task, dialect) for task in TASKS for dialect in DIALECTS if dialect.serves(models[task].input.fields)]
@@ -87,7 +87,7 @@ def openapi31(settings: Settings, version: str) -> dict[str, Json]:
 
 
 def openapi30(document: Json) -> Json:
-    """Return a description of 3.1 in 3.0, which has one type a schema, and null as a keyword of its own.
+    """Convert a description from OpenAPI 3.1 to 3.0, which has one type a schema and the keyword nullable.
 
     >>> openapi30({"type": ["string", "null"], "description": "either"})
     {'type': 'string', 'description': 'either', 'nullable': True}
@@ -111,24 +111,24 @@ def openapi30(document: Json) -> Json:
 
 
 def info(settings: Settings, version: str) -> dict[str, Json]:
-    """Return what the description is of."""
+    """Return the title, text and version of the description."""
     *others, last = TASKS
     about = ABOUT.format(tasks=f"{', '.join(others)} or {last}", bytes=settings.max_body_bytes)
     return {"title": TITLE, "description": about, "version": version}
 
 
 def _of_kind(kind: str, keywords: dict[str, Json]) -> dict[str, Json]:
-    """Return the keywords of JSON Schema that say something of a type."""
-    said = {
+    """Return the keywords of JSON Schema that apply to a type."""
+    applied = {
         "string": ("minLength", "maxLength", "pattern", "enum"),
         "array": ("minItems", "maxItems", "items"),
         "integer": ("minimum", "maximum"),
     }
-    return {key: value for key, value in keywords.items() if key in said[kind]}
+    return {key: value for key, value in keywords.items() if key in applied[kind]}
 
 
 def score(pairs: list[tuple[Task, Dialect]]) -> dict[str, Json]:
-    """Return the operation that answers, with the example of each task and dialect."""
+    """Return the operation that scores, with the example of each task and dialect."""
     requests = {
         request_name(*pair): {"summary": _summary(*pair), "value": pair[1].example(model_class(pair[0]).input)}
         for pair in pairs
@@ -179,7 +179,7 @@ def _summary(task: Task, dialect: Dialect) -> str:
 
 
 def health() -> dict[str, Json]:
-    """Return the operation that tells that the server is up."""
+    """Return the operation of the health check."""
     healthy = {"schema": {"type": "string", "enum": ["Healthy"]}}
     return {
         "operationId": "ServiceHealthCheck",
@@ -190,20 +190,20 @@ def health() -> dict[str, Json]:
 
 
 def description() -> dict[str, Json]:
-    """Return the operation that gives this description."""
-    asked = {
+    """Return the operation that returns this description."""
+    parameter = {
         "name": "version",
         "in": "query",
         "description": "Of Swagger or OpenAPI; by default 2.",
         "schema": {"type": "string", "enum": list(VERSIONS)},
     }
-    found = _response("This description.", {"type": "object"}, {})
+    answer = _response("This description.", {"type": "object"}, {})
     missing = _response("There is none of that version.", ref("ErrorResponse"), {})
     return {
         "operationId": "GetSwaggerSpec",
         "summary": "Describe requests and answers",
-        "parameters": [asked, *_identified()],
-        "responses": {"200": found, "404": missing} | _long_id(),
+        "parameters": [parameter, *_identified()],
+        "responses": {"200": answer, "404": missing} | _long_id(),
     }
 
 
@@ -238,10 +238,10 @@ def _headers(headers: dict[str, dict[str, Json]], **more: Json) -> dict[str, Jso
 
 
 def swagger2(settings: Settings, version: str) -> dict[str, Json]:
-    """Return what Swagger 2 can say of it, under the names that Azure's own clients look for.
+    """Return the description in Swagger 2, under the names that Azure's own clients look for.
 
-    It has no anyOf: the body is described by its keys, whose values have a type where all dialects agree on it, and the
-    answer by an example. Everything else is in version 3.
+    Swagger 2 has no anyOf: the body is described by its keys, which have a type if all dialects agree on it, and the answer
+    by an example. The rest is in version 3.
     """
     first = DIALECTS[0]
     kinds: dict[str, set[type]] = {}
@@ -284,12 +284,12 @@ def _typed(kinds: list[str]) -> dict[str, Json]:
 
 
 def _narrowed(operation: dict[str, Json]) -> dict[str, Json]:
-    """Return an operation of OpenAPI 3 as Swagger 2 writes it, its body aside."""
+    """Convert an operation from OpenAPI 3 to Swagger 2, without its body."""
     responses = {}
     for status, response in operation["responses"].items():
         ((_, content),) = response["content"].items()
         schema = content["schema"]
-        # Either of two forms is an object, which is all that Swagger 2 can say.
+        # A choice of two forms becomes an object, as Swagger 2 has no choices.
         named = schema.get("$ref", "").replace("/components/schemas/", "/definitions/")
         headers = {
             name: header["schema"] | {"description": header["description"]}
@@ -313,7 +313,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 def documents(version: str) -> dict[str, Json]:
-    """Return each file's content by its name; `version` is the asset's."""
+    """Return each file's content by its name; `version` is the asset's version."""
     settings = Settings()
     newest = openapi31(settings, version)
     return {
@@ -324,7 +324,7 @@ def documents(version: str) -> dict[str, Json]:
 
 
 def text(document: Json) -> str:
-    """Return a file's text."""
+    """Return the text of a file."""
     return json.dumps(document, indent=1, ensure_ascii=False) + "\n"
 
 

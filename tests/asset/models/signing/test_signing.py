@@ -108,7 +108,7 @@ def test_an_mlflow_folder_is_signed_as_a_whole(checkpoint: Path, tmp_path: Path,
 def test_the_signature_of_another_key_is_none(folder: Path, keys: tuple[Path, Path], tmp_path: Path) -> None:
     sign(folder, Signer(keys[0]))
     _, other = new_key(tmp_path / "other")
-    with pytest.raises(NotVerified, match="model.sig: expected the signature of the key that is trusted"):
+    with pytest.raises(NotVerified, match="model.sig: expected a signature by the trusted key"):
         verify(folder, Trusted(other))
 
 
@@ -174,7 +174,7 @@ def no_file(folder: Path, private: Path) -> Path:
     ("damage", "message"),
     [
         (give_away_the_key, "private.pem: expected a key outside of the folder"),
-        (link_out, "link is no file in the folder, nor a link to one"),
+        (link_out, "link is not a file in the folder, or leads out of it"),
         (no_model, "expected config.json"),
         (another_curve, "expected a private key in PEM, on P-256, P-384 or P-521, found"),
         (no_key, "expected a private key in PEM"),
