@@ -1,4 +1,4 @@
-"""A small asset in the shape that Azure documents: what the tests of the client load."""
+"""The files of a small asset, in the form that Azure documents, for the tests of the client."""
 
 from __future__ import annotations
 

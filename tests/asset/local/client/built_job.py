@@ -1,4 +1,4 @@
-"""A pipeline as a notebook builds it. The SDK reads the annotations, so they are none of `from __future__`."""
+"""A pipeline as a notebook builds it, without `from __future__ import annotations`: the SDK reads the annotations."""
 
 from collections.abc import Callable
 from typing import Any

@@ -35,7 +35,7 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def ml_client(store: Path, tmp_path: Path) -> Iterator[LocalClient]:
-    """The client of this machine; its endpoints end with the test."""
+    """The client of this machine; its endpoints are deleted after the test."""
     state = tmp_path / "state"
     state.mkdir()
     shutil.copy(store, database(state))

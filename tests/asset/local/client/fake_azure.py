@@ -1,4 +1,4 @@
-"""A small stand-in for Azure's service on loopback: it keeps what the real client sends, and refuses what Azure would.
+"""A small stand-in for Azure's service on loopback: it stores what the real client sends, and refuses what Azure would refuse.
 
     with fake_azure() as azure:
         ml_client = azure.client()
@@ -36,7 +36,7 @@ HOST = "x-original-host"
 
 
 class Credential:
-    """Somebody who is signed in; the token says who, as Azure's do."""
+    """A credential of a signed-in user; its token names the user, as Azure's tokens do."""
 
     def get_token(self, *scopes: str, **_: object) -> AccessToken:
         person = {"oid": "a-person", "tid": "a-tenant", "aud": scopes[0].removesuffix("/.default")}
@@ -46,7 +46,7 @@ class Credential:
 
 
 class LoopbackTransport(RequestsTransport):
-    """Sends each request to one server, with the host that it was for in a header."""
+    """A transport that sends every request to one server, with the intended host in a header."""
 
     address = ""
 
@@ -58,7 +58,7 @@ class LoopbackTransport(RequestsTransport):
 
 
 class FakeAzure:
-    """What the service has: the body of each resource as it arrived, the blobs, and each scoring request."""
+    """The state of the service: the body of each resource as it arrived, the blobs, and the scoring requests."""
 
     def __init__(self, port: int) -> None:
         self.address = f"127.0.0.1:{port}"
@@ -75,7 +75,7 @@ class FakeAzure:
         return MLClient(Credential(), SUBSCRIPTION, GROUP, WORKSPACE, transport=transport, enable_telemetry=False)
 
     def resource(self, path: str) -> dict[str, Any]:
-        """Return a resource as the service answers with it."""
+        """Return a resource in the form of the service's answers."""
         body = self.bodies[path]
         properties = {"provisioningState": "Succeeded", **body["properties"]}
         kind = path.split("/")[0]
@@ -100,13 +100,13 @@ class FakeAzure:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One connection."""
+    """Handles one connection."""
 
     protocol_version = "HTTP/1.1"
     azure: FakeAzure
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the test knows what it sends."""
+        """Log nothing: the test knows what it sends."""
 
     def _handle(self) -> None:
         parts = urllib.parse.urlsplit(self.path)
@@ -226,7 +226,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def _fixed(path: str, command: str) -> dict[str, Any] | None:
-    """Return what every workspace has."""
+    """Return the resources that every workspace has."""
     datastore = {
         "datastoreType": "AzureBlob",
         "accountName": "account",
@@ -270,7 +270,7 @@ def _below(path: str, bodies: dict[str, Any]) -> list[str]:
 
 @contextlib.contextmanager
 def fake_azure() -> Iterator[FakeAzure]:
-    """Run the service, and send to it what the clients of blob storage send too."""
+    """Run the service, and redirect the requests of the clients of blob storage to it."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     azure = FakeAzure(server.server_port)
     server.RequestHandlerClass = type("OurHandler", (Handler,), {"azure": azure})

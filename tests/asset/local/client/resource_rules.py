@@ -1,4 +1,4 @@
-"""What Azure's service asks of a resource: the fields that its REST reference marks as required, and ids that are there.
+"""The rules of Azure's service for a resource: required fields, as in its REST reference, and ids that exist.
 
 https://learn.microsoft.com/rest/api/azureml/
 """
@@ -12,7 +12,7 @@ Body = dict[str, Any]
 
 
 class RefusedError(ValueError):
-    """The service would answer 400."""
+    """A resource for which the service would answer 400."""
 
 
 def check(path: str, body: Body, known: set[str], root: str) -> None:

@@ -50,7 +50,7 @@ def register(ml_client: Any) -> None:  # noqa: ANN401
 
 
 def submit(ml_client: Any) -> PipelineJob:  # noqa: ANN401
-    """Submit the job, from its file and with an input of another value."""
+    """Submit the job, from its file and with another value of an input."""
     job = load_job("job.yml")
     job.inputs.mode = "words"
     submitted = ml_client.jobs.create_or_update(job, experiment_name="contract")
@@ -62,7 +62,7 @@ def submit(ml_client: Any) -> PipelineJob:  # noqa: ANN401
 
 
 def deploy(ml_client: Any) -> None:  # noqa: ANN401
-    """Deploy two deployments at 90 to 10, and ask them."""
+    """Deploy two deployments with 90 and 10 percent of the traffic, and send them requests."""
     endpoint = ml_client.online_endpoints.begin_create_or_update(
         load_online_endpoint("deployment/online-endpoint.yml")
     ).result()
@@ -98,7 +98,7 @@ def deploy(ml_client: Any) -> None:  # noqa: ANN401
 
 
 def deploy_batch(ml_client: Any) -> None:  # noqa: ANN401
-    """Deploy for batches, make it the default."""
+    """Deploy a batch deployment and make it the default."""
     endpoint = ml_client.batch_endpoints.begin_create_or_update(
         load_batch_endpoint("deployment/batch-endpoint.yml")
     ).result()

@@ -1,4 +1,4 @@
-"""Endpoints with real inference servers on a script that tells what it was sent and does what it is asked."""
+"""Endpoints with real inference servers, on a script that returns its request or does what the request says."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def run(raw_data):
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer, with when its request was sent and when it came, in monotonic time."""
+    """An answer, with the monotonic times at which its request was sent and the answer came."""
 
     status: int
     headers: http.client.HTTPMessage
@@ -59,7 +59,7 @@ class Reply:
 
 @dataclass
 class Online:
-    """An endpoint, and how requests get to it."""
+    """An endpoint, and methods that send requests to it."""
 
     endpoint: LocalEndpoint
     app: Path
@@ -112,7 +112,7 @@ def send(
 
 @dataclass
 class Load:
-    """Clients that send one request after the other, each on one connection that it keeps open."""
+    """Clients that send one request after another, each on a connection of its own that stays open."""
 
     online: Online
     clients: int
@@ -151,7 +151,7 @@ class Load:
 
 
 def until(true: Callable[[], object], seconds: float = 30.0) -> None:
-    """Wait until something holds."""
+    """Wait until a condition is true."""
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
@@ -167,7 +167,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def make_online(app: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Online]]:
-    """Make endpoints, without deployments; they are gone after the module's tests."""
+    """Make endpoints without deployments; delete them after the module's tests."""
     made: list[Online] = []
 
     def make(name: str = "bert-base-cased") -> Online:

@@ -42,7 +42,7 @@ def runs(pid: int) -> bool:
 
 
 def seconds_to_start(app: Path) -> float:
-    """Return what a server that does nothing takes to start, now."""
+    """Return how many seconds a server that does nothing takes to start at present."""
     began = time.monotonic()
     with local_server(None, python=SERVING_PYTHON, entry_script=app / "score.py"):
         return time.monotonic() - began

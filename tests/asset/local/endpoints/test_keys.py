@@ -1,4 +1,4 @@
-"""An endpoint's keys are compared in a time that tells nothing of them."""
+"""An endpoint checks keys, in a time that reveals nothing about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that meet each other, a process that does not answer, or a name in other letters."""
+"""Commands that run at the same time, a process that does not answer, and a name in capital letters."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def test_a_command_that_waited_for_a_deletion_finds_no_endpoint(
     endpoint = LocalEndpoint(EndpointFolder.of(tmp_path, "bert"))
     endpoint.folder.write(EndpointRecord("bert"))
     Keys.fresh().write(endpoint.folder.keys)
-    told: list[Exception] = []
+    errors: list[Exception] = []
 
     def wait() -> None:
         try:
             command(endpoint)
-        except Exception as exc:  # noqa: BLE001  which one it is, the test says
-            told.append(exc)
+        except Exception as exc:  # noqa: BLE001  the test checks its type
+            errors.append(exc)
 
     waiting = threading.Thread(target=wait)
     with endpoint._lock():
@@ -40,7 +40,7 @@ def test_a_command_that_waited_for_a_deletion_finds_no_endpoint(
         time.sleep(0.2)
         (endpoint.folder.path / "endpoint.json").unlink()
     waiting.join()
-    assert [type(exc) for exc in told] == [NotFoundError]
+    assert [type(exc) for exc in errors] == [NotFoundError]
 
 
 def test_an_endpoint_is_there_once_it_has_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

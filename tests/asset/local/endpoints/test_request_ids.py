@@ -1,4 +1,4 @@
-"""An endpoint's answers, its own refusals too, carry the request's ids, and the server behind it has the same."""
+"""Every answer of an endpoint, also a refusal, has the request's ids, and the server behind it gets the same ids."""
 
 from __future__ import annotations
 

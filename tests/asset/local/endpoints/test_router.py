@@ -1,4 +1,4 @@
-"""Requests to an endpoint are let in, shared out and answered as Azure does it."""
+"""An endpoint checks, distributes and answers requests as Azure does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shares of the traffic are exact, and only shares that make sense are taken."""
+"""Requests are distributed exactly by the shares of the traffic, and only valid shares are accepted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A deployment is exchanged, and an endpoint stopped, without a lost request."""
+"""A deployment is replaced, and an endpoint stopped, without a lost request."""
 
 from __future__ import annotations
 
