@@ -1,18 +1,19 @@
-# Everything a person or CI runs here. Two environments stand behind it, .venv/serving (what the serving image has)
-# and .venv/dev (tests, training, the Azure SDK), because no single one can hold both. Jobs run in what their images have,
-# .venv/batch, .venv/evaluation and .venv/finetune, and two more are behind the benchmark; see pyproject.toml. Another,
-# .venv/serving-gpu, is there for those who have a GPU.
-# Each target sets up the one it needs, and again only after its pins have changed.
+# Set-up, scoring, tests and benchmarks. All else is a verb of the command `asset`: .venv/dev/bin/asset --help.
+# One environment cannot hold both the inference server and the Azure SDK, so .venv/serving has what the serving image has,
+# and .venv/dev has the command `asset`, tests, training and the Azure SDK. Jobs run in what their images have: .venv/batch,
+# .venv/evaluation and .venv/finetune. The benchmark has two more, and .venv/serving-gpu is for a GPU; see pyproject.toml.
+# Each target sets up the environments that it needs, and again only after their pins have changed.
 
 .DEFAULT_GOAL := help
 
-# The interpreter that the environments are made with: the first of these that is 3.11 or 3.12.
+# The interpreter to make environments with: the first of these that is 3.11 or 3.12.
 PYTHON ?= python3.11 python3.12 python3
-# Given to `make score` and `make serve`: a model folder, and the port for `make serve`.
+# The environments that `make setup` installs; the default is all that `asset` needs.
+SETS ?= dev serving batch evaluation finetune
+# For `make score` and `make serve`: a model folder; for `make serve`: a port.
 MODEL ?=
 PORT ?=
-# Given to `make bench`, `make soak`, `make torture`, `make evaluate` and `make finetune`: options, as in ARGS="--quick --only http" or ARGS="--set inputs.precision=fp32".
-# Given to `make notebooks`: which, as in ARGS=sdk-example.
+# For `make bench` and `make torture`: their options, such as ARGS="--quick --only http".
 ARGS ?=
 # GPU=1 serves from the environment for GPUs.
 GPU ?=
@@ -20,25 +21,18 @@ GPU ?=
 serving = serving$(if $(GPU),-gpu)
 server = .venv/$(serving)/bin/python -m asset.local.server
 
-.PHONY: help score serve evaluate finetune notebooks test torture lint bench soak lock sbom
+.PHONY: help setup score serve test torture lint bench lock
 
-help:  ## Say what there is to run
+help:  ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' Makefile
+
+setup: $(SETS:%=.venv/%/.installed)  ## Install every environment that `asset` needs (SETS="dev evaluation")
 
 score: .venv/$(serving)/.installed  ## Answer sample_input.json once, through the inference server (MODEL=FOLDER)
 	@$(server) score $(if $(MODEL),--model '$(MODEL)')
 
 serve: .venv/$(serving)/.installed  ## Keep the inference server running on this machine (MODEL=FOLDER PORT=5001 GPU=1)
 	@$(server) serve $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port '$(PORT)')
-
-evaluate: .venv/dev/.installed .venv/evaluation/.installed  ## Run the fill-mask evaluation, on the embedded model (ARGS="--set …")
-	@.venv/dev/bin/asset run -f evaluation/evaluate-model-fill-mask.yml $(ARGS)
-
-finetune: .venv/dev/.installed .venv/finetune/.installed  ## Tune the embedded model on sample reviews, and say what to do with it (ARGS="--set …")
-	@.venv/dev/bin/asset run -f finetune/finetune-sentiment.yml $(ARGS)
-
-notebooks: .venv/dev/.installed .venv/serving/.installed .venv/evaluation/.installed .venv/finetune/.installed  ## Run every notebook here, from top to bottom (ARGS=NAME)
-	@.venv/dev/bin/python -m asset.tools.notebooks $(ARGS)
 
 test: .venv/serving/.installed .venv/batch/.installed .venv/evaluation/.installed .venv/finetune/.installed .venv/dev/.installed  ## Run every test
 	@# Torch's threads of one process, spinning while they wait, would take the cores of the other.
@@ -57,11 +51,8 @@ lint: .venv/dev/.installed  ## Check style, formatting and types
 bench: .venv/serving/.installed .venv/bench/.installed .venv/bench-azureml/.installed .venv/wrk/.installed  ## Time it beside the alternatives (ARGS="--help")
 	@.venv/bench/bin/python -m benchmarks $(ARGS)
 
-soak: .venv/serving/.installed .venv/bench/.installed  ## Load it for a long time, also past what it can take (ARGS="--help")
-	@.venv/bench/bin/python -m benchmarks.soak $(ARGS)
-
-# The load generator, from Debian's packages and without installing them: nothing here needs root. Where that cannot be
-# done, the benchmark uses its own and says so.
+# The load generator, unpacked from Debian's packages without installing them, so that no root is needed. If that fails, the
+# benchmark uses its own load generator and says so.
 .venv/wrk/.installed:
 	@mkdir -p .venv/wrk && cd .venv/wrk && \
 	{ command -v wrk || { apt-get download wrk libluajit-5.1-2 libluajit-5.1-common && \
@@ -69,9 +60,8 @@ soak: .venv/serving/.installed .venv/bench/.installed  ## Load it for a long tim
 	echo "no wrk here (.venv/wrk/apt.log says why): the benchmark will use its own load generator" >&2; \
 	touch .installed
 
-# What serves is pinned by the hashes of its packages too, of all platforms; a torch of another index has other hashes,
-# so what trains is not. A CPU build of torch calls itself 2.13.0+cpu, which other machines cannot find; 2.13.0 fits
-# every build.
+# The serving environment is pinned by the hashes of its packages too. The others are not, because a torch of another index
+# has other hashes. A CPU build of torch is called 2.13.0+cpu, which other machines cannot find; 2.13.0 fits every build.
 lock: .venv/dev/.installed  ## Pin the newest packages that pyproject.toml allows, for each environment
 	@for set in serving serving-gpu batch evaluation finetune dev bench bench-azureml; do \
 		same=; \
@@ -85,13 +75,9 @@ lock: .venv/dev/.installed  ## Pin the newest packages that pyproject.toml allow
 		sed -i 's/^\(torch==[0-9.]*\)+cpu$$/\1/' environment/$$set/requirements.txt || exit 1; \
 	done
 
-sbom: .venv/serving/.installed .venv/batch/.installed .venv/evaluation/.installed .venv/finetune/.installed .venv/dev/.installed  ## Write what each environment is made of, and the licenses
-	@.venv/dev/bin/python -m asset.tools.sbom
-
-# The stamp is written last, so a set-up that was cut short starts over. Wheels only, so that nothing is compiled here;
-# DeepSpeed and fusepy alone have none: the one is Python that compiles what it needs when it runs, the other Python.
-# The command `asset` is this checkout itself, installed with what the environment has.
-# It is installed anew if pyproject.toml names other commands.
+# The stamp is written last, so a set-up that was cut short starts over. Only wheels are installed, so that nothing is compiled;
+# DeepSpeed and fusepy have no wheels and are plain Python. The command `asset` is this checkout itself, installed into
+# .venv/dev; it is installed again if pyproject.toml changes.
 .venv/dev/.installed: pyproject.toml
 itself = install --disable-pip-version-check --no-input --no-deps --no-build-isolation --editable .
 .venv/%/.installed: environment/%/requirements.txt
@@ -102,8 +88,8 @@ itself = install --disable-pip-version-check --no-input --no-deps --no-build-iso
 		case $$version in 3.11|3.12) python=$$candidate; break;; esac; \
 	done; \
 	if [ -z "$$python" ]; then \
-		echo "expected Python 3.11 or 3.12, found:$${found:- none of $(PYTHON);}" \
-			"install one and name it, as in: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; \
+		echo "Python 3.11 or 3.12 is needed:$${found:- there is none of $(PYTHON);}" \
+			"install one and name it, such as: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; \
 		exit 1; \
 	fi; \
 	echo "setting up .venv/$* with Python $$version (once; after a change of $< again)" >&2; \

@@ -1,7 +1,7 @@
 """The virtual environments of this checkout, and which of them stands for an environment of Azure.
 
 A component says `environment: file:../../environment/evaluation/environment.yaml`. On Azure that builds an image from
-the folder; on this machine it is `.venv/evaluation`, which `make .venv/evaluation/.installed` sets up from the same folder.
+the folder; on this machine it is `.venv/evaluation`, which `make setup SETS=evaluation` sets up from the same folder.
 """
 
 from __future__ import annotations
@@ -54,9 +54,7 @@ class VirtualEnvironment:
             )
         # make writes this file last, when all packages are there.
         if not (self.folder / ".installed").exists():
-            raise JobError(
-                f"the environment {self.folder} is not set up; set it up with `make .venv/{self.name}/.installed`"
-            )
+            raise JobError(f"the environment {self.folder} is not set up; set it up with `make setup SETS={self.name}`")
 
     def has(self, package: str) -> bool:
         """Return whether a package is installed in the environment."""

@@ -44,6 +44,7 @@ STATUS_OF_ERROR: Mapping[str, int] = {
     "asset.models.errors.RequestError": INVALID,
     "asset.tools.notebooks.NotebookError": FAILED,
     "asset.tools.sbom.BillError": FAILED,
+    "asset.tools.sku_lists.SkuListsError": FAILED,
     "azure.ai.ml.exceptions.JobException": FAILED,
     "azure.ai.ml.exceptions.ValidationException": INVALID,
     "azure.core.exceptions.AzureError": FAILED,
@@ -100,7 +101,7 @@ def perform(work: Callable[[Screen], Result], as_json: bool = False, interrupted
             status = exit_status(exc)
             if status is None:
                 raise
-            message = str(getattr(exc, "message", None) or exc)
+            message = _message(exc)
             errors.print(message, markup=False, soft_wrap=True)
             result = Result({**_details(exc), "message": message}, status=status)
     output = SafeStream(sys.stdout)
@@ -117,6 +118,12 @@ def exit_status(error: Exception) -> int | None:
     """Return the exit status for an error; None if the error is a fault of the command itself."""
     names = (f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__)
     return next((STATUS_OF_ERROR[name] for name in names if name in STATUS_OF_ERROR), None)
+
+
+def _message(error: Exception) -> str:
+    """Return the message of an error; Azure's errors have it in an attribute, without the details of the HTTP answer."""
+    azure = type(error).__module__.startswith("azure.")
+    return str((azure and getattr(error, "message", None)) or error)
 
 
 def _details(error: Exception) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from asset.cli import (
     serve,
     sign,
     submit,
+    tools,
+    training,
     ui,
     validate,
     verify,
@@ -39,6 +41,14 @@ VERBS = {
     "ui": ui.ui,
 }
 
+HANDED_ON = {
+    "pretrain": training.pretrain,
+    "interpolate": training.interpolate,
+    "questions": training.questions,
+    "fetch-data": training.fetch_data,
+}
+"""Verbs whose arguments another parser reads."""
+
 app = typer.Typer(
     name="asset",
     help="Check, get, compile, serve and deploy this model asset and run its jobs, on this machine and on Azure ML.",
@@ -49,7 +59,10 @@ app = typer.Typer(
 )
 for name, verb in VERBS.items():
     app.command(name)(verb)
+for name, verb in HANDED_ON.items():
+    app.command(name, context_settings=training.HANDED_ON)(verb)
 app.add_typer(endpoints.app, name="endpoints")
+app.add_typer(tools.app, name="tools")
 
 
 def main() -> None:

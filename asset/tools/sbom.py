@@ -1,10 +1,7 @@
-"""What an environment is made of, as cyclonedx-py finds it installed, and without what differs from machine to machine.
+"""The bill of materials of each environment, and the table of licenses made from the bills: `asset tools sbom`.
 
-The table of licenses, from the bills of materials.
-
-Write the bill of materials of each environment, and the table of licenses.
-
-python -m asset.tools.sbom
+A bill is what cyclonedx-py finds installed, without anything that differs from machine to machine. The bills are made for
+a release and are not in git.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +20,20 @@ from packaging.utils import canonicalize_name
 from asset.environments import ROOT
 
 NAMES = ("serving", "batch", "evaluation", "finetune", "dev")
-"""What images are built of, and what `asset` runs in. The environments of the benchmark are nobody's but its own; the one
-for GPUs is the serving one but for onnxruntime-gpu and NVIDIA's own packages."""
+"""The environments of the images, and the one that `asset` runs in.
+
+The benchmark's own environments are left out. So is the one for GPUs, which differs from the serving environment by
+onnxruntime-gpu and NVIDIA's own packages."""
 
 SECONDS = 300
 
 
 class BillError(RuntimeError):
-    """An environment is not there, or not as it is pinned; the message says what to do."""
+    """An environment is missing or differs from its pins; the message says what to do."""
 
 
 def bill_file(name: str) -> Path:
-    """Return where the bill of an environment is kept."""
+    """Return the path of an environment's bill."""
     return ROOT / "environment" / name / "sbom.cdx.json"
 
 
@@ -48,7 +47,7 @@ def make_bill(name: str) -> str:
     """Return the CycloneDX document of an environment, the same each time; raises BillError."""
     python = ROOT / ".venv" / name / "bin/python"
     if not python.exists():
-        raise BillError(f"expected the environment .venv/{name}, found none; run `make sbom`, which sets it up")
+        raise BillError(f"the environment .venv/{name} is not set up; run `make setup SETS={name}`")
     tool = Path(sys.executable).with_name("cyclonedx-py")
     command = [str(tool), "environment", "--output-reproducible", "--sv", "1.6", "--of", "JSON", str(python)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=SECONDS)
@@ -58,14 +57,15 @@ def make_bill(name: str) -> str:
 
 
 def _trimmed(found: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return a bill of the pinned packages alone: no installer, no checkout, no links, no build of this machine."""
+    """Return a bill of only the pinned packages, without the installer, the checkout, links and local builds."""
     pins = pinned(name)
     kept = [part for part in found["components"] if canonicalize_name(part["name"]) in pins]
     installed = {canonicalize_name(part["name"]): _public(part["version"]) for part in kept}
     wrong = sorted(package for package, version in pins.items() if installed.get(package) != version)
     if wrong:
         raise BillError(
-            f".venv/{name} is not as pinned: expected {wrong[0]}=={pins[wrong[0]]}; delete it and run `make`"
+            f".venv/{name} differs from its pins: it does not have {wrong[0]}=={pins[wrong[0]]}; run `make -B setup "
+            f"SETS={name}`"
         )
     references = {part["bom-ref"]: f"{package}@{pins[package]}" for part, package in zip(kept, installed, strict=True)}
     components = [
@@ -109,12 +109,12 @@ def _trimmed(found: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _public(version: str) -> str:
-    """Return a version without that of a local build: 2.13.0 of 2.13.0+cpu."""
+    """Return a version without its local part: 2.13.0 for 2.13.0+cpu."""
     return version.partition("+")[0]
 
 
 def _without_texts(licenses: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return what a package declares, without whole texts in the place of a name."""
+    """Return the licenses that a package declares, without entries that are a whole text instead of a name."""
     kept = []
     for entry in licenses:
         declared = entry.get("license", {})
@@ -160,23 +160,23 @@ READ = {
     "skops": "MIT",
     "transformers": "Apache-2.0",
 }
-"""Of packages that declare none, or another than the text that they bring: what that text, read by a person, is."""
+"""Licenses that a person read in the package, because it declares none, or another than its license text."""
 
 TITLE = """# Licenses
 
-What each environment is made of, by what its packages declare; `make sbom` writes this page from
-`environment/NAME/sbom.cdx.json`, the bills of materials. Where a package declares nothing, or something else than the text
-that it brings, the text counts, and the license is in *italics*. The license of this asset itself is [Apache-2.0](../LICENSE);
-what its models are made of is in [NOTICE](../NOTICE).
+The packages of each environment and the licenses that they declare. `asset tools sbom` writes this page, and beside it the
+bill of materials of each environment, `environment/NAME/sbom.cdx.json`. If a package declares nothing, or something else
+than the license text that it brings, the text counts, and the license is in *italics*. The license of this asset itself is
+[Apache-2.0](../LICENSE); [NOTICE](../NOTICE) says what its models are made of.
 
-Not in it: the operating system and Python of the images (Debian and python.org, see python:3.11-slim-bookworm), NVIDIA's
+Not listed: the operating system and Python of the images (Debian and python.org, see python:3.11-slim-bookworm), NVIDIA's
 packages, which PyPI's torch and onnxruntime-gpu bring to a machine with a GPU under NVIDIA's own terms, and the
 environments of the benchmark.
 """
 
 
 def license_of(component: Mapping[str, Any]) -> str:
-    """Return a package's license: an SPDX expression where there is one; in italics where a person read it."""
+    """Return a package's license: an SPDX expression if it declares one; in italics if a person read it."""
     read = READ.get(canonicalize_name(component["name"]))
     if read:
         return f"*{read}*"
@@ -189,7 +189,7 @@ def license_of(component: Mapping[str, Any]) -> str:
 
 
 def table(bills: Mapping[str, str]) -> str:
-    """Return the page, of the bill of each environment by its name."""
+    """Return the page of licenses from the bill of each environment."""
     rows: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for name, bill in bills.items():
         for component in json.loads(bill)["components"]:
@@ -212,19 +212,13 @@ def _counts(rows: Mapping[tuple[str, str, str], list[str]]) -> str:
 LICENSES = ROOT / "docs/licenses.md"
 
 
-def main() -> int:
-    """Write them and print their names; exit status 1 and one line where an environment is not as pinned."""
-    try:
-        bills = {name: make_bill(name) for name in NAMES}
-    except BillError as exc:
-        sys.stderr.write(f"sbom: {exc}\n")
-        return 1
-    written = {bill_file(name): bill for name, bill in bills.items()} | {LICENSES: table(bills)}
-    for path, content in written.items():
+def write() -> Iterator[Path]:
+    """Write the bills and the page of licenses; yield their paths.
+
+    Raises:
+        BillError: an environment is missing or differs from its pins; nothing is written.
+    """
+    bills = {name: make_bill(name) for name in NAMES}
+    for path, content in ({bill_file(name): bill for name, bill in bills.items()} | {LICENSES: table(bills)}).items():
         path.write_text(content, encoding="utf-8")
-        sys.stdout.write(f"{path.relative_to(ROOT)}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        yield path

@@ -1,23 +1,16 @@
-"""Render the allow-lists and minimum specifications of sku_lists.yaml into spec.yaml.
+"""Render the allow-lists and minimum specifications of sku_lists.yaml into spec.yaml: `asset tools sku-lists`.
 
-    python -m asset.tools.sku_lists            write spec.yaml
-    python -m asset.tools.sku_lists --check    exit 1 and say what differs, write nothing
+spec.yaml needs each list three times (a property, a tag and an entry of system_metadata, each in its own notation), so
+a person edits sku_lists.yaml and this module fills the marked blocks of spec.yaml. The rest of spec.yaml stays as it is.
 
-spec.yaml needs each list three times (a property, a tag and an entry of system_metadata, each in its
-own notation), so a person edits sku_lists.yaml and this module fills the marked blocks of spec.yaml.
-The rest of that file, its comments and its layout are left as they are.
-
-Errors:
-    ValueError
-    └── SkuListsError    one of the two files is not what is expected; the message says what to change
+ValueError
+└── SkuListsError    sku_lists.yaml or spec.yaml has a mistake; the message says what to change
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import sys
 import textwrap
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -26,14 +19,14 @@ from typing import Any
 import yaml
 
 SCENARIOS = ("inference", "evaluation", "finetune")
-COMMAND = "python -m asset.tools.sku_lists"
+COMMAND = "asset tools sku-lists"
 LINE_WIDTH = 100
 
 
 class SkuListsError(ValueError):
-    """sku_lists.yaml or spec.yaml is not what is expected: what was expected and found, and what to do.
+    """sku_lists.yaml or spec.yaml has a mistake; the message says what is wrong and what to do.
 
-    `keys` lead to the part of the file, as far as there is one; `line` is there where they cannot tell it.
+    `keys` lead to the part of the file, if the mistake is in a part; `line` is its line if no keys lead to it.
     """
 
     def __init__(self, file: str, keys: tuple[str, ...], message: str, fix: str, line: int | None = None) -> None:
@@ -44,7 +37,7 @@ class SkuListsError(ValueError):
 
 @dataclass(frozen=True)
 class SkuSpec:
-    """What a virtual machine has, or needs at least: memory and disk in GB."""
+    """The parts of a virtual machine, or the least it must have; memory and disk in GB."""
 
     vcpus: int
     gpus: int
@@ -259,32 +252,17 @@ def _difference(have: str, want: str) -> str:
     return f"expected {want or 'nothing'}, found {have or 'nothing'}"
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command and return its exit status: 0, or 1 where something is to be done."""
-    parser = argparse.ArgumentParser(prog=COMMAND, description="Render sku_lists.yaml into spec.yaml.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where spec.yaml differs")
-    root = Path(__file__).resolve().parents[2]
-    parser.add_argument("--folder", type=Path, default=root, help="where both files are")
-    options = parser.parse_args(arguments)
-    spec = options.folder / "spec.yaml"
-    try:
-        text = spec.read_text(encoding="utf-8")
-        rendered = render(text, read_sku_lists(options.folder / "sku_lists.yaml"))
-        changes = differences(text, rendered)
-    except (OSError, SkuListsError) as exc:
-        sys.stderr.write(f"{exc}\n")
-        return 1
-    if options.check and changes:
-        listed = "".join(f"  {line}\n" for line in changes)
-        sys.stderr.write(
-            f"spec.yaml is not what sku_lists.yaml renders to; run `{COMMAND}`, or correct sku_lists.yaml:\n{listed}"
-        )
-        return 1
-    if changes:
+def render_file(folder: Path, write: bool = True) -> list[str]:
+    """Render sku_lists.yaml into the spec.yaml beside it; return what changes, a line for each value.
+
+    Raises:
+        SkuListsError: a file has a mistake.
+        OSError: a file cannot be read or written.
+    """
+    spec = folder / "spec.yaml"
+    text = spec.read_text(encoding="utf-8")
+    rendered = render(text, read_sku_lists(folder / "sku_lists.yaml"))
+    changes = differences(text, rendered)
+    if changes and write:
         spec.write_text(rendered, encoding="utf-8")
-    sys.stdout.write(f"spec.yaml {'written' if changes else 'agrees with sku_lists.yaml'}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return changes

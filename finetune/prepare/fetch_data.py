@@ -1,6 +1,6 @@
 """Fetch a public data set from the Hugging Face hub, and write its rows in the form that the fine-tuning jobs read.
 
-    python -m finetune.prepare.fetch_data sst2 --output data/sst2
+    asset fetch-data sst2 --output data/sst2
 
 sst2      reviews of films: train.jsonl, validation.jsonl of {"text", "label": NEGATIVE or POSITIVE}
 ag_news   news: train.jsonl, validation.jsonl (a tenth of train, by a fixed seed), test.jsonl of {"text", "tag"}
@@ -136,9 +136,7 @@ def _records(data: DataSet, fetched: hub.Fetched, part: str) -> Iterator[dict[st
 def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     formatter = argparse.RawDescriptionHelpFormatter
-    made = argparse.ArgumentParser(
-        "python -m finetune.prepare.fetch_data", description=__doc__, formatter_class=formatter
-    )
+    made = argparse.ArgumentParser("asset fetch-data", description=__doc__, formatter_class=formatter)
     made.add_argument("name", choices=DATA_SETS, help="the data set")
     made.add_argument(
         "--output", required=True, type=Path, metavar="DIR", help="the folder that the files are written to"

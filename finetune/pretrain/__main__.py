@@ -1,6 +1,6 @@
 """Masked-language-model training of a BERT checkpoint on your own text files.
 
-    python -m finetune.pretrain --model model/embedded --text notes.txt --output-dir runs/notes
+    asset pretrain --model model/embedded --text notes.txt --output-dir runs/notes
 
 reads text, one sentence or paragraph a line, carries on from the checkpoint and leaves in `runs/notes/model` the best
 one by held-out loss: a folder that `score.py` serves. Stopped at any moment, the same command with `--resume` goes on

@@ -1,6 +1,6 @@
 """Make questions and answers from plain text, to learn from before there are enough real ones.
 
-    python -m finetune.pretrain.cloze_questions --text notes.txt --output questions.jsonl
+    asset questions --text notes.txt --output questions.jsonl
 
 takes a part out of a sentence of a paragraph, puts a question word in its place, and drops and moves some of the words
 around it. "William was crowned at Westminster Abbey on Christmas Day, and ruled for 21 years." -> "William was crowned at
@@ -215,7 +215,7 @@ def write_questions(files: list[Path], output: Path, rows: int | None, seed: int
 def main(argv: list[str] | None = None) -> int:
     """Run from the command line; exit status 1 and one line where there is nothing to make questions of."""
     parser = argparse.ArgumentParser(
-        prog="python -m finetune.pretrain.cloze_questions",
+        prog="asset questions",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,6 +1,6 @@
 """Move the encoder of a masked language model a part of the way to another one, weight by weight.
 
-    python -m finetune.pretrain.interpolate --model runs/notes/model --toward model/embedded --share 0.3 --output-dir runs/mixed
+    asset interpolate --model runs/notes/model --toward model/embedded --share 0.3 --output-dir runs/mixed
 
 gives each weight of the encoder 0.7 of the first model and 0.3 of the second. Training on takes a model away from what it
 knew; a share of the model it came from gives some of that back, often at no cost in what was learned: linear interpolation
@@ -75,7 +75,7 @@ def _load(kind: type[PreTrainedModel], folder: Path, option: str, **options: boo
 def main(argv: list[str] | None = None) -> int:
     """Run from the command line; exit status 1 and one line where there is nothing to interpolate."""
     parser = argparse.ArgumentParser(
-        prog="python -m finetune.pretrain.interpolate",
+        prog="asset interpolate",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

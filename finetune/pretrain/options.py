@@ -1,6 +1,6 @@
-"""The options of `python -m finetune.pretrain`, and what is checked about them before any work is done.
+"""The options of `asset pretrain`, and what is checked about them before any work is done.
 
-The output folder of `python -m finetune.pretrain`: what may be written there, what a run resumes from, what it leaves.
+The output folder of `asset pretrain`: what may be written there, what a run resumes from, what it leaves.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ ONE_IN = number(int, "an integer of 2 or more (1 leaves nothing to train on)", l
 def parse_args(argv: list[str] | None, description: str) -> argparse.Namespace:
     """Return the command line's options; exits 2 with a message where they make no sense."""
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m finetune.pretrain", description=description, formatter_class=formatter)
+    parser = argparse.ArgumentParser("asset pretrain", description=description, formatter_class=formatter)
     _add_files(parser)
     _add_training(parser)
     args = parser.parse_args(argv)

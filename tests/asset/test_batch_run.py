@@ -230,7 +230,7 @@ def test_what_is_missing_is_told(settings: BatchSettings, inputs: Callable[..., 
     with pytest.raises(BatchError, match="there is no file to score in .*empty"):
         run_batch(tmp_path / "empty", tmp_path / "out", settings)
     folder = inputs(["good"])
-    with pytest.raises(BatchError, match="run `make .venv/absent/.installed`"):
+    with pytest.raises(BatchError, match="run `make setup SETS=absent`"):
         run_batch(folder, tmp_path / "out", replace(settings, python=tmp_path / ".venv/absent/bin/python"))
     with pytest.raises(BatchError, match="there is no scoring script .*absent.py"):
         run_batch(folder, tmp_path / "out", replace(settings, script="absent.py"))

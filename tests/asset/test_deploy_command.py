@@ -188,7 +188,10 @@ def test_two_deploys_at_once_both_succeed(deployed: Asset, files: Path, state: P
             ["-f", "deployment/batch-deployment.yml", "--traffic", "rows=100"],
             "for an online endpoint or deployment alone",
         ),
-        (["-f", "deployment/online-endpoint.yml", "--traffic", "red=100"], "found red; deploy those first"),
+        (
+            ["-f", "deployment/online-endpoint.yml", "--traffic", "red=100"],
+            "traffic names deployments that the endpoint does not have: red",
+        ),
     ],
 )
 def test_wrong_input_changes_nothing(asset: Asset, arguments: list[str], message: str) -> None:

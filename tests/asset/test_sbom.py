@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,12 +11,11 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packaging.utils import canonicalize_name
 
-from asset.tools.sbom import NAMES, READ, bill_file, license_of, make_bill, pinned, table
+from asset.tools.sbom import NAMES, READ, license_of, make_bill, pinned, table
 
 ROOT = Path(__file__).resolve().parents[2]
-BILLS = {name: bill_file(name).read_text(encoding="utf-8") for name in NAMES}
 
-# What obliges whoever ships an image to more than a notice, or asks for their own agreement. Each was looked at.
+# Licenses that ask more of those who ship an image than a notice. A person looked at each.
 KNOWN = {
     "certifi": "MPL-2.0",
     "pathspec": "MPL-2.0",
@@ -27,8 +26,13 @@ KNOWN = {
 FREE = ("MIT", "Apache-2.0", "BSD", "ISC", "PSF", "Python-2.0", "0BSD", "Unlicense", "CC0")
 
 
-def components(name: str) -> dict[str, dict]:
-    return {canonicalize_name(part["name"]): part for part in json.loads(BILLS[name])["components"]}
+@pytest.fixture(scope="module")
+def bills() -> dict[str, str]:
+    return {name: make_bill(name) for name in NAMES}
+
+
+def components(bill: str) -> dict[str, dict]:
+    return {canonicalize_name(part["name"]): part for part in json.loads(bill)["components"]}
 
 
 def test_each_image_has_a_bill() -> None:
@@ -37,42 +41,47 @@ def test_each_image_has_a_bill() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bill_lists_what_is_pinned_and_nothing_else(name: str) -> None:
-    assert {package: part["version"] for package, part in components(name).items()} == pinned(name), "run `make sbom`"
+def test_a_bill_lists_what_is_pinned_and_nothing_else(bills: dict[str, str], name: str) -> None:
+    assert {package: part["version"] for package, part in components(bills[name]).items()} == pinned(name)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bill_is_one_of_cyclonedx(name: str) -> None:
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(BILLS[name]) is None
-    bill = json.loads(BILLS[name])
+def test_a_bill_is_one_of_cyclonedx(bills: dict[str, str], name: str) -> None:
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(bills[name]) is None
+    bill = json.loads(bills[name])
     known = {part["bom-ref"] for part in bill["components"]}
     assert {entry["ref"] for entry in bill["dependencies"]} == known
     assert all(on in known for entry in bill["dependencies"] for on in entry["dependsOn"])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bill_knows_no_machine(name: str) -> None:
-    assert [word for word in ("/home", "/root", "/tmp", "file:", "+cpu", ".venv") if word in BILLS[name]] == []
+def test_a_bill_knows_no_machine(bills: dict[str, str], name: str) -> None:
+    assert [word for word in ("/home", "/root", "/tmp", "file:", "+cpu", ".venv") if word in bills[name]] == []
 
 
-@pytest.mark.skipif(sys.version_info[:2] != (3, 11), reason="the bills are of Python 3.11, as the images are")
-def test_a_bill_is_made_again_as_it_is() -> None:
-    assert make_bill("serving") == BILLS["serving"], "run `make sbom`"
+def test_a_bill_is_made_again_as_it_is(bills: dict[str, str]) -> None:
+    assert make_bill("serving") == bills["serving"]
 
 
-def test_the_page_of_licenses_is_that_of_the_bills() -> None:
-    assert (ROOT / "docs/licenses.md").read_text(encoding="utf-8") == table(BILLS), "run `make sbom`"
+def test_the_page_of_licenses_is_that_of_the_bills(bills: dict[str, str]) -> None:
+    assert (ROOT / "docs/licenses.md").read_text(encoding="utf-8") == table(bills), "run `asset tools sbom`"
+
+
+def test_the_bills_are_not_in_git() -> None:
+    command = ["git", "check-ignore", *(f"environment/{name}/sbom.cdx.json" for name in NAMES)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert len(done.stdout.splitlines()) == len(NAMES)
 
 
 @pytest.mark.parametrize("name", sorted({*NAMES} - {"dev"}))
-def test_what_an_image_ships_has_a_license_that_is_known(name: str) -> None:
+def test_what_an_image_ships_has_a_license_that_is_known(bills: dict[str, str], name: str) -> None:
     odd = {
         package: license_of(part)
-        for package, part in components(name).items()
+        for package, part in components(bills[name]).items()
         if not license_of(part).strip("*").startswith((*FREE, "Microsoft"))
     }
     assert {package: found for package, found in odd.items() if KNOWN.get(package) != found} == {}
 
 
-def test_no_license_was_read_for_a_package_that_is_gone() -> None:
-    assert set(READ) <= set().union(*(components(name) for name in NAMES))
+def test_no_license_was_read_for_a_package_that_is_gone(bills: dict[str, str]) -> None:
+    assert set(READ) <= set().union(*(components(bill) for bill in bills.values()))

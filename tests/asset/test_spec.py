@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 import yaml
 from azure.ai.ml import load_model
+from typer.testing import CliRunner, Result
 
 from asset.checks.validate.collect import validate
-from asset.tools.sku_lists import SCENARIOS, main
+from asset.cli.main import app
+from asset.tools.sku_lists import SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[2]
 ASSET_FILES = ("asset.yaml", "model.yaml", "spec.yaml", "sku_lists.yaml", "description.md")
@@ -112,38 +114,43 @@ def test_microsofts_validator_is_run_with_its_minimum_sku_rule_and_without_a_sub
     assert spec.read_bytes() == before
 
 
-def test_rendering_the_committed_lists_changes_nothing(asset_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--check"]) == 0
-    assert main(["--folder", str(asset_copy)]) == 0
-    assert "agrees" in capsys.readouterr().out
+def sku_lists(*options: str) -> Result:
+    return CliRunner().invoke(app, ["tools", "sku-lists", *options])
+
+
+def test_rendering_the_committed_lists_changes_nothing(asset_copy: Path) -> None:
+    assert sku_lists("--check").exit_code == 0
+    assert "agrees" in sku_lists("--folder", str(asset_copy)).stdout
     assert (asset_copy / "spec.yaml").read_bytes() == (ROOT / "spec.yaml").read_bytes()
 
 
-def test_a_changed_list_fails_the_check_until_rendered(asset_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_list_fails_the_check_until_rendered(asset_copy: Path) -> None:
     lists = asset_copy / "sku_lists.yaml"
     text = lists.read_text(encoding="utf-8")
     lists.write_text(text.replace("  - Standard_D4a_v4\n", "", 1), encoding="utf-8")
-    assert main(["--folder", str(asset_copy), "--check"]) == 1
-    message = capsys.readouterr().err
+    checked = sku_lists("--folder", str(asset_copy), "--check")
+    assert checked.exit_code == 1
+    message = checked.stderr
     assert "tags.inference_compute_allow_list: not in sku_lists.yaml: Standard_D4a_v4" in message
-    assert "run `python -m asset.tools.sku_lists`" in message
+    assert "run `asset tools sku-lists`" in message
 
     before = (asset_copy / "spec.yaml").read_text(encoding="utf-8")
-    assert main(["--folder", str(asset_copy)]) == 0
+    assert sku_lists("--folder", str(asset_copy)).exit_code == 0
     after = (asset_copy / "spec.yaml").read_text(encoding="utf-8")
     assert "Standard_D4a_v4" not in yaml.safe_load(after)["tags"]["inference_compute_allow_list"]
     assert re.findall(r"(?m)^ *#.*", after) == re.findall(r"(?m)^ *#.*", before)
-    assert main(["--folder", str(asset_copy), "--check"]) == 0
+    assert sku_lists("--folder", str(asset_copy), "--check").exit_code == 0
 
 
-def test_a_changed_spec_fails_the_check_until_rendered(asset_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_spec_fails_the_check_until_rendered(asset_copy: Path) -> None:
     spec = asset_copy / "spec.yaml"
     text = spec.read_text(encoding="utf-8")
     spec.write_text(text.replace("    - Standard_NV12s_v3\n", "", 1), encoding="utf-8")
-    assert main(["--folder", str(asset_copy), "--check"]) == 1
-    message = capsys.readouterr().err
+    checked = sku_lists("--folder", str(asset_copy), "--check")
+    assert checked.exit_code == 1
+    message = checked.stderr
     assert "system_metadata.SKU.finetuneRecommendedSkus: missing Standard_NV12s_v3" in message
-    assert main(["--folder", str(asset_copy)]) == 0
+    assert sku_lists("--folder", str(asset_copy)).exit_code == 0
     assert spec.read_text(encoding="utf-8") == text
 
 
@@ -168,20 +175,22 @@ def test_a_changed_spec_fails_the_check_until_rendered(asset_copy: Path, capsys:
     ],
 )
 def test_an_unusable_file_is_named_and_left_alone(
-    asset_copy: Path, capsys: pytest.CaptureFixture[str], file: str, old: str, new: str, message: str
+    asset_copy: Path, file: str, old: str, new: str, message: str
 ) -> None:
     path = asset_copy / file
     text = path.read_text(encoding="utf-8")
     assert old in text
     path.write_text(text.replace(old, new, 1), encoding="utf-8")
     before = (asset_copy / "spec.yaml").read_bytes()
-    assert main(["--folder", str(asset_copy)]) == 1
-    error = capsys.readouterr().err
+    rendered = sku_lists("--folder", str(asset_copy))
+    assert rendered.exit_code == 1
+    error = rendered.stderr
     assert error.startswith(file)
     assert message in error
     assert (asset_copy / "spec.yaml").read_bytes() == before
 
 
-def test_an_absent_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--folder", str(tmp_path)]) == 1
-    assert "spec.yaml" in capsys.readouterr().err
+def test_an_absent_file_is_named(tmp_path: Path) -> None:
+    rendered = sku_lists("--folder", str(tmp_path))
+    assert rendered.exit_code == 2
+    assert "spec.yaml" in rendered.stderr

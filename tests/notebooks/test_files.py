@@ -8,11 +8,11 @@ from pathlib import Path
 
 import nbformat
 
-from asset.tools.strip_notebooks import main, stripped
+from asset.tools.notebooks import strip, stripped
 from tests.notebooks.conftest import FILES
 
 ROOT = Path(__file__).resolve().parents[2]
-FIX = "run `.venv/dev/bin/python -m asset.tools.strip_notebooks`"
+FIX = "run `asset tools notebooks strip`"
 
 
 def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -85,5 +85,5 @@ def test_stripping_takes_out_what_a_run_left(file: Path, tmp_path: Path) -> None
     first.metadata["vscode"] = {"languageId": "python"}
     notebook.metadata["kernelspec"] = {"display_name": ".venv/dev (3.11.9)", "language": "python", "name": "dev"}
     nbformat.write(notebook, tmp_path / file.name)
-    main(tmp_path)
+    assert list(strip(tmp_path)) == [tmp_path / file.name]
     assert (tmp_path / file.name).read_bytes() == file.read_bytes()

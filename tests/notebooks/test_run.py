@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
 from rich.console import Console
+from typer.testing import CliRunner
 
+from asset.cli.main import app
 from asset.local.endpoints.link import LocalEndpoint
 from asset.local.endpoints.records import endpoints
-from asset.tools.notebooks import NotebookError, Runs, main
+from asset.screen import Screen
+from asset.tools.notebooks import NotebookError, run
 from tests.notebooks.conftest import FILES
 
 ROOT = Path(__file__).resolve().parents[2]
+QUIET = Screen(Console(quiet=True))
 ENDPOINTS = {
     "sdk-example": "sdk-example",
     "fill-mask-online-endpoint": "fill-mask",
@@ -47,14 +52,14 @@ def test_a_notebook_may_be_left_before_it_cleans_up(name: str, state: Path, tmp_
     last = notebook.cells.pop()
     assert last.id == "remove"
     nbformat.write(notebook, tmp_path / file.name)
-    Runs(state, Console(quiet=True)).run(tmp_path / file.name)
+    run(tmp_path / file.name, state, QUIET)
     assert len(left(state, name)) == 1
 
 
 def test_a_notebook_runs_from_top_to_bottom(file: Path, state: Path) -> None:
     before = file.read_bytes()
     done = subprocess.run(
-        ["make", "notebooks", f"ARGS={file.stem}"],
+        [sys.executable, "-m", "asset.cli.main", "tools", "notebooks", "run", file.stem],
         cwd=ROOT,
         env=os.environ | {"ASSET_DIR": str(state)},
         capture_output=True,
@@ -83,7 +88,7 @@ def small(folder: Path, *sources: str) -> Path:
 def test_a_cell_that_fails_is_named_with_its_notebook_and_its_error(tmp_path: Path) -> None:
     file = small(tmp_path, "print('so far')", "int('seven')", "print('never')")
     with pytest.raises(NotebookError) as failed:
-        Runs(tmp_path / "state", Console(quiet=True)).run(file)
+        run(file, tmp_path / "state", QUIET)
     assert str(failed.value).startswith(
         "small.ipynb, cell cell-1 (code cell 2 of 3): ValueError: invalid literal for int() with base 10: 'seven'\n"
     )
@@ -95,16 +100,17 @@ def test_a_cell_that_fails_is_named_with_its_notebook_and_its_error(tmp_path: Pa
 def test_a_cell_that_takes_too_long_is_named(tmp_path: Path) -> None:
     file = small(tmp_path, "import time\ntime.sleep(60)")
     with pytest.raises(NotebookError, match=r"small\.ipynb, cell cell-0 .* CellTimeoutError: .* 1 seconds"):
-        Runs(tmp_path / "state", Console(quiet=True), cell_seconds=1).run(file)
+        run(file, tmp_path / "state", QUIET, cell_seconds=1)
 
 
 def test_a_kernel_that_ends_is_told(tmp_path: Path) -> None:
     file = small(tmp_path, "import os\nos._exit(1)")
     with pytest.raises(NotebookError, match=r"small\.ipynb, cell cell-0 .* DeadKernelError"):
-        Runs(tmp_path / "state", Console(quiet=True)).run(file)
+        run(file, tmp_path / "state", QUIET)
 
 
-def test_a_notebook_that_is_not_there_is_told_with_those_that_are(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["sdk-exampel"]) == 2
-    expected = "expected one of the notebooks evaluate-model-fill-mask, fill-mask-online-endpoint, "
-    assert expected in capsys.readouterr().err
+def test_the_message_about_an_unknown_notebook_lists_the_others() -> None:
+    done = CliRunner().invoke(app, ["tools", "notebooks", "run", "sdk-exampel"])
+    assert done.exit_code == 2
+    expected = "there is no notebook sdk-exampel; choose from evaluate-model-fill-mask, fill-mask-online-endpoint, "
+    assert expected in done.stderr

@@ -56,7 +56,7 @@ def faults(value: object, name: str) -> list[str]:
 @pytest.mark.parametrize("name", ["swagger2.json", "swagger3.json", "swagger3.1.json"])
 def test_the_committed_files_are_what_the_tables_say(name: str) -> None:
     written = text(documents(asset_version())[name])
-    assert (ROOT / name).read_text(encoding="utf-8") == written, "run `python -m serving.http.openapi.documents`"
+    assert (ROOT / name).read_text(encoding="utf-8") == written, "run `asset tools openapi`"
 
 
 @pytest.mark.parametrize("name", ["swagger2.json", "swagger3.json", "swagger3.1.json"])

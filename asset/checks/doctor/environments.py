@@ -59,14 +59,14 @@ def environment(machine: Machine, name: str) -> Finding:
     if not pins_file.is_file():
         return wrong(title, expected, "no such file", f"`git checkout environment/{name}`")
     # `make` does nothing where its stamp is newer than the pins.
-    fix = f"`make -B {title}/.installed`"
+    fix = f"`make -B setup SETS={name}`"
     if not folder.exists():
-        return note(title, f"not set up; it is for {PURPOSES[name].text}", f"`make {title}/.installed`")
+        return note(title, f"not set up; it is for {PURPOSES[name].text}", f"`make setup SETS={name}`")
     if not (folder / "bin/python").exists():
-        return wrong(title, expected, "its Python is gone", f"`rm -r {title}`, then `make {title}/.installed`")
+        return wrong(title, expected, "its Python is gone", f"`rm -r {title}`, then `make setup SETS={name}`")
     if not (folder / ".installed").exists():
         return wrong(
-            title, expected, "a set-up that did not end", f"`make {title}/.installed`; .venv/{name}.log says why"
+            title, expected, "a set-up that did not end", f"`make setup SETS={name}`; .venv/{name}.log says why"
         )
     wanted, found = pins(pins_file), installed(folder)
     off = [

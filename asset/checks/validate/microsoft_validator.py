@@ -23,7 +23,7 @@ from asset.tools.sku_lists import SkuListsError, read_sizes
 from asset.yaml_file import YamlFile
 
 RULE = "azureml-assets"
-RENDER = "run `python -m asset.tools.sku_lists`, or correct sku_lists.yaml"
+RENDER = "run `asset tools sku-lists`, or correct sku_lists.yaml"
 SKU_KEYS = {"min-sku-spec": "MinSkuSpec", "recommended-sku": "RecommendedSkus"}
 
 PLACES: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
@@ -40,7 +40,7 @@ PLACES: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
         r"Unsupported inference SKU",
         "spec",
         ("system_metadata", "supportedComputes", "inferenceComputes"),
-        "take it out of sku_lists.yaml, and run `python -m asset.tools.sku_lists`",
+        "take it out of sku_lists.yaml, and run `asset tools sku-lists`",
     ),
     (r"task missing", "spec", ("tags", "task"), "write the task under tags and system_metadata.tasks"),
     (r"license missing", "spec", ("tags", "license"), "write the license under tags and system_metadata"),

@@ -100,7 +100,7 @@ class BatchSettings:
         """Raise BatchError if the interpreter or the script is missing; the message says what to do."""
         if not self.python.exists():
             name = self.environment.name
-            raise BatchError(f"there is no environment {self.environment.folder}; run `make .venv/{name}/.installed`")
+            raise BatchError(f"there is no environment {self.environment.folder}; run `make setup SETS={name}`")
         if not (self.code / self.script).is_file():
             raise BatchError(f"there is no scoring script {self.code / self.script}; correct code_configuration")
 

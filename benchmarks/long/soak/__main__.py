@@ -1,7 +1,7 @@
 """Load the servers of all tasks for a long time, open loop, at shares and multiples of what they can sustain.
 
-    make soak ARGS="--minutes 20 --rate 2"
-    python -m benchmarks.soak --minutes 0.2 --tasks fill-mask --model embedded
+    .venv/bench/bin/python -m benchmarks.long.soak --minutes 20 --rate 2
+    .venv/bench/bin/python -m benchmarks.long.soak --minutes 0.2 --tasks fill-mask --model embedded
 
 A task's server has the machine to itself, as a deployment has, and the tasks take turns; or all are up with --together. It
 writes soak.json, soak.png and soak.md to benchmarks/results/soak and says what is promised and was found; --publish puts the
@@ -94,7 +94,7 @@ async def _loaded(targets: dict[str, phase.Target], report: dict[str, Any], args
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; exit status 1 where a promise was not kept."""
     formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m benchmarks.soak", description=__doc__, formatter_class=formatter)
+    parser = argparse.ArgumentParser("python -m benchmarks.long.soak", description=__doc__, formatter_class=formatter)
     parser.add_argument("--minutes", type=float, default=20.0, help="at each rate (%(default)s)")
     parser.add_argument(
         "--rate", type=float, nargs="+", default=[0.5, 1, 2], help="multiples of the capacity (0.5 1 2)"
@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = measure(args)
     given = f"--minutes {args.minutes:g} --rate {' '.join(f'{rate:g}' for rate in args.rate)}"
     given += "" if args.tasks == list(TASKS) else f" --tasks {' '.join(args.tasks)}"
-    command = f'make soak ARGS="{given}"'
+    command = f".venv/bench/bin/python -m benchmarks.long.soak {given}"
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "soak.json").write_text(json.dumps(report, indent=1), encoding="utf-8")
     for folder in [args.output, *([ROOT / "docs"] if args.publish else [])]:

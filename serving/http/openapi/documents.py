@@ -1,8 +1,6 @@
 """The published description of the service, in Swagger 2, OpenAPI 3.0 and OpenAPI 3.1.
 
-    python -m serving.http.openapi.documents
-
-writes swagger2.json, swagger3.json and swagger3.1.json beside score.py. The inference server reads all three when it starts
+`asset tools openapi` writes swagger2.json, swagger3.json and swagger3.1.json beside score.py. The inference server reads all three when it starts
 and answers GET /swagger.json with swagger2.json if no version is asked for, else with the file of the version; for a
 missing file it would make an empty description.
 """
@@ -333,11 +331,9 @@ def asset_version() -> str:
     return str(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"])
 
 
-def main() -> None:
-    """Write the files."""
-    for name, document in documents(asset_version()).items():
-        (ROOT / name).write_text(text(document), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()
+def write() -> list[Path]:
+    """Write the files beside score.py, and return their paths."""
+    files = {ROOT / name: text(document) for name, document in documents(asset_version()).items()}
+    for path, content in files.items():
+        path.write_text(content, encoding="utf-8")
+    return list(files)

@@ -76,7 +76,7 @@ def test_notes_alone_are_no_failure(well: Machine, capsys: pytest.CaptureFixture
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("ok    python: 3.11.7")
     assert any(line.startswith("note  .venv/serving: not set up") for line in lines)
-    assert "      `make .venv/serving/.installed`" in lines
+    assert "      `make setup SETS=serving`" in lines
     assert lines[-1].endswith(" 0 wrong")
 
 

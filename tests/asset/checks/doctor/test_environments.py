@@ -41,7 +41,7 @@ def test_an_environment_with_its_pins_is_well(machine: Machine, name: str) -> No
 def test_environments_that_are_not_set_up_are_notes(machine: Machine) -> None:
     found = list(environments(machine))
     assert {check.severity for check in found} == {"note"}
-    assert [check.fix for check in found] == [f"`make .venv/{name}/.installed`" for name in PURPOSES]
+    assert [check.fix for check in found] == [f"`make setup SETS={name}`" for name in PURPOSES]
     assert list(missing(machine)) == list(PURPOSES)
     set_up(machine, "serving")
     assert "serving" not in missing(machine)
@@ -54,7 +54,7 @@ def test_a_pin_that_changed_since_is_told(machine: Machine) -> None:
     file.write_text(file.read_text().replace(f"numpy=={version}", "numpy==99.1"))
     check = environment(machine, "serving")
     assert (check.severity, check.message.split("; expected ")[0]) == ("error", f"numpy {version}, not 99.1")
-    assert check.fix == "`make -B .venv/serving/.installed`"
+    assert check.fix == "`make -B setup SETS=serving`"
 
 
 def test_packages_that_are_missing_are_named(machine: Machine) -> None:

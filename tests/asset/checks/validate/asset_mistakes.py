@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.asset.checks.validate.mistakes import Mistake
 
 SPEC, ASSET, MODEL, CARD = "spec.yaml", "asset.yaml", "model.yaml", "description.md"
-RENDER = "run `python -m asset.tools.sku_lists`, or correct sku_lists.yaml"
+RENDER = "run `asset tools sku-lists`, or correct sku_lists.yaml"
 
 SPECS = {
     "a version that is no whole number": Mistake(

@@ -19,7 +19,7 @@ def test_an_environment_that_is_not_set_up_is_named_with_its_make_target(tmp_pat
     for name, file in (("environment/lab", "requirements.txt"), (".venv/lab/bin", "python")):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / file).touch()
-    with pytest.raises(JobError, match=r"lab is not set up; set it up with `make \.venv/lab/\.installed`"):
+    with pytest.raises(JobError, match=r"lab is not set up; set it up with `make setup SETS=lab`"):
         VirtualEnvironment("lab", tmp_path).require()
     (tmp_path / ".venv/lab/.installed").touch()
     VirtualEnvironment("lab", tmp_path).require()

@@ -21,6 +21,7 @@ def test_the_project_declares_the_command() -> None:
 
 def test_make_installs_it_into_the_development_environment_alone(tmp_path: Path) -> None:
     (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "pyproject.toml").touch()
     printed = {}
     for name in ("dev", "serving"):
         pins = tmp_path / f"environment/{name}/requirements.txt"

@@ -122,7 +122,7 @@ mlflow.log_param("learning_rate", 2e-5)
 
 def test_a_step_of_fine_tuning_logs_to_its_run_itself(asset: Asset) -> None:
     if not (ROOT / ".venv/finetune/.installed").exists():
-        pytest.skip("the environment of fine-tuning is not set up (make .venv/finetune/.installed)")
+        pytest.skip("the environment of fine-tuning is not set up (make setup SETS=finetune)")
     (asset.folder / "environment/dev").rename(asset.folder / "environment/finetune")
     for name in ("count", "show"):
         asset.edit(f"components/{name}.yml", "environment/dev/", "environment/finetune/")
