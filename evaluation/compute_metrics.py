@@ -1,10 +1,10 @@
-r"""Compute a task's metrics from predictions and what is true: metrics.json and report.html.
+r"""Compute the metrics of a task from predictions and truths, and write metrics.json and report.html.
 
     python -m evaluation.compute_metrics --task fill-mask --ground-truth ground_truth.jsonl \
         --prediction predictions.jsonl --prediction-probabilities prediction_probabilities.jsonl --output evaluation_result
 
-reads what evaluation.model_prediction writes. Predictions of other makers will do, one column in each file and no
-probabilities, for the metrics that can be computed of these; what was left out is told, with the reason.
+reads the files of evaluation.model_prediction. Predictions of any other program work too, with one column in each file
+and no probabilities: metrics that need more are left out, and the reason is printed.
 """
 
 from __future__ import annotations
@@ -13,81 +13,77 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from evaluation.config import KEYS, ConfigError, EvaluationConfig, read_config
-from evaluation.metrics.fill_mask import FillMask
-from evaluation.metrics.question_answering import QuestionAnswering
-from evaluation.metrics.result_rows import DataError, ResultFiles, find_file, read_lines
-from evaluation.metrics.rows import Figures, RowError, Task
-from evaluation.metrics.text_classification import TextClassification
-from evaluation.report.metrics_file import MetricsFileError
+from evaluation.command import Arguments, add_config, add_task, make_parser, run_command
+from evaluation.config import EvaluationConfig, read_config
+from evaluation.errors import EvaluationError, MetricsFileError, RowError
+from evaluation.metrics.figures import Figures, metrics_of
+from evaluation.metrics.rows import ResultFiles, find_file, read_lines
+from evaluation.report.metrics_file import track
 from evaluation.report.number_format import interval, quantity
-from evaluation.tracking import TrackingError, track
+from serving.tasks import Task
 from tables.whole_file import write_whole
 
-TASKS: dict[str, type[FillMask | TextClassification | QuestionAnswering]] = {
-    "fill-mask": FillMask,
-    "text-classification": TextClassification,
-    "question-answering": QuestionAnswering,
-}
 INPUTS = ("ground_truth", "prediction", "prediction_probabilities", "performance_metadata", "rejects")
 SETTINGS = ("bootstrap_samples", "confidence", "seed", "ece_bins")
+"""The settings that the figures depend on."""
 
 
-def compute(task: str, files: ResultFiles, config: EvaluationConfig) -> Figures:
-    """Return the figures of a task; raises DataError where the files cannot be used."""
-    measured: Task = TASKS[task](config)
+def compute(task: Task, files: ResultFiles, config: EvaluationConfig) -> Figures:
+    """Return the figures of a task; raises EvaluationError if the files cannot be used."""
+    tally = metrics_of(task).tally(config)
     rows = 0
     for row, place in files.rows():
         rows += 1
         try:
-            measured.add(row)
+            tally.add(row)
         except RowError as exc:
             raise place.error(exc) from exc
     try:
-        found = measured.figures()
+        figures = tally.figures()
     except RowError as exc:
-        raise DataError(f"{getattr(files, exc.part)}: {exc}") from exc
-    found.data = {"rows": rows, **found.data}
-    return found
+        raise EvaluationError(f"{getattr(files, exc.part)}: {exc}") from exc
+    figures.data = {"rows": rows, **figures.data}
+    return figures
 
 
 def summary(metadata: Path | None, task: str) -> dict[str, Any] | None:
-    """Return the last line of performance_metadata, which tells of the model and the run; None without one."""
-    found = None
+    """Return the summary line of performance_metadata, which describes the model and the run; None without a file."""
+    summary = None
     for _, line in read_lines(metadata) if metadata else ():
         if line.get("summary") is True:
-            found = {key: value for key, value in line.items() if key != "summary"}
-    if found and found.get("task", task) != task:
-        raise DataError(f"{metadata}: expected a run of {task}, found one of {found['task']}; set task to it")
-    return found
+            summary = {key: value for key, value in line.items() if key != "summary"}
+    if summary and summary.get("task", task) != task:
+        raise EvaluationError(
+            f"{metadata}: expected a run of {task}, found a run of {summary['task']}; set task to {summary['task']}"
+        )
+    return summary
 
 
 def document(
-    task: str, found: Figures, config: EvaluationConfig, model: Mapping[str, Any] | None, rejects: Path | None
+    task: str, figures: Figures, config: EvaluationConfig, model: Mapping[str, Any] | None, rejects: Path | None
 ) -> dict[str, Any]:
-    """Return what metrics.json holds; `rejected` is None where nothing says how many rows were."""
+    """Return the content of metrics.json; `rejected` is None if no input says how many rows were rejected."""
     rejected = (model or {}).get("rows_rejected") if rejects is None else sum(1 for _ in read_lines(rejects))
     return {
         "task": task,
         "model": model,
-        "data": {**found.data, "rejected": rejected},
-        "settings": {key: value for key, value in asdict(config).items() if key in SETTINGS},
-        "metrics": found.metrics,
-        "left_out": found.left_out,
-        "slices": found.slices,
-        "plots": found.plots,
-        "examples": found.examples,
+        "data": {**figures.data, "rejected": rejected},
+        "settings": {key: getattr(config, key) for key in SETTINGS},
+        "metrics": figures.metrics,
+        "left_out": figures.left_out,
+        "slices": figures.slices,
+        "plots": figures.plots,
+        "examples": figures.examples,
     }
 
 
 def write(metrics: Mapping[str, Any], output: Path) -> tuple[Path, Path]:
-    """Write report.html and then metrics.json into a folder, each whole or not at all; returns their paths.
+    """Write report.html and then metrics.json into a folder, each completely or not at all; returns their paths.
 
-    Both are made before either is written, so that what cannot be told leaves nothing behind. Raises DataError.
+    Both texts are made before a file is written, so that bad content leaves no file behind. Raises EvaluationError.
     """
     text, page = _json(metrics), _page(metrics)
     report, figures = output / "report.html", output / "metrics.json"
@@ -96,17 +92,19 @@ def write(metrics: Mapping[str, Any], output: Path) -> tuple[Path, Path]:
         write_whole(report, page)
         write_whole(figures, text)
     except OSError as exc:
-        raise DataError(f"{output}: expected a folder to write to, found: {exc.strerror}") from exc
+        raise EvaluationError(f"{output}: expected a folder to write to, found: {exc.strerror}") from exc
     return figures, report
 
 
 def _page(metrics: Mapping[str, Any]) -> str:
-    from evaluation.report.page import render  # what it draws with takes a second, which bad input need not wait for
+    from evaluation.report.page import (
+        render,  # matplotlib takes a second, which a message on bad input need not wait for
+    )
 
     try:
         return render(metrics)
     except MetricsFileError as exc:
-        raise DataError(f"{exc}; correct what predictions or performance_metadata say of it") from exc
+        raise EvaluationError(f"{exc}; correct it in predictions or performance_metadata") from exc
 
 
 def _json(metrics: Mapping[str, Any]) -> str:
@@ -114,17 +112,17 @@ def _json(metrics: Mapping[str, Any]) -> str:
         text = json.dumps(metrics, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     except ValueError as exc:
         expected = "expected numbers that metrics.json can hold"
-        raise DataError(f"{expected}, found: {exc}; look for NaN or Infinity in performance_metadata") from exc
-    # Half a surrogate pair can stand in JSON as an escape, and in UTF-8 not at all.
+        raise EvaluationError(f"{expected}, found: {exc}; look for NaN or Infinity in performance_metadata") from exc
+    # A lone surrogate can be escaped in JSON, and cannot be written in UTF-8.
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def table(metrics: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines that a person reads in the end: the headline metrics with their intervals."""
+    """Yield the lines to print: the headline metrics with their intervals."""
     rows, rejected = metrics["data"]["rows"], metrics["data"]["rejected"]
     model = metrics["model"] or {}
-    of = " ".join(f"{model[key]}" for key in ("model", "precision", "device") if model.get(key))
-    yield f"{metrics['task']}{f', {of}' if of else ''}: {rows:,} rows{f', {rejected:,} rejected' if rejected else ''}"
+    name = " ".join(f"{model[key]}" for key in ("model", "precision", "device") if model.get(key))
+    yield f"{metrics['task']}{f', {name}' if name else ''}: {rows:,} rows{f', {rejected:,} rejected' if rejected else ''}"
     yield f"{'':30}{'':>12}   {100 * metrics['settings']['confidence']:g} % interval"
     for metric in metrics["metrics"]:
         if metric["headline"]:
@@ -133,32 +131,20 @@ def table(metrics: Mapping[str, Any]) -> Iterator[str]:
             yield f"{metric['name']:30}{value:>12}   {between}".rstrip()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; exit status 1 and one line where the input cannot be used."""
-    args = _parser().parse_args(argv)
-    try:
-        config = read_config(args.evaluation_config, args.evaluation_config_params)
-        if config.ignored:
-            sys.stderr.write(f"compute_metrics: {', '.join(config.ignored)} of the configuration means nothing here\n")
-        metrics = _metrics(args, config)
-        for left_out in metrics["left_out"]:
-            sys.stderr.write(f"compute_metrics: left out {left_out['name']}: {left_out['reason']}\n")
-        files = write(metrics, args.output)
-        sys.stdout.write(
-            "".join(f"{line}\n" for line in (*table(metrics), f"wrote {files[0].name} and {files[1].name}"))
-        )
-        track(metrics["metrics"], files)
-    except (ConfigError, DataError, TrackingError) as exc:
-        sys.stderr.write(f"compute_metrics: {exc}\n")
-        return 1
-    except OSError as exc:
-        place = exc.filename or "standard output"
-        sys.stderr.write(f"compute_metrics: {place}: expected a file that can be used, found: {exc.strerror}\n")
-        return 1
-    return 0
+def run(args: Arguments) -> None:
+    """Compute, write, print and log the metrics."""
+    config = read_config(args.evaluation_config, args.evaluation_config_params)
+    if config.ignored:
+        sys.stderr.write(f"compute_metrics: {', '.join(config.ignored)} in the configuration has no effect here\n")
+    metrics = _metrics(args, config)
+    for left_out in metrics["left_out"]:
+        sys.stderr.write(f"compute_metrics: left out {left_out['name']}: {left_out['reason']}\n")
+    files = write(metrics, args.output)
+    sys.stdout.write("".join(f"{line}\n" for line in (*table(metrics), f"wrote {files[0].name} and {files[1].name}")))
+    track(metrics["metrics"], files)
 
 
-def _metrics(args: argparse.Namespace, config: EvaluationConfig) -> dict[str, Any]:
+def _metrics(args: Arguments, config: EvaluationConfig) -> dict[str, Any]:
     inputs = {name: path and find_file(path) for name, path in vars(args).items() if name in INPUTS}
     files = ResultFiles(
         inputs["ground_truth"],
@@ -171,23 +157,30 @@ def _metrics(args: argparse.Namespace, config: EvaluationConfig) -> dict[str, An
     return document(args.task, compute(args.task, files, config), config, model, inputs["rejects"])
 
 
-def _parser() -> argparse.ArgumentParser:
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "python -m evaluation.compute_metrics", description=__doc__, formatter_class=formatter
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    options = make_parser("evaluation.compute_metrics", __doc__)
+    add_task(options)
+    options.add_argument("--ground-truth", type=Path, required=True, help="JSON lines, or a folder with one such file")
+    options.add_argument(
+        "--ground-truth-column-name", help="the column of the truth; needed if there are several columns"
     )
-    parser.add_argument("--task", required=True, choices=TASKS)
-    parser.add_argument("--ground-truth", type=Path, required=True, help="JSON lines, or a folder with one such file")
-    parser.add_argument("--ground-truth-column-name", help="the only column, where there is only one")
-    parser.add_argument("--prediction", type=Path, required=True, help="as --ground-truth, in the same order")
-    parser.add_argument("--prediction-column-name", help="the only column beside those that model_prediction adds")
-    parser.add_argument("--prediction-probabilities", type=Path, help="as model_prediction writes them")
-    parser.add_argument("--performance-metadata", type=Path, help="as model_prediction writes it")
-    parser.add_argument("--rejects", type=Path, help="as model_prediction writes them; they are counted")
-    parser.add_argument("--evaluation-config", type=Path, help=f"JSON file with any of {', '.join(KEYS)}")
-    parser.add_argument("--evaluation-config-params", help="the same as JSON text, over the file")
-    parser.add_argument("--output", type=Path, required=True, help="folder for metrics.json and report.html")
-    return parser
+    options.add_argument("--prediction", type=Path, required=True, help="JSON lines in the order of --ground-truth")
+    options.add_argument(
+        "--prediction-column-name",
+        help="the column of the prediction; needed if there are several beside the columns of model_prediction",
+    )
+    options.add_argument("--prediction-probabilities", type=Path, help="this output of model_prediction")
+    options.add_argument("--performance-metadata", type=Path, help="this output of model_prediction")
+    options.add_argument("--rejects", type=Path, help="this output of model_prediction; its rows are counted")
+    add_config(options)
+    options.add_argument("--output", type=Path, required=True, help="the folder for metrics.json and report.html")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run from the command line; returns the exit status."""
+    return run_command("compute_metrics", run, parser().parse_args(argv))
 
 
 if __name__ == "__main__":

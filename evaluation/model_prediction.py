@@ -4,9 +4,9 @@ r"""Predict test data with a model: the command of the component model_predictio
         --predictions predictions.jsonl --prediction-probabilities probabilities.jsonl \
         --ground-truth truth.jsonl --performance-metadata performance.jsonl --rejects rejects.jsonl
 
-Rows are streamed: a chunk is read, goes through the engine of serving/ in batches of like length, and is written, in the
-order of the data. A row that cannot be used is written to the rejects with its line and the reason, and counted. No
-output is in its place before all of them are whole.
+Rows are streamed: a chunk is read, goes through the engine of serving/ in batches of like length, and is written in the
+order of the data. A row that cannot be used is counted and written to the rejects with its line and the reason. The
+output files get their names only when all of them are complete.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from evaluation.config import ConfigError, read_config
-from evaluation.predict.loading import DEVICES, Loaded, load, settings_for
-from evaluation.predict.predictor import OptionError, Predicted, Predictor, columns_of
-from serving.errors import ModelFolderError, RequestError, SettingsError
+from evaluation.command import Arguments, add_config, add_task, make_parser, positive, run_command
+from evaluation.config import read_config
+from evaluation.errors import EvaluationError
+from evaluation.predict.predictor import DEVICES, Loaded, Predicted, Predictor, columns_of, load, settings_for
 from serving.settings import PRECISIONS
 from serving.tasks import Task
 from tables.rows import Reject, Row, TableError, chunks
@@ -36,21 +36,17 @@ from tables.whole_file import Outputs
 
 CHUNK_ROWS = 4096
 CHUNK_CHARACTERS = 1 << 19
-"""What is in memory at once: enough rows to find batches of like length, and about a minute of a large model's work."""
+"""Rows in memory at once: enough to find batches of like length, and about a minute of a large model's work."""
 
 SHOWN = 5
-"""Reasons that are told on the terminal; the file of rejects has all."""
+"""Rejects shown on the terminal; the file of rejects has all."""
 
 OUTPUTS = ("predictions", "prediction_probabilities", "ground_truth", "performance_metadata", "rejects")
 
 
-class NothingPredicted(Exception):
-    """There was no row, or not one that could be used; the message has the first reasons."""
-
-
 @dataclass
 class Counts:
-    """What was done so far, in how many seconds; `reasons` are the first few rejects."""
+    """The rows so far and the seconds they took; `reasons` are the first few rejects."""
 
     read: int = 0
     predicted: int = 0
@@ -64,18 +60,17 @@ class Counts:
 
 
 def predicted(predictor: Predictor, chunk: list[Row | Reject]) -> list[Predicted | Reject]:
-    """Return what is said of a chunk's rows, in their order, with those that were broken before in their places."""
-    found = iter(predictor.predict([row for row in chunk if isinstance(row, Row)]))
-    return [row if isinstance(row, Reject) else next(found) for row in chunk]
+    """Return the predictions of a chunk's rows, in order; rows that could not be read stay in their places."""
+    predictions = iter(predictor.predict([row for row in chunk if isinstance(row, Row)]))
+    return [row if isinstance(row, Reject) else next(predictions) for row in chunk]
 
 
 def predict(loaded: Loaded, rows: Iterable[Row | Reject], outputs: Outputs, bar: tqdm[Any]) -> Counts:
-    """Predict all rows and write the outputs but for the summary; tells the bar how far it is."""
+    """Predict all rows, write the outputs except for the summary, and move the progress bar."""
     counts = Counts()
     for chunk in chunks(rows, CHUNK_ROWS, CHUNK_CHARACTERS):
         start, clock = datetime.now(UTC), time.perf_counter()
-        results = predicted(loaded.predictor, chunk)
-        for result in results:
+        for result in predicted(loaded.predictor, chunk):
             _write(outputs, result, counts)
         seconds = time.perf_counter() - clock
         record = {
@@ -104,16 +99,16 @@ def _write(outputs: Outputs, result: Predicted | Reject, counts: Counts) -> None
     outputs.write("prediction_probabilities", result.probabilities)
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Do what the command line asks; returns the summary, the last line of performance_metadata.
+def run(args: Arguments) -> dict[str, Any]:
+    """Predict and write the outputs; returns the summary, which is the last line of performance_metadata.
 
-    Raises NothingPredicted, with the rejects in their place, where no row could be used.
+    Raises EvaluationError, with the rejects written, if no row can be used.
     """
     config = read_config(args.evaluation_config, args.evaluation_config_params)
     columns = columns_of(args.task, args.input_column_names, args.label_column_name)
     table = open_table(args.test_data)
     rows = table.rows(columns.all)
-    first = next(rows, None)  # a column that is not there is told before a model is compiled
+    first = next(rows, None)  # a missing column is reported before the model is compiled
     if first is None:
         raise TableError(f"{args.test_data}: expected rows of test data, found none")
     loaded = load(args.model, args.task, columns, settings_for(args.device, args.precision, args.batch_size), config)
@@ -124,18 +119,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if not counts.predicted:
             outputs.publish("rejects")
             reasons = "\n".join(counts.reasons)
-            raise NothingPredicted(f"expected rows that can be used, found {counts.rejected}, all rejected:\n{reasons}")
+            raise EvaluationError(f"expected rows that can be used, found {counts.rejected}, all rejected:\n{reasons}")
         summary = summarize(args.task, loaded, counts)
         outputs.write("performance_metadata", summary)
         outputs.publish()
-    tell(counts, args.rejects)
+    report(counts, args.rejects)
     return summary
 
 
 def summarize(task: Task, loaded: Loaded, counts: Counts) -> dict[str, Any]:
     """Return the last line of performance_metadata.
 
-    Its seconds are those of predicting and writing; what the likelihoods of whole texts took stands beside them.
+    `seconds` is the time of predicting and writing; the time for the likelihoods of whole texts is given separately.
     """
     likelihoods = loaded.predictor.likelihood_seconds
     seconds = counts.seconds - likelihoods
@@ -153,68 +148,45 @@ def summarize(task: Task, loaded: Loaded, counts: Counts) -> dict[str, Any]:
     }
 
 
-def tell(counts: Counts, rejects: Path) -> None:
-    """Say how many rows were predicted, and why the first of the others were not."""
+def report(counts: Counts, rejects: Path) -> None:
+    """Print how many rows were predicted, and the first rejects."""
     sys.stderr.write(f"{counts.predicted:,} rows predicted, {counts.rejected:,} rejected\n")
     if counts.rejected:
-        sys.stderr.write("\n".join([f"the first of those in {rejects}:", *counts.reasons]) + "\n")
+        sys.stderr.write("\n".join([f"the first rows in {rejects}:", *counts.reasons]) + "\n")
 
 
 def _interval() -> float:
-    """Return the seconds between two states of the progress bar: a log is read differently from a terminal."""
+    """Return the seconds between two updates of the progress bar: fewer updates suit a log."""
     return 0.5 if sys.stderr.isatty() else 10.0
 
 
 def parser() -> argparse.ArgumentParser:
-    """Return the command line's parser; options with the names of the component's inputs and outputs."""
-    formatter = argparse.RawDescriptionHelpFormatter
-    found = argparse.ArgumentParser(
-        "python -m evaluation.model_prediction", description=__doc__, formatter_class=formatter
+    """Return the parser of the command line."""
+    options = make_parser("evaluation.model_prediction", __doc__)
+    add_task(options)
+    options.add_argument(
+        "--test-data", required=True, type=Path, help="a file, a folder of files, or an MLTable folder"
     )
-    tasks = ["fill-mask", "text-classification", "question-answering"]
-    found.add_argument("--task", required=True, choices=tasks)
-    found.add_argument("--test-data", required=True, type=Path, help="a file, a folder of files, or an MLTable folder")
-    found.add_argument("--model", required=True, type=Path, help="an MLflow or Hugging Face model folder")
-    found.add_argument("--input-column-names", help="with commas; by the task: input_string; text; question,context")
-    found.add_argument("--label-column-name", help="by the task: title; label; answers")
-    found.add_argument("--evaluation-config", type=Path, help="a JSON file of settings of the evaluation")
-    found.add_argument("--evaluation-config-params", help="the same as JSON text")
-    found.add_argument("--device", default="auto", choices=list(DEVICES))
-    found.add_argument("--precision", default="auto", choices=PRECISIONS)
-    found.add_argument("--batch-size", type=_positive, help="the most rows that go through the model at once (64)")
+    options.add_argument("--model", required=True, type=Path, help="an MLflow or Hugging Face model folder")
+    options.add_argument(
+        "--input-column-names",
+        help="the columns of the input, with commas; by default input_string, text, or question,context, by the task",
+    )
+    options.add_argument("--label-column-name", help="the column of the truth; by default title, label or answers")
+    add_config(options)
+    options.add_argument("--device", default="auto", choices=list(DEVICES))
+    options.add_argument("--precision", default="auto", choices=PRECISIONS)
+    options.add_argument("--batch-size", type=positive, help="the most rows that go through the model at once (64)")
     for name in OUTPUTS:
-        found.add_argument(f"--{name.replace('_', '-')}", required=True, type=Path, help="where to write JSON lines")
-    return found
-
-
-def _positive(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
-    return int(text)
+        options.add_argument(f"--{name.replace('_', '-')}", required=True, type=Path, help="where to write JSON lines")
+    return options
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run from the command line; exit status 1 and a message where something cannot be used, 130 where stopped."""
+    """Run from the command line; returns the exit status."""
     args = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        run(args)
-    except (
-        NothingPredicted,
-        TableError,
-        OptionError,
-        ConfigError,
-        SettingsError,
-        ModelFolderError,
-        RequestError,
-        OSError,
-    ) as exc:
-        sys.stderr.write(f"model_prediction: {exc}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("model_prediction: stopped; nothing was written\n")
-        return 130
-    return 0
+    return run_command("model_prediction", run, args)
 
 
 if __name__ == "__main__":

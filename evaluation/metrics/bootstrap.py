@@ -1,10 +1,10 @@
-"""Bootstrap percentile intervals: the rows are drawn again, with replacement, and each figure computed from each draw.
+"""Bootstrap percentile intervals: rows are drawn again, with replacement, and each figure is computed from each draw.
 
 B. Efron, R. Tibshirani (1993), "An Introduction to the Bootstrap", chapter 13.
 
-A figure here is a function of sums over rows, so a draw needs the sums only. All figures of an evaluation share the
-draws. They are made block by block: how many of a draw's rows fall into a block is binomial given those before it, and
-within the block each row is as likely. That is the same as drawing from all rows, and takes memory for one block only.
+A figure is a function of sums over rows, so a draw only needs the sums. All figures of an evaluation share the draws,
+which are made block by block: given the blocks before, the number of a draw's rows in a block is binomial, and each row
+of the block is equally likely. This equals drawing from all rows and takes the memory of one block.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from evaluation.config import EvaluationConfig
 Floats = npt.NDArray[np.float64]
 
 BLOCK = 500_000
-"""Counts held at once, draws x rows: 4 MB, which stays in the CPU's cache. Larger blocks take twice as long."""
+"""Counts held at once, draws x rows: 4 MB, which fit the CPU's cache. Larger blocks take twice as long."""
 
 
 class Statistic(Protocol):
-    """A figure that is computed from sums over rows."""
+    """A figure computed from sums over rows."""
 
     @property
     def rows(self) -> int:
-        """How many rows the figure is about."""
+        """The number of rows that the figure covers."""
 
     def columns(self, rows: slice) -> Floats:
-        """Return what is summed, of these rows: [rows, columns]."""
+        """Return the numbers of these rows that are summed: [rows, columns]."""
 
     def value(self, sums: Floats) -> Floats:
-        """Return the figure for sums [..., columns]: [...], not-a-number where there is none."""
+        """Return the figures [...] for sums [..., columns]; NaN for a figure that is not defined."""
 
 
 @dataclass(frozen=True)
 class Ratio:
-    """The sum of `values` over that of `weights`, which `finish` makes the figure of; a mean where the weights are 0 or 1.
+    """The sum of the values divided by the sum of the weights, passed through `finish` if there is one.
 
-    Where a weight is 0 the value does not count, whatever it is.
+    With weights of 0 and 1 it is the mean of the values with weight 1; values with weight 0 may be anything.
     """
 
     values: npt.NDArray[Any]
@@ -51,24 +51,24 @@ class Ratio:
 
     @property
     def rows(self) -> int:
-        """How many rows have a weight."""
+        """The number of rows with a weight above 0."""
         return len(self.values) if self.weights is None else int(np.count_nonzero(self.weights))
 
     def columns(self, rows: slice) -> Floats:
-        """Return values and weights."""
+        """Return the values and the weights."""
         values = self.values[rows].astype(np.float64)
         weights = np.ones(len(values)) if self.weights is None else self.weights[rows].astype(np.float64)
         return np.stack([np.where(weights > 0, values, 0.0), weights], axis=1)
 
     def value(self, sums: Floats) -> Floats:
-        """Divide."""
+        """Divide the sums."""
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             ratio = sums[..., 0] / sums[..., 1]
             return ratio if self.finish is None else self.finish(ratio)
 
 
 class Estimate(NamedTuple):
-    """A figure with its interval, which is None where it makes no sense: of one row, or of none in most draws."""
+    """A figure with its interval; None if there is only one row, or if most draws have no row that counts."""
 
     value: float
     low: float | None
@@ -77,7 +77,7 @@ class Estimate(NamedTuple):
 
 
 def apart(rows: int) -> npt.NDArray[np.int64]:
-    """Return the `starts` of rows that do not belong together."""
+    """Return the `starts` of rows that are groups of their own."""
     return np.arange(rows + 1)
 
 
@@ -86,26 +86,26 @@ def estimates(
 ) -> list[Estimate]:
     """Return each statistic with its interval.
 
-    Rows that belong together, as the masks of one text, are drawn together: `starts` [groups + 1] is where each group
-    starts, and the end of the last. None is empty, and there is one at least.
+    Rows of one group, such as the masks of one text, are drawn together. `starts` [groups + 1] has the first row of each
+    group and the end of the last. There is at least one group, and no group is empty.
     """
     if not statistics:
         return []
     plain, drawn = _sums(statistics, config, starts)
-    found, end = [], 0
+    results, end = [], 0
     for statistic in statistics:
         start, end = end, end + statistic.columns(slice(0, 0)).shape[1]
         value = float(statistic.value(plain[start:end]))
-        units = min(statistic.rows, len(starts) - 1)  # one row, drawn again and again, is always the same
+        units = min(statistic.rows, len(starts) - 1)  # draws of a single row are all the same
         draws = statistic.value(drawn[:, start:end]) if units > 1 else np.empty(0)
-        found.append(Estimate(value, *percentile_interval(value, draws, config), statistic.rows))
-    return found
+        results.append(Estimate(value, *percentile_interval(value, draws, config), statistic.rows))
+    return results
 
 
 def percentile_interval(value: float, draws: Floats, config: EvaluationConfig) -> tuple[float | None, float | None]:
-    """Return the middle `confidence` of the figures of the draws, widened to hold the value itself.
+    """Return the interval of the middle `confidence` of the draws' figures, widened to include the value itself.
 
-    A figure that is never below zero, as a calibration error, gets larger by drawing, and may lie outside otherwise.
+    Drawing makes a figure that is never below zero larger, such as a calibration error, so the value can lie outside.
     """
     draws = draws[np.isfinite(draws)]
     if len(draws) < config.bootstrap_samples / 2:
@@ -118,7 +118,7 @@ def percentile_interval(value: float, draws: Floats, config: EvaluationConfig) -
 def _sums(
     statistics: Sequence[Statistic], config: EvaluationConfig, starts: npt.NDArray[np.int64]
 ) -> tuple[Floats, Floats]:
-    """Return the sums of all statistics' columns: over all groups, and over those of each draw."""
+    """Return the sums of all statistics' columns: over all groups, and over the groups of each draw."""
     draw = np.random.default_rng(config.seed)
     groups = len(starts) - 1
     left = np.full(config.bootstrap_samples, groups)
@@ -142,7 +142,7 @@ def _blocks(groups: int, size: int) -> Iterator[slice]:
 
 
 def _counts(draw: np.random.Generator, taken: npt.NDArray[np.int64], size: int) -> Floats:
-    """Return how often each of `size` rows is drawn where `taken` [draws] rows are: [draws, size]."""
-    chosen = draw.integers(0, size, int(taken.sum()), np.uint16).astype(np.int64)  # a block has 5,000 rows at most
+    """Draw `taken` [draws] of `size` rows, and return how often each row is drawn: [draws, size]."""
+    chosen = draw.integers(0, size, int(taken.sum()), np.uint16).astype(np.int64)  # a block has at most 5,000 rows
     chosen += np.repeat(np.arange(len(taken)) * size, taken)
     return np.bincount(chosen, minlength=len(taken) * size).reshape(len(taken), size).astype(np.float64)

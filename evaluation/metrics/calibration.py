@@ -1,4 +1,4 @@
-"""Calibration: whether what the model holds for 70 % likely is right 70 % of the time."""
+"""Calibration: how close a model's probabilities are to how often it is right."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from evaluation.metrics.bootstrap import Floats
 
 
 @dataclass(frozen=True)
-class CalibrationError:
-    """The expected calibration error over bins of equal width: the mean of |accuracy - confidence|, by rows in a bin.
+class ExpectedCalibrationError:
+    """The mean of |accuracy - confidence| over bins of equal width, weighted by their rows.
 
-    A bin holds the confidences above its lower edge, up to its upper edge, and the first one 0 too. M. P. Naeini,
+    A bin has the confidences above its lower edge, up to its upper edge; the first bin has 0 too. M. P. Naeini,
     G. Cooper, M. Hauskrecht (2015), "Obtaining Well Calibrated Probabilities Using Bayesian Binning"; C. Guo et al.
     (2017), "On Calibration of Modern Neural Networks", equation 3.
     """
@@ -26,19 +26,19 @@ class CalibrationError:
 
     @property
     def rows(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return len(self.confidence)
 
     def columns(self, rows: slice) -> Floats:
-        """Return accuracy - confidence in the column of its bin, and last a one for each row."""
+        """Return each row's accuracy - confidence in the column of its bin, and 1 in the last column."""
         confidence = self.confidence[rows]
-        found = np.zeros((len(confidence), self.bins + 1))
-        found[np.arange(len(confidence)), bin_of(confidence, self.bins)] = self.correct[rows] - confidence
-        found[:, -1] = 1
-        return found
+        columns = np.zeros((len(confidence), self.bins + 1))
+        columns[np.arange(len(confidence)), bin_of(confidence, self.bins)] = self.correct[rows] - confidence
+        columns[:, -1] = 1
+        return columns
 
     def value(self, sums: Floats) -> Floats:
-        """Add up the bins' gaps, whichever way they go."""
+        """Add up the gaps of the bins, whatever their sign."""
         error: Floats = np.abs(sums[..., :-1]).sum(axis=-1) / sums[..., -1]
         return error
 
@@ -49,7 +49,7 @@ def bin_of(confidence: Floats, bins: int) -> npt.NDArray[np.int64]:
 
 
 def reliability(confidence: Floats, correct: npt.NDArray[Any], bins: int) -> list[dict[str, float | int]]:
-    """Return the bins that have rows: their edges, their rows, mean confidence and accuracy.
+    """Return the bins with rows: their edges, number of rows, mean confidence and accuracy.
 
     >>> reliability(np.array([0.2, 0.4]), np.array([0, 1]), 2)
     [{'low': 0.0, 'high': 0.5, 'rows': 2, 'confidence': 0.30000000000000004, 'accuracy': 0.5}]

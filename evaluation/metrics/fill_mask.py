@@ -1,4 +1,4 @@
-"""Fill-mask: the rows of an evaluation, a mask or several in each, and what is made of them."""
+"""Fill-mask: the figures of an evaluation from rows with one or several masks."""
 
 from __future__ import annotations
 
@@ -10,24 +10,12 @@ from typing import Any
 import numpy as np
 
 from evaluation.config import EvaluationConfig
+from evaluation.errors import Part, RowError
 from evaluation.metrics.bootstrap import apart
 from evaluation.metrics.calibration import reliability
+from evaluation.metrics.figures import NO_PROBABILITIES, Cut, Figures, TaskMetrics, histogram, measure
 from evaluation.metrics.masked_words import LEAST, METRICS, PSEUDO_METRICS, Judged, Masks, Texts, accuracy_at_1
-from evaluation.metrics.rows import (
-    PUBLIC_FORM,
-    Columns,
-    Cut,
-    Examples,
-    Figures,
-    Part,
-    Row,
-    RowError,
-    are_candidates,
-    histogram,
-    measure,
-    number,
-    shown,
-)
+from evaluation.metrics.rows import Columns, Examples, Row, are_candidates, number, shown
 from evaluation.metrics.slices import (
     MASK_POSITION,
     RARE,
@@ -41,14 +29,14 @@ from evaluation.metrics.slices import (
 
 PROBABILITIES: Part = "prediction_probabilities"
 MANY = 2**31
-"""More than any rank, or any number of words or pieces."""
+"""More than any rank, number of words or number of pieces."""
 
 
 class FillMask:
-    """The metrics of fill-mask."""
+    """The tally of fill-mask."""
 
     def __init__(self, config: EvaluationConfig) -> None:
-        """Start with no row."""
+        """Start without rows."""
         self._config = config
         self._starts = array("q", [0])
         self._spelled = Columns(exact=bool, exact_five=bool)
@@ -67,7 +55,7 @@ class FillMask:
         self._best, self._worst = Examples(), Examples()
 
     def add(self, row: Row) -> None:
-        """Count a row; raises RowError."""
+        """Add a row; raises RowError."""
         labels, predicted = _words("ground_truth", row.truth), _words("prediction", row.predicted)
         _check_count("prediction", "words", len(predicted), len(labels))
         tops = _tops(row.prediction.get("top"), len(labels))
@@ -82,11 +70,11 @@ class FillMask:
             if masks:
                 self._add_mask(masks[index], label)
                 example = {"expected": label, "predicted": predicted[index], "top": tops[index]}
-                which: dict[str, Any] = {"mask": index + 1} if len(labels) > 1 else {}
+                details: dict[str, Any] = {"mask": index + 1} if len(labels) > 1 else {}
                 if rights is not None:
-                    which["right"] = rights[index]
+                    details["right"] = rights[index]
                 text = row.prediction.get("input_string") or ""
-                self._offer(masks[index], {**row.place, "input": text, **example, **which})
+                self._offer(masks[index], {**row.place, "input": text, **example, **details})
         self._starts.append(self._starts[-1] + len(labels))
 
     def _add_mask(self, mask: Mapping[str, Any], label: str) -> None:
@@ -114,7 +102,7 @@ class FillMask:
             )
 
     def _offer(self, mask: Mapping[str, Any], example: dict[str, Any]) -> None:
-        """Keep what was found, the rarest words first; and what is wrong, that of which the model was surest first."""
+        """Keep the best examples, rare words first, and the worst, those first of which the model was surest."""
         if mask["found"]:
             band = frequency_band(example["expected"])
             score = mask["label_probability"]
@@ -124,25 +112,25 @@ class FillMask:
             self._worst.offer((score,), {**example, "score": score})
 
     def figures(self) -> Figures:
-        """Return what was found; there must have been a row."""
-        found = Figures(data={"masks": self._starts[-1]})
+        """Return the figures of at least one row."""
+        figures = Figures(data={"masks": self._starts[-1]})
         judged = Judged(**{name: self._judged[name] for name in self._judged.names}) if len(self._judged) else None
         masks = Masks(self._spelled["exact"], self._spelled["exact_five"], self._config.ece_bins, judged)
-        measure(found, METRICS, self._cuts(judged), masks, self._config, np.array(self._starts))
+        measure(figures, METRICS, self._cuts(judged), masks, self._config, np.array(self._starts))
         texts = Texts(**{name: self._texts[name] for name in self._texts.names})
-        measure(found, PSEUDO_METRICS, [], texts, self._config, apart(len(self._texts)))
+        measure(figures, PSEUDO_METRICS, [], texts, self._config, apart(len(self._texts)))
         if judged is None:
             for name in ("slices", "plots", "examples"):
-                found.leave_out(name, PUBLIC_FORM)
-            return found
+                figures.leave_out(name, NO_PROBABILITIES)
+            return figures
         several = int(np.count_nonzero(judged.pieces > 1))
-        found.data |= {"one_piece_masks": self._starts[-1] - several, "several_pieces_masks": several}
-        found.plots = {
+        figures.data |= {"one_piece_masks": self._starts[-1] - several, "several_pieces_masks": several}
+        figures.plots = {
             "reliability": {"bins": reliability(judged.best_probability, judged.found, self._config.ece_bins)},
             "histogram": histogram("probability of the masked word", judged.label_probability),
         }
-        found.examples = {"best": self._best.rows(), "worst": self._worst.rows()}
-        return found
+        figures.examples = {"best": self._best.rows(), "worst": self._worst.rows()}
+        return figures
 
     def _cuts(self, judged: Judged | None) -> list[Cut]:
         if judged is None:
@@ -152,15 +140,15 @@ class FillMask:
 
 
 def _words(part: Part, value: object) -> list[str]:
-    """Return a word as a list of one, and a list of words as it is; raises RowError for anything else."""
+    """Return a word as a list of one word, and a list of words unchanged; raises RowError for anything else."""
     words = [value] if isinstance(value, str) else value
     if not isinstance(words, list) or not words or not all(isinstance(word, str) for word in words):
-        raise RowError(part, f"expected a word, or a list of words where there are several masks, found {shown(value)}")
+        raise RowError(part, f"expected a word, or a list of words if there are several masks, found {shown(value)}")
     return words
 
 
 def _tops(value: object, masks: int) -> list[list[Any]]:
-    """Return the best words of each mask, [["capital", 0.61], …]; empty where the line has none."""
+    """Return the best words of each mask, [["capital", 0.61], …]; an empty list for each if the line has none."""
     tops = [[]] * masks if value is None else [value] if masks == 1 else value
     if not isinstance(tops, list) or len(tops) != masks or not all(map(are_candidates, tops)):
         raise RowError(
@@ -170,24 +158,24 @@ def _tops(value: object, masks: int) -> list[list[Any]]:
 
 
 def _rights(value: object, tops: list[list[Any]]) -> list[list[bool]] | None:
-    """Return which of the best words of each mask are the label to the model; None where the line does not say."""
+    """Return which of the best words of each mask equal the label; None if the line does not say."""
     if value is None:
         return None
     rights = [value] if len(tops) == 1 else value
-    if not isinstance(rights, list) or len(rights) != len(tops) or not all(map(_tells_of_each, rights, tops)):
+    if not isinstance(rights, list) or len(rights) != len(tops) or not all(map(_has_a_flag_for_each, rights, tops)):
         expected = "expected 'right' to be true or false for each word of 'top', in a list for each mask"
         raise RowError("prediction", f"{expected}, found {shown(value)}")
     return rights
 
 
-def _tells_of_each(flags: object, top: list[Any]) -> bool:
+def _has_a_flag_for_each(flags: object, top: list[Any]) -> bool:
     return isinstance(flags, list) and len(flags) == len(top) and all(isinstance(flag, bool) for flag in flags)
 
 
 def _among_five(label: str, top: list[Any]) -> int:
-    """Tell whether a word is among the five best: 1 or 0; -1 where fewer are known and it is not among them."""
-    found = label in (word for word, _ in top[:5])
-    return int(found) if found or len(top) >= 5 else -1
+    """Return 1 if a word is among the five best, 0 if not, and -1 if fewer than five are known."""
+    among = label in (word for word, _ in top[:5])
+    return int(among) if among or len(top) >= 5 else -1
 
 
 def _masks(probabilities: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -201,15 +189,18 @@ def _masks(probabilities: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _log_probability(mask: Mapping[str, Any]) -> float:
-    """Return the natural logarithm of the label's probability, as it is told, else as the probability gives it.
+    """Return the natural logarithm of the label's probability from the line, else computed from the probability.
 
-    That of a word of many pieces can be smaller than float32 or even JSON holds, where its logarithm is still known.
+    The probability of a word of many pieces can be too small for a float, and its logarithm is still exact.
     """
     if mask.get("label_log_probability") is not None:
         return number(PROBABILITIES, mask, "label_log_probability", -math.inf, 0)
     return math.log(max(number(PROBABILITIES, mask, "label_probability"), LEAST))
 
 
-def _check_count(part: Part, what: str, found: int, expected: int) -> None:
-    if found != expected:
-        raise RowError(part, f"expected {expected} {what}, as many as in ground_truth, found {found}")
+def _check_count(part: Part, noun: str, count: int, expected: int) -> None:
+    if count != expected:
+        raise RowError(part, f"expected {expected} {noun}, as many as in ground_truth, found {count}")
+
+
+TASK_METRICS = TaskMetrics(FillMask)

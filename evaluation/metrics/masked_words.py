@@ -1,7 +1,8 @@
-"""The metrics of fill-mask: what is known of the masks, and the figures that follow from it.
+"""The metrics of fill-mask, computed from what is known of each mask.
 
-A word of several pieces is never the best word at one mask, as a word there is one piece: it counts as not found, and
-the figures over words of one piece stand beside. Its probability is the product of its pieces', left to right.
+The model predicts one piece at a mask, so it never predicts a word of several pieces: such a word counts as not found,
+and there are separate figures for words of one piece. The probability of a word of several pieces is the product of the
+probabilities of its pieces, from left to right.
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from evaluation.errors import LeftOut
 from evaluation.metrics.bootstrap import Floats, Ratio
-from evaluation.metrics.calibration import CalibrationError
-from evaluation.metrics.definition import LeftOut, metric
-from evaluation.metrics.rows import PUBLIC_FORM
+from evaluation.metrics.calibration import ExpectedCalibrationError
+from evaluation.metrics.figures import NO_PROBABILITIES, metric
 
 Numbers = npt.NDArray[Any]
 
 LEAST = float(np.finfo(np.float32).smallest_subnormal)
-"""Without its logarithm, a probability of zero was one below what float32 can hold: it counts as this, e^-103."""
+"""A probability of zero without its logarithm was too small for 32 bits, so it counts as this, e^-103."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What prediction_probabilities say of each mask; `rank` is 0 for a word of several pieces."""
+    """What prediction_probabilities has for each mask; `rank` is 0 for a word of several pieces."""
 
     found: Numbers
     rank: Numbers
@@ -44,18 +45,18 @@ class Judged:
 
     @property
     def reciprocal_rank(self) -> Floats:
-        """One divided by the masked word's rank; 0 without a rank."""
+        """One divided by the rank of the masked word; 0 without a rank."""
         return np.divide(1.0, self.rank, out=np.zeros(len(self.rank)), where=self.rank > 0)
 
     @property
     def among_five(self) -> Numbers:
-        """Whether the masked word is among the five best; where it is the best but for its spelling, it is."""
+        """Whether the masked word is among the five best, or equals the best word apart from its spelling."""
         return (self.rank > 0) & (self.rank <= 5) | (self.found == 1)
 
 
 @dataclass(frozen=True)
 class Masks:
-    """What is known of the masks: `exact_five` is -1 where fewer than five best words are known; `judged` may be None."""
+    """What is known of the masks; `exact_five` is -1 if fewer than five best words of a mask are known."""
 
     exact: Numbers
     exact_five: Numbers
@@ -64,13 +65,13 @@ class Masks:
 
     @property
     def judged(self) -> Judged:
-        """What prediction_probabilities say; raises LeftOut where they were not given."""
+        """What prediction_probabilities has; raises LeftOut if that file was not given."""
         if self.judged_or_none is None:
-            raise LeftOut(PUBLIC_FORM)
+            raise LeftOut(NO_PROBABILITIES)
         return self.judged_or_none
 
     def of_pieces(self, several: bool) -> Numbers:
-        """Return which masks have a word of one piece, or of several; raises LeftOut where there is none."""
+        """Return which masks have a word of one piece, or of several pieces; raises LeftOut if no mask has."""
         inside: Numbers = (self.judged.pieces > 1) == several
         if not inside.any():
             raise LeftOut(f"no masked word is {'of several pieces' if several else 'of one piece'}")
@@ -86,7 +87,7 @@ class Texts:
     tokens: Floats
 
     def perplexity(self, likelihood: Floats) -> Ratio:
-        """Return exp(-sum of likelihoods / sum of tokens); raises LeftOut where no text was scored."""
+        """Return exp(-sum of likelihoods / sum of tokens); raises LeftOut if no text was scored."""
         if not len(likelihood):
             raise LeftOut("no text was scored as a whole; set pseudo_perplexity to true in evaluation_config")
         return Ratio(-likelihood, self.tokens, np.exp)
@@ -140,13 +141,13 @@ def perplexity(masks: Masks) -> Ratio:
 
 
 @metric("expected_calibration_error", "share", "lower", headline=True)
-def expected_calibration_error(masks: Masks) -> CalibrationError:
+def expected_calibration_error(masks: Masks) -> ExpectedCalibrationError:
     """Mean gap between the best word's probability and how often it is right, over bins of equal width.
 
     Source: M. P. Naeini et al. (2015), "Obtaining Well Calibrated Probabilities Using Bayesian Binning"; C. Guo et al.
     (2017), "On Calibration of Modern Neural Networks", https://proceedings.mlr.press/v70/guo17a.html.
     """
-    return CalibrationError(masks.judged.best_probability, masks.judged.found, masks.bins)
+    return ExpectedCalibrationError(masks.judged.best_probability, masks.judged.found, masks.bins)
 
 
 @metric("exact_accuracy@1", "share", "higher")

@@ -1,4 +1,4 @@
-"""Question answering: how far the answers are those that were expected, as SQuAD v1.1 counts."""
+"""Question answering: the figures of an evaluation, with exact match and F1 as in SQuAD v1.1."""
 
 from __future__ import annotations
 
@@ -12,36 +12,26 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.config import EvaluationConfig
+from evaluation.errors import LeftOut, RowError
 from evaluation.metrics import squad
 from evaluation.metrics.bootstrap import Floats, Ratio, apart
-from evaluation.metrics.calibration import CalibrationError, reliability
-from evaluation.metrics.definition import LeftOut, metric
-from evaluation.metrics.rows import (
-    Columns,
-    Cut,
-    Examples,
-    Figures,
-    Row,
-    RowError,
-    are_candidates,
-    histogram,
-    measure,
-    shown,
-)
+from evaluation.metrics.calibration import ExpectedCalibrationError, reliability
+from evaluation.metrics.figures import Cut, Figures, TaskMetrics, histogram, measure, metric
+from evaluation.metrics.rows import Columns, Examples, Row, are_candidates, shown
 from evaluation.metrics.slices import ANSWER_LENGTH, ANSWER_WORDS, CONTEXT_LENGTH, CONTEXT_WORDS, length_band
 
 SHOWN = 5
-"""Answers of an example."""
+"""Answers listed for an example."""
 
 WITHOUT_SCORE = "takes the 'score' of every row in prediction_probabilities"
 
 LONG = 2
-"""The band of contexts from which on an answer that was found is worth showing."""
+"""The band from which a context counts as long: a right answer from a long context is a better example."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What is known of each answer: its exact match, 0 or 1, its F1, 0 to 1, and its score, 0 to 1, where all have one."""
+    """What is known of the answers: exact match, 0 or 1; F1 and the score, 0 to 1; no scores unless all answers have one."""
 
     exact: npt.NDArray[Any]
     f1: npt.NDArray[Any]
@@ -68,7 +58,7 @@ def f1(answers: Answers) -> Ratio:
 
 
 @metric("expected_calibration_error", "share", "lower")
-def expected_calibration_error(answers: Answers) -> CalibrationError:
+def expected_calibration_error(answers: Answers) -> ExpectedCalibrationError:
     """Mean gap between an answer's score, 1 at most, and how often it is an exact match, over bins of equal width.
 
     Source: M. P. Naeini et al. (2015), "Obtaining Well Calibrated Probabilities Using Bayesian Binning"; C. Guo et al.
@@ -76,17 +66,17 @@ def expected_calibration_error(answers: Answers) -> CalibrationError:
     """
     if answers.confidence is None:
         raise LeftOut(WITHOUT_SCORE)
-    return CalibrationError(answers.confidence, answers.exact, answers.bins)
+    return ExpectedCalibrationError(answers.confidence, answers.exact, answers.bins)
 
 
 METRICS = (exact_match, f1, expected_calibration_error)
 
 
 class QuestionAnswering:
-    """The metrics of question answering."""
+    """The tally of question answering."""
 
     def __init__(self, config: EvaluationConfig) -> None:
-        """Start with no row."""
+        """Start without rows."""
         self._config = config
         self._answers = Columns(exact=bool, f1=float, answer=bool, context=bool)
         self._without_context = False
@@ -94,7 +84,7 @@ class QuestionAnswering:
         self._best, self._worst = Examples(), Examples()
 
     def add(self, row: Row) -> None:
-        """Count a row; raises RowError."""
+        """Add a row; raises RowError."""
         expected = _answers(row.truth)
         if not isinstance(row.predicted, str):
             raise RowError("prediction", f"expected an answer, a text, found {shown(row.predicted)}")
@@ -107,14 +97,16 @@ class QuestionAnswering:
         self._answers.append(exact=int(exact), f1=best, answer=length_band(shortest, ANSWER_WORDS), context=band)
         top, score = _top(row.prediction.get("top")), _score(row.probabilities)
         if score is not None:
-            self._scores.append(min(score, 1.0))  # the same words at several places add up, to more than 1 perhaps
+            self._scores.append(
+                min(score, 1.0)
+            )  # scores of the same words at several places add up, perhaps to more than 1
             self._offer(row, expected, (exact, best, band), top, score)
 
     def _offer(
-        self, row: Row, expected: list[str], found: tuple[float, float, int], top: list[Any], score: float
+        self, row: Row, expected: list[str], judged: tuple[float, float, int], top: list[Any], score: float
     ) -> None:
-        """Keep what is right, long contexts first; and what shares no word with an answer; the surest first."""
-        exact, best, band = found
+        """Keep the best examples, long contexts first, and the worst, which share no word with an answer; surest first."""
+        exact, best, band = judged
         texts = (row.prediction.get("question"), row.prediction.get("context"))
         example = {
             **row.place,
@@ -130,30 +122,30 @@ class QuestionAnswering:
             self._worst.offer((score,), example)
 
     def figures(self) -> Figures:
-        """Return what was found; there must have been a row."""
-        found = Figures()
+        """Return the figures of at least one row."""
+        figures = Figures()
         sure = np.frombuffer(self._scores) if len(self._scores) == len(self._answers) else None
         answers = Answers(self._answers["exact"], self._answers["f1"], sure, self._config.ece_bins)
         kinds = [(ANSWER_LENGTH, self._answers["answer"])]
         if not self._without_context:
             kinds.append((CONTEXT_LENGTH, self._answers["context"]))
-        figures = (exact_match, answers.exact), (f1, answers.f1)
-        cuts = [Cut(bands, index, *figure) for bands, index in kinds for figure in figures]
-        measure(found, METRICS, cuts, answers, self._config, apart(len(self._answers)))
-        found.plots["histogram"] = histogram("F1 of an answer", answers.f1)
-        found.examples = {"best": _judged(self._best), "worst": _judged(self._worst)}
+        sliced = (exact_match, answers.exact), (f1, answers.f1)
+        cuts = [Cut(bands, index, *metric_and_values) for bands, index in kinds for metric_and_values in sliced]
+        measure(figures, METRICS, cuts, answers, self._config, apart(len(self._answers)))
+        figures.plots["histogram"] = histogram("F1 of an answer", answers.f1)
+        figures.examples = {"best": _with_right(self._best), "worst": _with_right(self._worst)}
         if self._without_context:
-            found.leave_out(f"slices by {CONTEXT_LENGTH.by}", "takes the column 'context' in the predictions")
+            figures.leave_out(f"slices by {CONTEXT_LENGTH.by}", "takes the column 'context' in the predictions")
         if sure is None:
             for name in ("reliability", "examples"):
-                found.leave_out(name, WITHOUT_SCORE)
+                figures.leave_out(name, WITHOUT_SCORE)
         else:
-            found.plots["reliability"] = {"bins": reliability(sure, answers.exact, answers.bins)}
-        return found
+            figures.plots["reliability"] = {"bins": reliability(sure, answers.exact, answers.bins)}
+        return figures
 
 
 def _top(value: object) -> list[Any]:
-    """Return the best answers, [[answer, score], …]; empty where the line has none."""
+    """Return the best answers, [[answer, score], …]; an empty list if the line has none."""
     if value is None:
         return []
     if not isinstance(value, list) or not are_candidates(value, math.inf):
@@ -162,7 +154,7 @@ def _top(value: object) -> list[Any]:
 
 
 def _score(probabilities: Mapping[str, Any] | None) -> float | None:
-    """Return the score of the predicted answer; None where it is not known."""
+    """Return the score of the predicted answer; None if it is not known."""
     score = None if probabilities is None else probabilities.get("score")
     if score is None:
         return None
@@ -172,8 +164,8 @@ def _score(probabilities: Mapping[str, Any] | None) -> float | None:
     return float(score)
 
 
-def _judged(kept: Examples) -> list[dict[str, Any]]:
-    """Return the examples, each with which of its best answers are exact matches."""
+def _with_right(kept: Examples) -> list[dict[str, Any]]:
+    """Return the examples, each with a flag for each of its best answers: True for an exact match."""
     examples = kept.rows()
     for example in examples:
         expected = _answers(example["expected"])
@@ -182,10 +174,13 @@ def _judged(kept: Examples) -> list[dict[str, Any]]:
 
 
 def _answers(value: object) -> list[str]:
-    """Return the answers that are right, of SQuAD's {"text": […], "answer_start": […]}, a list of texts or one text."""
+    """Return the right answers from SQuAD's {"text": […], "answer_start": […]}, a list of texts, or a text."""
     texts = value.get("text") if isinstance(value, dict) else value
     texts = [texts] if isinstance(texts, str) else texts
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         expected = 'expected an answer, or {"text": [answer, …], "answer_start": [number, …]}'
         raise RowError("ground_truth", f"{expected}, found {shown(value)}")
     return texts
+
+
+TASK_METRICS = TaskMetrics(QuestionAnswering, alternatives=True, input_parts=("question", "context"))

@@ -1,8 +1,8 @@
-"""The rows that metrics are computed of, one at a time, and what comes out in the end.
+"""The rows of an evaluation: read from the files of predictions and truths, checked, and kept as numbers and examples.
 
-Numbers of rows that are not counted yet: columns that grow, 1 or 8 bytes a number and nothing else.
-
-The best and the worst of a stream of rows: a few are kept, the others let go at once.
+A row is one line of ground_truth, one of predictions and, if that file is given, one of prediction_probabilities. The
+files are JSON lines as model_prediction or the public component writes them. They are read line by line, so that their
+size does not matter.
 """
 
 from __future__ import annotations
@@ -10,42 +10,33 @@ from __future__ import annotations
 import json
 import math
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from evaluation.config import EvaluationConfig
-from evaluation.metrics.bootstrap import Estimate, Ratio, Statistic, estimates
-from evaluation.metrics.definition import LeftOut, Metric
-from evaluation.metrics.slices import Bands
+from evaluation.errors import EvaluationError, Part, RowError
+from tables.rows import shown as shown_columns
 
-Part = Literal["ground_truth", "prediction", "prediction_probabilities"]
+KNOWN_COLUMNS = frozenset({"line", "file", "input_string", "top", "right", "text", "text_pair", "question", "context"})
+"""Columns that model_prediction writes beside the column that is compared."""
 
 ROUNDING = 1e-5
-"""How far a probability may be out of range: float32 sums to one only about."""
+"""How far a probability may be out of range: 32-bit probabilities add up to 1 only approximately."""
 
 SHOWN = 80
 """Characters of a value in a message."""
 
-PUBLIC_FORM = "takes prediction_probabilities, which were not given"
-
-
-class RowError(ValueError):
-    """A row cannot be used; `part` is the file at fault, and the message says what was expected and found in it."""
-
-    def __init__(self, part: Part, message: str) -> None:
-        """Keep the part beside the message."""
-        super().__init__(message)
-        self.part = part
+KEPT_EXAMPLES = 5
 
 
 class Row(NamedTuple):
-    """A row of the three files: what is true, what was predicted, and the whole lines.
+    """A row of the three files: the truth, the prediction, and the whole lines of the other columns.
 
-    `line` is that of the data, and `file` which of its files it is in, where it has several.
+    `line` is the line in the data, and `file` the file of the data if there are several.
     """
 
     line: int
@@ -57,83 +48,170 @@ class Row(NamedTuple):
 
     @property
     def place(self) -> dict[str, Any]:
-        """Where an example of the row is in the data, as metrics.json has it."""
+        """The place of the row in the data, as an example in metrics.json has it."""
         return {"line": self.line} if self.file is None else {"file": self.file, "line": self.line}
 
 
-@dataclass
-class Figures:
-    """What was found, as metrics.json has it; `left_out` names what could not be computed, and why."""
-
-    metrics: list[dict[str, Any]] = field(default_factory=list)
-    slices: list[dict[str, Any]] = field(default_factory=list)
-    plots: dict[str, Any] = field(default_factory=dict)
-    examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    left_out: list[dict[str, str]] = field(default_factory=list)
-    data: dict[str, int] = field(default_factory=dict)
-
-    def add(self, metric: Metric, estimate: Estimate) -> None:
-        """Add a metric, where its value is a number that JSON can hold."""
-        if math.isfinite(estimate.value):
-            self.metrics.append(metric.described(*estimate))
-        else:
-            self.leave_out(metric.name, "is larger than a number can be")
-
-    def add_slice(self, by: str, name: str, metric: str, estimate: Estimate) -> None:
-        """Add a slice."""
-        place = {"by": by, "name": name, "metric": metric}
-        self.slices.append({**place, **estimate._asdict()})
-
-    def leave_out(self, name: str, reason: str) -> None:
-        """Say that a metric or a slice is not there."""
-        self.left_out.append({"name": name, "reason": reason})
+# Reading
 
 
-class Task(Protocol):
-    """The metrics of a task: rows are added one at a time, and only numbers and a few examples of them are kept."""
+class _Line(NamedTuple):
+    """A line of a file: its number, from 1, and its values by column."""
 
-    def add(self, row: Row) -> None:
-        """Count a row; raises RowError."""
-
-    def figures(self) -> Figures:
-        """Return what was found; there must have been a row."""
+    number: int
+    values: Mapping[str, Any]
 
 
-class Cut(NamedTuple):
-    """A kind of slice: the band of each row, and the figure to tell of each band by its values."""
+@dataclass(frozen=True)
+class Place:
+    """Where a row was read: the file and the line of each part."""
 
-    bands: Bands
-    band_of: npt.NDArray[np.integer]
-    metric: Metric
-    values: npt.NDArray[Any]
+    lines: Mapping[Part, tuple[Path, int]]
+
+    def error(self, problem: RowError) -> EvaluationError:
+        """Return the error with the file and the line of the row."""
+        file, number = self.lines[problem.part]
+        return EvaluationError(f"{file}, line {number}: {problem}")
 
 
-def measure(
-    found: Figures,
-    metrics: Iterable[Metric],
-    cuts: Sequence[Cut],
-    table: Any,  # noqa: ANN401 - each task's own, which its metrics take
-    config: EvaluationConfig,
-    starts: npt.NDArray[np.int64],
-) -> None:
-    """Add to `found` the metrics of a task's table and its slices, all from the same draws of rows."""
-    there: list[tuple[Metric, Statistic | Estimate]] = []
-    for metric in metrics:
-        try:
-            there.append((metric, metric.figure(table)))
-        except LeftOut as exc:
-            found.leave_out(metric.name, str(exc))
-    pieces = [(cut, name, Ratio(cut.values, inside)) for cut in cuts for name, inside in cut.bands.split(cut.band_of)]
-    summed = [figure for _, figure in there if not isinstance(figure, Estimate)]
-    computed = iter(estimates([*summed, *(ratio for _, _, ratio in pieces)], config, starts))
-    for metric, figure in there:
-        found.add(metric, figure if isinstance(figure, Estimate) else next(computed))
-    for cut, name, _ in pieces:
-        found.add_slice(cut.bands.by, name, cut.metric.name, next(computed))
+@dataclass(frozen=True)
+class ResultFiles:
+    """The files of an evaluation, and the columns to compare; None stands for the only column of a file."""
+
+    ground_truth: Path
+    prediction: Path
+    prediction_probabilities: Path | None = None
+    ground_truth_column: str | None = None
+    prediction_column: str | None = None
+
+    def rows(self) -> Iterator[tuple[Row, Place]]:
+        """Yield the rows; raises EvaluationError if a file cannot be read or the files differ in length."""
+        files: dict[Part, Path] = {"ground_truth": self.ground_truth, "prediction": self.prediction}
+        if self.prediction_probabilities is not None:
+            files["prediction_probabilities"] = self.prediction_probabilities
+        readers = {part: read_lines(file) for part, file in files.items()}
+        columns: dict[Part, str | None] = {
+            "ground_truth": self.ground_truth_column,
+            "prediction": self.prediction_column,
+        }
+        count = 0
+        while True:
+            lines = {part: line for part, reader in readers.items() if (line := next(reader, None)) is not None}
+            if len(lines) < len(files):
+                _check_counts(files, {part: count + (part in lines) + _left(readers[part]) for part in files})
+                return
+            count += 1
+            if count == 1:
+                columns = {part: _column(files[part], lines[part], column) for part, column in columns.items()}
+            place = Place({part: (files[part], line.number) for part, line in lines.items()})
+            yield _row(lines, columns, place, count), place
+
+
+def find_file(path: Path) -> Path:
+    """Return a file, or the only file of a folder; raises EvaluationError."""
+    try:
+        if not path.is_dir():
+            return path
+        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith((".", "_")))
+    except OSError as exc:
+        place = exc.filename or path
+        raise EvaluationError(f"{place}: expected a file or folder that can be read, found: {exc.strerror}") from exc
+    if len(files) != 1:
+        names = ", ".join(file.name for file in files) or "none"
+        raise EvaluationError(f"{path}: expected one file of JSON lines in the folder, found {names}; name the file")
+    return files[0]
+
+
+def read_lines(file: Path) -> Iterator[_Line]:
+    """Yield the objects of a file of JSON lines without blank lines; raises EvaluationError with the line."""
+    try:
+        with file.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield _Line(number, _object(line, f"{file}, line {number}"))
+    except OSError as exc:
+        raise EvaluationError(f"{file}: expected a file that can be read, found: {exc.strerror}") from exc
+
+
+def _object(line: bytes, place: str) -> Mapping[str, Any]:
+    try:
+        values = json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as exc:
+        problem = f"found {exc.reason} at byte {exc.start}"
+        raise EvaluationError(f"{place}: expected UTF-8 text, {problem}; convert it") from exc
+    except (ValueError, RecursionError) as exc:
+        raise EvaluationError(f"{place}: expected a JSON object, found: {exc}") from exc
+    if not isinstance(values, dict):
+        raise EvaluationError(f"{place}: expected a JSON object, found {shown(values)}; write one object a line")
+    return values
+
+
+def _left(reader: Iterator[_Line]) -> int:
+    return sum(1 for _ in reader)
+
+
+def _check_counts(files: Mapping[Part, Path], counts: Mapping[Part, int]) -> None:
+    for part, file in files.items():
+        if counts[part] != counts["ground_truth"]:
+            raise EvaluationError(
+                f"expected as many rows in {part} as in ground_truth, found {counts[part]:,} in {file} and "
+                f"{counts['ground_truth']:,} in {files['ground_truth']}; take them from the same run"
+            )
+    if not counts["ground_truth"]:
+        raise EvaluationError(f"{files['ground_truth']}: expected a row a line, found no row")
+
+
+def _column(file: Path, line: _Line, name: str | None) -> str:
+    """Return the column to compare: the named column, else the only column, or the only unknown column."""
+    if name:
+        return name
+    columns = sorted(line.values)
+    unknown = columns if len(columns) == 1 else [column for column in columns if column not in KNOWN_COLUMNS]
+    if len(unknown) != 1:
+        raise EvaluationError(
+            f"{file}, line {line.number}: expected one column, found {shown_columns(columns)}; "
+            "name it with ground_truth_column_name or prediction_column_name"
+        )
+    return unknown[0]
+
+
+def _row(lines: Mapping[Part, _Line], columns: Mapping[Part, str | None], place: Place, count: int) -> Row:
+    compared = []
+    for part, column in columns.items():
+        values = lines[part].values
+        if column not in values:
+            problem = f"expected column {column!r}, found {sorted(values)}; every line needs it"
+            raise place.error(RowError(part, problem))
+        compared.append(values[column])
+    prediction = lines["prediction"].values
+    number, file = prediction.get("line"), prediction.get("file")
+    probabilities = lines.get("prediction_probabilities")
+    if probabilities is not None:
+        _check_same_row(prediction, probabilities.values, place)
+    return Row(
+        number if isinstance(number, int) else count,
+        compared[0],
+        compared[1],
+        prediction,
+        None if probabilities is None else probabilities.values,
+        file if isinstance(file, str) else None,
+    )
+
+
+def _check_same_row(prediction: Mapping[str, Any], probabilities: Mapping[str, Any], place: Place) -> None:
+    """Refuse probabilities of another row: their line or file in the data differs from the prediction's."""
+    for key in ("line", "file"):
+        expected = prediction.get(key)
+        if probabilities.get(key, expected) != expected:
+            problem = f"expected the row of {key} {expected}, as in prediction, found {probabilities[key]}"
+            raise place.error(RowError("prediction_probabilities", f"{problem}; take both files from the same run"))
+
+
+# Checking
 
 
 def number(part: Part, row: Mapping[str, Any], key: str, least: float = 0.0, most: float = 1.0) -> float:
-    """Return a number of a line; raises RowError where it is none, or out of range but for rounding."""
+    """Return a number of a line, with rounding errors cut off; raises RowError if it is out of range."""
     value = row.get(key)
     if not _is_number(value) or not least - ROUNDING <= value <= most + ROUNDING:
         raise RowError(part, f"expected {key!r} to be a number from {least:g} to {most:g}, found {shown(value)}")
@@ -141,7 +219,7 @@ def number(part: Part, row: Mapping[str, Any], key: str, least: float = 0.0, mos
 
 
 def are_candidates(value: object, most: float = 1.0) -> bool:
-    """Tell whether a value is [[text, number], …]; a number is from 0 to `most` and finite, or null if not known.
+    """Return True if a value is [[text, number], …]; a number is from 0 to `most`, or null if it is not known.
 
     >>> are_candidates([["capital", 0.61], ["heart", None]]), are_candidates([[None, 0.5]])
     (True, False)
@@ -160,33 +238,29 @@ def _is_number(value: object) -> bool:
 
 
 def shown(value: object) -> str:
-    """Return a value for a message, shortened where it is long."""
+    """Write a value for a message, shortened if it is long."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
 
 
-def histogram(name: str, values: npt.NDArray[Any], bins: int = 10) -> dict[str, Any]:
-    """Return how many of the values, from 0 to 1, are in each of the bins of equal width."""
-    counts, edges = np.histogram(values, bins=bins, range=(0, 1))
-    return {"name": name, "edges": edges.tolist(), "counts": counts.tolist()}
+# Keeping
 
-
-KINDS = {bool: "b", int: "q", float: "d"}
+_TYPE_CODES = {bool: "b", int: "q", float: "d"}
 
 
 class Columns:
-    """Columns of the same length, e.g. Columns(found=bool, rank=int, probability=float)."""
+    """Columns of numbers that grow row by row, 1 or 8 bytes a number: Columns(found=bool, rank=int, share=float)."""
 
     def __init__(self, **kinds: type) -> None:
-        """Name the columns and what is in them; bool holds any number from -128 to 127."""
-        self._columns = {name: array(KINDS[kind]) for name, kind in kinds.items()}
+        """Name the columns and their types; bool holds any number from -128 to 127."""
+        self._columns = {name: array(_TYPE_CODES[kind]) for name, kind in kinds.items()}
 
     def __len__(self) -> int:
         return len(next(iter(self._columns.values())))
 
     @property
     def names(self) -> list[str]:
-        """The columns' names."""
+        """The names of the columns."""
         return list(self._columns)
 
     def append(self, **values: float) -> None:
@@ -199,19 +273,16 @@ class Columns:
         return np.frombuffer(column, np.dtype(column.typecode)) if column else np.empty(0, np.dtype(column.typecode))
 
 
-KEPT = 5
-
-
 class Examples:
-    """The rows of the highest rank so far, highest first; of rows with the same input, only one."""
+    """The rows of the highest ranks so far, highest first; only one of several rows with the same input is kept."""
 
-    def __init__(self, kept: int = KEPT) -> None:
-        """Say how many are kept."""
+    def __init__(self, kept: int = KEPT_EXAMPLES) -> None:
+        """Take how many to keep."""
         self._kept = kept
         self._rows: list[tuple[tuple[float, ...], Mapping[str, Any]]] = []
 
     def offer(self, rank: tuple[float, ...], example: Mapping[str, Any]) -> None:
-        """Keep the example if few enough rank higher; of the same rank, the first is kept."""
+        """Keep the example if few enough rank higher; among equal ranks the first is kept."""
         if len(self._rows) == self._kept and rank <= self._rows[-1][0]:
             return
         for index, (other, kept) in enumerate(self._rows):

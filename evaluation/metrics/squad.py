@@ -1,4 +1,4 @@
-"""Exact match and F1 of an answer as the official script of SQuAD v1.1 counts them (evaluate-v1.1.py).
+"""Exact match and F1 of an answer, computed as in the official script of SQuAD v1.1 (evaluate-v1.1.py).
 
 P. Rajpurkar, J. Zhang, K. Lopyrev, P. Liang (2016), "SQuAD: 100,000+ Questions for Machine Comprehension of Text",
 https://aclanthology.org/D16-1264, section 6.1.
@@ -16,7 +16,7 @@ _ARTICLES = re.compile(r"\b(a|an|the)\b")
 
 
 def normalized(answer: str) -> str:
-    """Lower the case, take out ASCII punctuation and English articles, and make white space single.
+    """Lower the case, remove ASCII punctuation and English articles, and reduce white space to single spaces.
 
     >>> normalized("The  Panthers' defense.")
     'panthers defense'
@@ -25,15 +25,15 @@ def normalized(answer: str) -> str:
 
 
 def exact_match(prediction: str, answers: Sequence[str]) -> float:
-    """Return 1 where the prediction is one of the answers after normalization, else 0.
+    """Return 1 if the prediction equals one of the answers after normalization, else 0.
 
-    A question without an answer, which SQuAD v1.1 does not have, is right where nothing is predicted.
+    For a question without an answer, which SQuAD v1.1 does not have, an empty prediction is right.
     """
     return float(normalized(prediction) in [normalized(answer) for answer in answers or [""]])
 
 
 def f1(prediction: str, answers: Sequence[str]) -> float:
-    """Return the best F1 with any of the answers: of the words they share after normalization, each as often as in both.
+    """Return the best F1 with any of the answers, from the words that both share after normalization.
 
     >>> f1("the cat sat", ["cat"])
     0.6666666666666666

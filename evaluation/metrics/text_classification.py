@@ -1,4 +1,4 @@
-"""Text classification: how often the best label is right, and how far its probability can be trusted."""
+"""Text classification: how often the best label is right, and how reliable its probability is."""
 
 from __future__ import annotations
 
@@ -11,29 +11,18 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.config import EvaluationConfig
+from evaluation.errors import LeftOut, Part, RowError
 from evaluation.metrics.bootstrap import Estimate, Ratio, apart
-from evaluation.metrics.calibration import CalibrationError, reliability
+from evaluation.metrics.calibration import ExpectedCalibrationError, reliability
 from evaluation.metrics.confusion import Confusion
-from evaluation.metrics.definition import LeftOut, metric
-from evaluation.metrics.rows import (
-    PUBLIC_FORM,
-    Columns,
-    Cut,
-    Examples,
-    Figures,
-    Part,
-    Row,
-    RowError,
-    measure,
-    number,
-    shown,
-)
+from evaluation.metrics.figures import NO_PROBABILITIES, Cut, Figures, TaskMetrics, measure, metric
+from evaluation.metrics.rows import Columns, Examples, Row, number, shown
 from evaluation.metrics.slices import TEXT_LENGTH, TEXT_WORDS, length_band
 
 PROBABILITIES: Part = "prediction_probabilities"
 
 MOST_LABELS = 1000
-"""More are no labels, but texts: another column was taken for them."""
+"""With more different labels, the column probably holds texts and not labels."""
 
 SHOWN = 5
 """Labels listed in a message or an example."""
@@ -41,7 +30,7 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class Texts:
-    """What is known of each text; `loss` and `confidence` are None without prediction_probabilities."""
+    """What is known of the texts; `loss` and `confidence` are None without prediction_probabilities."""
 
     correct: npt.NDArray[Any]
     confusion: Confusion
@@ -85,30 +74,30 @@ def log_loss(texts: Texts) -> Ratio:
     Source: scikit-learn, log_loss.
     """
     if texts.loss is None:
-        raise LeftOut(PUBLIC_FORM)
+        raise LeftOut(NO_PROBABILITIES)
     return Ratio(texts.loss)
 
 
 @metric("expected_calibration_error", "share", "lower", headline=True)
-def expected_calibration_error(texts: Texts) -> CalibrationError:
+def expected_calibration_error(texts: Texts) -> ExpectedCalibrationError:
     """Mean gap between the best label's probability and how often it is right, over bins of equal width.
 
     Source: M. P. Naeini et al. (2015), "Obtaining Well Calibrated Probabilities Using Bayesian Binning"; C. Guo et al.
     (2017), "On Calibration of Modern Neural Networks", https://proceedings.mlr.press/v70/guo17a.html.
     """
     if texts.confidence is None:
-        raise LeftOut(PUBLIC_FORM)
-    return CalibrationError(texts.confidence, texts.correct, texts.config.ece_bins)
+        raise LeftOut(NO_PROBABILITIES)
+    return ExpectedCalibrationError(texts.confidence, texts.correct, texts.config.ece_bins)
 
 
 METRICS = (accuracy, macro_f1, mcc, log_loss, expected_calibration_error)
 
 
 class TextClassification:
-    """The metrics of text classification."""
+    """The tally of text classification."""
 
     def __init__(self, config: EvaluationConfig) -> None:
-        """Start with no row."""
+        """Start without rows."""
         self._config = config
         self._pairs: Counter[tuple[str, str]] = Counter()
         self._labels: dict[str, None] = {}
@@ -118,7 +107,7 @@ class TextClassification:
         self._best, self._worst = Examples(), Examples()
 
     def add(self, row: Row) -> None:
-        """Count a row; raises RowError."""
+        """Add a row; raises RowError."""
         true, predicted = _label("ground_truth", row.truth), _label("prediction", row.predicted)
         self._pairs[true, predicted] += 1
         text = row.prediction.get("text")
@@ -154,34 +143,34 @@ class TextClassification:
         )
 
     def figures(self) -> Figures:
-        """Return what was found; there must have been a row. Raises RowError where the labels cannot be compared."""
+        """Return the figures of at least one row; raises RowError if the labels cannot be compared."""
         labels = self._all_labels()
         confusion = Confusion.from_pairs(self._pairs, labels)
         likely = bool(len(self._likely))
         loss, confidence = (self._likely[name] if likely else None for name in ("loss", "confidence"))
         texts = Texts(self._texts["correct"], confusion, loss, confidence, self._config)
-        found = Figures()
+        figures = Figures()
         cuts = [] if self._without_text else [Cut(TEXT_LENGTH, self._texts["length"], accuracy, texts.correct)]
-        measure(found, METRICS, cuts, texts, self._config, apart(len(self._texts)))
+        measure(figures, METRICS, cuts, texts, self._config, apart(len(self._texts)))
         for label, recall in confusion.recalls(self._config).items():
-            found.add_slice("true label", label, accuracy.name, recall)
-        found.plots["confusion"] = {"labels": labels, "counts": confusion.matrix()}
-        found.examples = {"best": self._best.rows(), "worst": self._worst.rows()}
+            figures.add_slice("true label", label, accuracy.name, recall)
+        figures.plots["confusion"] = {"labels": labels, "counts": confusion.matrix()}
+        figures.examples = {"best": self._best.rows(), "worst": self._worst.rows()}
         if self._without_text:
-            found.leave_out(f"slices by {TEXT_LENGTH.by}", "takes the column 'text' in the predictions")
+            figures.leave_out(f"slices by {TEXT_LENGTH.by}", "takes the column 'text' in the predictions")
         if confidence is None:
             for name in ("reliability", "examples"):
-                found.leave_out(name, PUBLIC_FORM)
+                figures.leave_out(name, NO_PROBABILITIES)
         else:
-            found.plots["reliability"] = {"bins": reliability(confidence, texts.correct, self._config.ece_bins)}
-        return found
+            figures.plots["reliability"] = {"bins": reliability(confidence, texts.correct, self._config.ece_bins)}
+        return figures
 
     def _all_labels(self) -> list[str]:
-        """Return the model's labels in its order, then those of the data alone."""
+        """Return the labels of the model in its order, then other labels of the data."""
         true = {label for label, _ in self._pairs}
         if self._labels and not true & set(self._labels):
             some, known = sorted(true)[:SHOWN], list(self._labels)[:SHOWN]
-            message = f"expected labels of the model's, of {known}, found none of them, but {some}; rename them"
+            message = f"expected labels of the model, such as {known}, found only others, such as {some}; rename them"
             raise RowError("ground_truth", message)
         others = sorted((true | {label for _, label in self._pairs}) - set(self._labels))
         labels = [*self._labels, *others]
@@ -192,19 +181,24 @@ class TextClassification:
 
 
 def _label(part: Part, value: object) -> str:
-    """Return a label as a text; a number is one too."""
+    """Return a label, a text or a number, as text."""
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise RowError(part, f"expected a label, a text or a whole number, found {shown(value)}")
     return str(value)
 
 
 def _probabilities(line: Mapping[str, Any]) -> dict[str, float]:
-    found = line.get("probabilities")
-    if not isinstance(found, dict) or not found:
-        raise RowError(PROBABILITIES, f"expected 'probabilities' to be an object of labels, found {shown(found)}")
-    return {label: number(PROBABILITIES, found, label) for label in found}
+    probabilities = line.get("probabilities")
+    if not isinstance(probabilities, dict) or not probabilities:
+        raise RowError(
+            PROBABILITIES, f"expected 'probabilities' to be an object of labels, found {shown(probabilities)}"
+        )
+    return {label: number(PROBABILITIES, probabilities, label) for label in probabilities}
 
 
 def _input(prediction: Mapping[str, Any]) -> str:
     texts = (prediction.get("text"), prediction.get("text_pair"))
     return "\n".join(text for text in texts if isinstance(text, str))
+
+
+TASK_METRICS = TaskMetrics(TextClassification)

@@ -1,4 +1,4 @@
-"""Predict masked words: each row's best words, and what the model says of the word that was there."""
+"""Predict masked words: the best words of each row, and the probability and rank of the word that was there."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from pathlib import Path
+from typing import Any
 
-from evaluation.predict.likelihood import LabelHead, MaskScore, Pll, likelihoods_of_scorable
-from evaluation.predict.predictor import Columns, Predicted, is_unicode, short, unusable_text
+from evaluation.config import EvaluationConfig
+from evaluation.predict.likelihood import LabelHead, MaskScore, Pll, pseudo_log_likelihoods
+from evaluation.predict.predictor import Columns, Predicted, Prediction, is_unicode, short, unusable_text
 from serving.engine.engine import Engine, OpenFolder, open_engine
 from serving.model.tokenizer import EncodedText, MaskTokenizer, Passage
 from serving.settings import Settings
 from tables.rows import PRINTED_MESSAGE, Reject, Row, is_printed, is_texts, read_cell
 
 WORDS_KEPT = 1 << 16
-"""Words whose word pieces and normalized form are kept: the same ones come again and again."""
+"""Words whose pieces and normalized form are kept, since the same words come again and again."""
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A row that can be scored: its text encoded, and for each mask its label and the label's token ids."""
+class _Query:
+    """A row that can be scored: its encoded text, and for each mask its label and the label's token ids."""
 
     row: Row
     text: str
@@ -33,7 +35,7 @@ class _Asked:
 
 
 class FillMaskPredictor:
-    """A masked-language model that says of each row's masks what stands in them.
+    """A masked-language model that predicts the word at each mask of a row.
 
     Texts longer than the model are read in windows around their masks, as serving reads them (serving.model.tokenizer).
     """
@@ -43,7 +45,7 @@ class FillMaskPredictor:
     def __init__(
         self, tokenizer: MaskTokenizer, engine: Engine[list[MaskScore]], columns: Columns, likelihood_rows: int = 0
     ) -> None:
-        """Put the parts together; the first `likelihood_rows` rows get their text's likelihood too."""
+        """Put the parts together; the first `likelihood_rows` rows also get the likelihood of their text."""
         self.long_rows = 0
         self.likelihood_seconds = 0.0
         self._tokenizer = tokenizer
@@ -54,59 +56,48 @@ class FillMaskPredictor:
         self._normalized = functools.lru_cache(WORDS_KEPT)(tokenizer.normalize)
         self._token = functools.cache(tokenizer.token)
 
-    @classmethod
-    def open(
-        cls, opened: OpenFolder, settings: Settings, columns: Columns, best: int, likelihood_rows: int = 0
-    ) -> Self:
-        """Open a model folder with so many `best` words a mask; raises ModelFolderError."""
-        vocab_size = opened.config.vocab_size
-        tokenizer = MaskTokenizer(opened.parts.tokenizer, vocab_size, opened.config.max_positions)
-        engine = open_engine(opened, LabelHead(vocab_size, best), tokenizer.pad_id, None, settings)
-        return cls(tokenizer, engine, columns, likelihood_rows)
-
     def predict(self, rows: Sequence[Row]) -> list[Predicted | Reject]:
-        """Return what is said of each row, in their order; a row that cannot be scored is a Reject."""
+        """Return the prediction of each row, in order; a row that cannot be used becomes a Reject."""
         unusable = [unusable_text(row, [self._text]) for row in rows]
         usable = [row for row, reject in zip(rows, unusable, strict=True) if reject is None]
         encoded = iter(self._tokenizer.encode([row.values[self._text] for row in usable]))
-        checked = [reject or self._asked(row, next(encoded)) for row, reject in zip(rows, unusable, strict=True)]
-        asked = [row for row in checked if isinstance(row, _Asked)]
-        self.long_rows += sum(len(row.encoded.ids) > self._tokenizer.window for row in asked)
-        predicted = iter(self._predicted(asked))
-        return [next(predicted) if isinstance(row, _Asked) else row for row in checked]
+        checked = [reject or self._query(row, next(encoded)) for row, reject in zip(rows, unusable, strict=True)]
+        queries = [row for row in checked if isinstance(row, _Query)]
+        self.long_rows += sum(len(query.encoded.ids) > self._tokenizer.window for query in queries)
+        predicted = iter(self._predicted(queries))
+        return [next(predicted) if isinstance(row, _Query) else row for row in checked]
 
-    def _asked(self, row: Row, encoded: EncodedText) -> _Asked | Reject:
-        found = len(encoded.masks)
-        if not found:
+    def _query(self, row: Row, encoded: EncodedText) -> _Query | Reject:
+        masks = len(encoded.masks)
+        if not masks:
             message = f"expected {self._tokenizer.mask_token} in {self._text}, found none; put it in the word's place"
             return row.reject("missing_mask", message)
         label = read_cell(row.values[self._label], is_texts)
         labels = None if is_printed(label) else _labels(label)
         if labels is None:
-            expected = f"expected {self._label} to be {'a word' if found == 1 else f'a list of {found} words'}"
-            what = PRINTED_MESSAGE if is_printed(label) else "found something else"
-            return row.reject("invalid_label", f"{expected}, {what}")
-        if len(labels) != found:
-            message = f"expected as many words in {self._label} as masks, found {len(labels)} for {found}"
+            expected = f"expected {self._label} to be {'a word' if masks == 1 else f'a list of {masks} words'}"
+            problem = PRINTED_MESSAGE if is_printed(label) else "found something else"
+            return row.reject("invalid_label", f"{expected}, {problem}")
+        if len(labels) != masks:
+            message = f"expected as many words in {self._label} as masks, found {len(labels)} for {masks}"
             return row.reject("wrong_number_of_labels", message)
         pieces = [self._pieces(label) for label in labels]
         spelled = [ids for ids in pieces if ids is not None]
-        if len(spelled) < found:
+        if len(spelled) < masks:
             message = f"expected {self._label} in the characters of the model's vocabulary, found others"
             return row.reject("unknown_label", message)
-        return _Asked(row, row.values[self._text], encoded, labels, spelled)
+        return _Query(row, row.values[self._text], encoded, labels, spelled)
 
-    def _predicted(self, asked: Sequence[_Asked]) -> Iterator[Predicted]:
-        passages = [self._passages(row) for row in asked]
-        flat = [passage for of_row in passages for passage in of_row]
-        scores = iter(self._engine.run(flat))
-        likelihoods = self._next_likelihoods(asked)
-        for row, of_row in zip(asked, passages, strict=True):
-            masks = list(itertools.chain.from_iterable(itertools.islice(scores, len(of_row))))
-            yield self._record(row, masks, next(likelihoods, None))
+    def _predicted(self, queries: Sequence[_Query]) -> Iterator[Predicted]:
+        passages = [self._passages(query) for query in queries]
+        scores = iter(self._engine.run(list(itertools.chain.from_iterable(passages))))
+        likelihoods = self._next_likelihoods(queries)
+        for query, query_passages in zip(queries, passages, strict=True):
+            masks = list(itertools.chain.from_iterable(itertools.islice(scores, len(query_passages))))
+            yield self._record(query, masks, next(likelihoods, None))
 
-    def _passages(self, row: _Asked) -> list[Passage]:
-        """Return the text's windows, with each mask's label, then a passage for each piece of a label of several."""
+    def _passages(self, row: _Query) -> list[Passage]:
+        """Return the text's windows, with the label of each mask, then a passage for each piece of a longer label."""
         labels = iter([pieces[0] if len(pieces) == 1 else 0 for pieces in row.pieces])
         windows = self._tokenizer.passages(row.encoded.ids, row.encoded.masks)
         whole = [replace(window, targets=list(itertools.islice(labels, len(window.masks)))) for window in windows]
@@ -117,13 +108,13 @@ class FillMaskPredictor:
             for piece in range(len(pieces))
         ]
 
-    def _record(self, row: _Asked, scores: list[MaskScore], likelihood: Pll | None) -> Predicted:
+    def _record(self, row: _Query, scores: list[MaskScore], likelihood: Pll | None) -> Predicted:
         count = len(row.labels)
         pieces = iter(scores[count:])
         tops, rights, masks = [], [], []
         for label, ids, span, mask in zip(row.labels, row.pieces, row.encoded.spans, scores[:count], strict=True):
             whole = len(ids) == 1
-            # Of a long word it is less than the smallest number that its probability can be.
+            # The logarithm is kept beside the probability, which is 0 in floating point for a word of many pieces.
             logarithm = mask.log_probability if whole else sum(next(pieces).log_probability for _ in ids)
             words = [self._token(token) for token in mask.tokens]
             tops.append([[word, short(share)] for word, share in zip(words, mask.probabilities, strict=True)])
@@ -149,20 +140,20 @@ class FillMaskPredictor:
             {**row.row.place, "masks": masks, **_likelihood(likelihood)},
         )
 
-    def _next_likelihoods(self, asked: Sequence[_Asked]) -> Iterator[Pll | None]:
-        wanted = asked[: self._likelihood_rows]
-        self._likelihood_rows -= len(wanted)
-        if not wanted:
+    def _next_likelihoods(self, queries: Sequence[_Query]) -> Iterator[Pll | None]:
+        scored = queries[: self._likelihood_rows]
+        self._likelihood_rows -= len(scored)
+        if not scored:
             return iter(())
         start = time.perf_counter()
-        texts = [filled(row.text, row.encoded.spans, row.labels) for row in wanted]
-        found = likelihoods_of_scorable(self._tokenizer, self._engine, texts)
+        texts = [filled(query.text, query.encoded.spans, query.labels) for query in scored]
+        likelihoods = pseudo_log_likelihoods(self._tokenizer, self._engine, texts)
         self.likelihood_seconds += time.perf_counter() - start
-        return iter(found)
+        return iter(likelihoods)
 
 
 def filled(text: str, spans: Sequence[tuple[int, int]], words: Sequence[str]) -> str:
-    """Put words into a text, each in the place of the characters from `start` to `end` of its span.
+    """Put words into a text, each in place of the characters from `start` to `end` of its span.
 
     >>> filled("[MASK] is [MASK].", [(0, 6), (10, 16)], ["Paris", "big"])
     'Paris is big.'
@@ -173,7 +164,7 @@ def filled(text: str, spans: Sequence[tuple[int, int]], words: Sequence[str]) ->
 
 
 def _labels(value: Any) -> list[str] | None:  # noqa: ANN401 - a value of the user's
-    """Return the words of a label, as they are compared; None where it is neither a word nor a list of them."""
+    """Return the words of a label without surrounding blanks; None if it is neither a word nor a list of words."""
     words = value if isinstance(value, list) else [value]
     if not all(isinstance(word, str) and word.strip() and is_unicode(word) for word in words):
         return None
@@ -181,13 +172,26 @@ def _labels(value: Any) -> list[str] | None:  # noqa: ANN401 - a value of the us
 
 
 def _place(text: str, start: int) -> dict[str, int]:
-    """Return which word of a text the mask at a character is, from 0, and of how many; blanks are between words."""
+    """Return the index, from 0, of the word of a mask that starts at a character, and how many words the text has."""
     before = len(text[:start].split())
     joined = start > 0 and not text[start - 1].isspace()
     return {"position": before - joined, "words": len(text.split())}
 
 
-def _likelihood(found: Pll | None) -> dict[str, float | None]:
-    if found is None:
+def _likelihood(pll: Pll | None) -> dict[str, float | None]:
+    if pll is None:
         return {"pll": None, "pll_l2r": None, "pll_tokens": None, "pll_words": None}
-    return {"pll": found.pll, "pll_l2r": found.pll_l2r, "pll_tokens": found.tokens, "pll_words": found.words}
+    return {"pll": pll.pll, "pll_l2r": pll.pll_l2r, "pll_tokens": pll.tokens, "pll_words": pll.words}
+
+
+def _open(
+    folder: Path, opened: OpenFolder, settings: Settings, columns: Columns, config: EvaluationConfig
+) -> FillMaskPredictor:
+    vocab_size = opened.config.vocab_size
+    tokenizer = MaskTokenizer(opened.parts.tokenizer, vocab_size, opened.config.max_positions)
+    engine = open_engine(opened, LabelHead(vocab_size, config.top_k), tokenizer.pad_id, None, settings)
+    likelihood_rows = config.pseudo_perplexity_rows if config.pseudo_perplexity else 0
+    return FillMaskPredictor(tokenizer, engine, columns, likelihood_rows)
+
+
+PREDICTION = Prediction(Columns(("input_string",), "title"), input_counts=(1,), open=_open)

@@ -1,26 +1,25 @@
-"""Pseudo-log-likelihoods: how likely a masked-language model finds whole texts, on the engine that serves it.
+"""What a masked-language model says of words at masks and of whole texts, on the engine that serves it.
 
-pseudo_log_likelihoods(tokenizer, engine, ["Paris is big."]) -> [Pll(pll=-9.1, pll_l2r=-9.1, tokens=4, words=4)]
+A LabelHead scores the label at each mask: its probability, its rank and the best words. The scores of a whole vocabulary
+take 120 KB a mask, so they are reduced batch by batch and never kept.
 
-Each token is masked in turn and scored from all the others; the natural logarithms are summed.
+    pseudo_log_likelihoods(tokenizer, engine, ["Paris is big."]) -> [Pll(pll=-9.1, pll_l2r=-9.1, tokens=4, words=4)]
+
+masks each token of a text in turn, scores it from all other tokens, and adds up the natural logarithms.
 
 - pll is the original: J. Salazar, D. Liang, T. Q. Nguyen, K. Kirchhoff (2020), "Masked Language Model Scoring",
   https://aclanthology.org/2020.acl-main.240
-- pll_l2r masks the later pieces of the same word too, within-word left-to-right. The original gives away a rare word:
-  once `##oon` is seen, `bass` is easy. C. Kauf, A. Ivanova (2023), "A Better Way to Do Masked Language Model Scoring",
-  https://aclanthology.org/2023.acl-short.80
+- pll_l2r also masks the later pieces of the same word (within-word left-to-right). The original gives away a rare word:
+  `bass` is easy to guess in front of `##oon`. C. Kauf, A. Ivanova (2023), "A Better Way to Do Masked Language Model
+  Scoring", https://aclanthology.org/2023.acl-short.80
 
 A text of T tokens in W words takes 2 T - W passages through the model: the last piece of a word is scored once for both.
-
-What a masked-language model says of a label at a mask: its probability, its rank, and the words it likes best.
-
-The scores of a whole vocabulary are 120 KB a mask, so they are reduced batch by batch and never kept.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -32,7 +31,10 @@ from serving.engine.heads import Logits, MaskInputs
 from serving.model.tokenizer import MaskTokenizer, Passage
 
 BLOCK = 8
-"""Masks that are worked on at once: what numpy makes on the way, some 1 MB for 30,000 words, stays in the CPU's cache."""
+"""Masks scored at once: numpy's intermediate arrays, about 1 MB for 30,000 words, stay in the CPU's cache."""
+
+CHUNK = 1024
+"""Passages handed to the engine at once: enough to fill its batches, and few enough to hold in memory."""
 
 
 class MaskScore(NamedTuple):
@@ -45,29 +47,29 @@ class MaskScore(NamedTuple):
 
 
 class LabelHead(MaskInputs):
-    """A head (serving.engine.heads) for passages whose `targets` are one token id a mask: a MaskScore for each mask."""
+    """A head (serving.engine.heads) that returns a MaskScore for each mask; a passage's `targets` are the label ids."""
 
     outputs = ("logits",)
 
     def __init__(self, vocab_size: int, best: int) -> None:
-        """Take how many of the best tokens a mask gets."""
+        """Take how many of the best tokens to return for each mask."""
         super().__init__(vocab_size)
         self._best = min(best, vocab_size)
 
     def results(self, rows: Sequence[Passage], outputs: Sequence[npt.NDArray[Any]]) -> list[list[MaskScore]]:
-        """Share the masks out among the rows."""
+        """Return the scores of each row's masks."""
         labels = [label for row in rows for label in row.targets or [0] * len(row.masks)]
         scores = iter(score(outputs[0], labels, self._best))
         return [list(itertools.islice(scores, len(row.masks))) for row in rows]
 
 
 def score(logits: Logits, labels: Sequence[int], best: int) -> list[MaskScore]:
-    """Score one label a row of logits [masks, vocabulary], and find the `best` tokens.
+    """Score one label for each row of logits [masks, vocabulary], and find the `best` tokens.
 
     >>> score(np.log(np.array([[0.25, 0.5, 0.25]], np.float32)), [0], 1)
     [MaskScore(log_probability=-1.386294..., rank=2, tokens=[1], probabilities=[0.5])]
 
-    Tokens that the model likes as much as the label do not push it down. Among equals the best is any of them.
+    A token with the same score as the label does not lower the label's rank. Among equals any can be the best.
     """
     scores: list[MaskScore] = []
     for start in range(0, len(labels), BLOCK):
@@ -82,16 +84,12 @@ def _score(logits: Logits, labels: npt.NDArray[np.int64], best: int) -> list[Mas
     largest = logits.max(axis=1)
     normalizers = largest + np.log(np.exp(logits - largest[:, None]).sum(axis=1))
     tokens = np.argpartition(logits, -best, axis=1)[:, -best:]
-    found = np.take_along_axis(logits, tokens, axis=1)
-    order = np.argsort(-found, axis=1, kind="stable")
+    at_tokens = np.take_along_axis(logits, tokens, axis=1)
+    order = np.argsort(-at_tokens, axis=1, kind="stable")
     tokens = np.take_along_axis(tokens, order, axis=1)
-    probabilities = np.exp(np.take_along_axis(found, order, axis=1) - normalizers[:, None])
+    probabilities = np.exp(np.take_along_axis(at_tokens, order, axis=1) - normalizers[:, None])
     columns = ((at_label - normalizers).tolist(), ranks.tolist(), tokens.tolist(), probabilities.tolist())
     return [MaskScore(*mask) for mask in zip(*columns, strict=True)]
-
-
-CHUNK = 1024
-"""Passages handed to the engine at once: enough to fill its batches, and few enough to hold in memory."""
 
 
 @dataclass(frozen=True)
@@ -104,17 +102,8 @@ class Pll:
     words: int
 
 
-class UnscorableText(ValueError):
-    """A text has no pseudo-log-likelihood; `index` is its place among the texts."""
-
-    def __init__(self, message: str, index: int) -> None:
-        """Keep the index beside the message."""
-        super().__init__(message)
-        self.index = index
-
-
 class _Query(NamedTuple):
-    """A token to score: of which text, at which place, and up to where (exclusive) its word is masked."""
+    """A token to score: the index of its text, its place, and the end (exclusive) of the masked part of its word."""
 
     text: int
     token: int
@@ -124,69 +113,45 @@ class _Query(NamedTuple):
 
 
 def pseudo_log_likelihoods(
-    tokenizer: MaskTokenizer,
-    engine: Engine[list[MaskScore]],
-    texts: Sequence[str],
-    row_name: Callable[[int], str] = "row {}".format,
-) -> list[Pll]:
-    """Return the pseudo-log-likelihoods of each text; the engine is one with a LabelHead (evaluation.predict.likelihood).
+    tokenizer: MaskTokenizer, engine: Engine[list[MaskScore]], texts: Sequence[str]
+) -> list[Pll | None]:
+    """Return the pseudo-log-likelihoods of each text; None for a text that has none (`is_scorable`).
 
-    Raises UnscorableText for the first text for which `why_unscorable` has a reason; `row_name` names it in the message.
+    The engine needs a LabelHead.
     """
     encoded = [text.ids for text in tokenizer.encode(texts)]
-    for index, ids in enumerate(encoded):
-        reason = _why_unscorable(tokenizer, ids)
-        if reason:
-            raise UnscorableText(f"{row_name(index)}: {reason}", index)
-    words = [_words(tokenizer, ids) for ids in encoded]
-    original, within_word = [0.0] * len(texts), [0.0] * len(texts)
+    words = {index: _words(tokenizer, ids) for index, ids in enumerate(encoded) if is_scorable(tokenizer, ids)}
+    original, within_word = dict.fromkeys(words, 0.0), dict.fromkeys(words, 0.0)
     queries = _queries(words)
     while chunk := list(itertools.islice(queries, CHUNK)):
         scores = engine.run([_passage(tokenizer, encoded[query.text], query) for query in chunk])
         for query, (mask,) in zip(chunk, scores, strict=True):
             original[query.text] += mask.log_probability * query.original
             within_word[query.text] += mask.log_probability * query.within_word
-    return list(map(Pll, original, within_word, map(len, encoded), map(len, words)))
+    return [
+        Pll(original[index], within_word[index], len(ids), len(words[index])) if index in words else None
+        for index, ids in enumerate(encoded)
+    ]
 
 
-def likelihoods_of_scorable(
-    tokenizer: MaskTokenizer, engine: Engine[list[MaskScore]], texts: Sequence[str]
-) -> list[Pll | None]:
-    """Return the pseudo-log-likelihoods of each text, None for one for which `why_unscorable` has a reason."""
-    scorable = [reason is None for reason in why_unscorable(tokenizer, texts)]
-    found = iter(pseudo_log_likelihoods(tokenizer, engine, list(itertools.compress(texts, scorable))))
-    return [next(found) if can_be else None for can_be in scorable]
+def is_scorable(tokenizer: MaskTokenizer, ids: Sequence[int]) -> bool:
+    """Return True if a text has tokens, no mask, and fits the model.
 
-
-def why_unscorable(tokenizer: MaskTokenizer, texts: Sequence[str]) -> list[str | None]:
-    """Return for each text why it has no pseudo-log-likelihood, None where it has one.
-
-    A text without a token or with a mask has none; one longer than the model would need windows, in which the same
-    token is scored from less.
+    A longer text would need windows, in which the same token is scored from fewer others.
     """
-    return [_why_unscorable(tokenizer, text.ids) for text in tokenizer.encode(texts)]
-
-
-def _why_unscorable(tokenizer: MaskTokenizer, ids: Sequence[int]) -> str | None:
-    if not ids:
-        return "expected a text with a word, found no token in it; leave it out"
-    if tokenizer.mask_id in ids:
-        return f"expected a whole text, found {tokenizer.mask_token} in it; fill it in"
-    if len(ids) > tokenizer.window:
-        return f"expected at most {tokenizer.window} tokens, found {len(ids)}; cut the text into sentences"
-    return None
+    return bool(ids) and tokenizer.mask_id not in ids and len(ids) <= tokenizer.window
 
 
 def _words(tokenizer: MaskTokenizer, ids: Sequence[int]) -> list[tuple[int, int]]:
-    """Return (start, end) of each word among the ids: in a WordPiece vocabulary ## starts what goes on a word."""
-    goes_on = [tokenizer.token(token_id).startswith("##") for token_id in ids]
-    starts = [index for index in range(len(ids)) if index == 0 or not goes_on[index]]
+    """Return (start, end) of each word among the ids: a WordPiece token that begins with ## continues a word."""
+    continues = [tokenizer.token(token_id).startswith("##") for token_id in ids]
+    starts = [index for index in range(len(ids)) if index == 0 or not continues[index]]
     return list(itertools.pairwise([*starts, len(ids)]))
 
 
-def _queries(words: Sequence[Sequence[tuple[int, int]]]) -> Iterator[_Query]:
-    """Yield what is to be scored, the shortest texts first, so that those of like length are neighbors."""
-    for text in sorted(range(len(words)), key=lambda index: words[index][-1][1]):
+def _queries(words: dict[int, list[tuple[int, int]]]) -> Iterator[_Query]:
+    """Yield the tokens to score, the shortest texts first, so that texts of like length are neighbors."""
+    for text in sorted(words, key=lambda index: words[index][-1][1]):
         for start, end in words[text]:
             for token in range(start, end):
                 last = token + 1 == end

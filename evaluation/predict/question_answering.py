@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from evaluation.predict.predictor import Columns, Predicted, is_unicode, short, unusable_text
+from evaluation.config import EvaluationConfig
+from evaluation.predict.predictor import Columns, Predicted, Prediction, is_unicode, short, unusable_text
 from serving.answering.question_answering import Answers, Options, Question, QuestionAnswering, Span
+from serving.engine.engine import OpenFolder
 from serving.errors import BadRequest
 from serving.settings import Settings
 from tables.rows import PRINTED_MESSAGE, Reject, Row, is_printed, is_texts, read_cell
 
 TOP = 5
-"""Answers that are listed for each question."""
+"""Answers listed for each question."""
 
 
 class QuestionAnsweringPredictor:
@@ -22,26 +24,21 @@ class QuestionAnsweringPredictor:
     long_name = "windowed_rows"
 
     def __init__(self, model: QuestionAnswering, columns: Columns, max_answer_length: int) -> None:
-        """Take a model, the columns, and the tokens of the longest answer."""
+        """Take a model, the columns, and how many tokens an answer can have."""
         self.long_rows = 0
         self.likelihood_seconds = 0.0
         self._model = model
         self._columns = columns
         self._options = Options(top_k=TOP, max_answer_length=max_answer_length)
 
-    @classmethod
-    def open(cls, folder: Path, settings: Settings, columns: Columns, max_answer_length: int) -> Self:
-        """Open a model folder; raises ModelFolderError."""
-        return cls(QuestionAnswering.load(folder, settings=settings), columns, max_answer_length)
-
     def predict(self, rows: Sequence[Row]) -> list[Predicted | Reject]:
-        """Return what is said of each row, in their order; a row that cannot be used is a Reject."""
+        """Return the prediction of each row, in order; a row that cannot be used becomes a Reject."""
         checked = [unusable_text(row, self._columns.inputs) or self._truth(row) for row in rows]
         usable = [index for index, truth in enumerate(checked) if not isinstance(truth, Reject)]
         questions = {index: Question(*(rows[index].values[name] for name in self._columns.inputs)) for index in usable}
-        found, refused = self._answer(rows, questions)
-        self.long_rows += found.windowed
-        answers = iter(found)
+        answered, refused = self._answer(rows, questions)
+        self.long_rows += answered.windowed
+        answers = iter(answered)
         results: list[Predicted | Reject] = []
         for index, truth in enumerate(checked):
             reject = truth if isinstance(truth, Reject) else refused.get(index)
@@ -49,7 +46,7 @@ class QuestionAnsweringPredictor:
         return results
 
     def _answer(self, rows: Sequence[Row], questions: dict[int, Question]) -> tuple[Answers, dict[int, Reject]]:
-        """Return the answers to the questions that the model takes, and rejects for the rows of the others."""
+        """Return the answers to the questions that the model accepts, and a Reject for each of the other rows."""
         try:
             return self._model.answer(list(questions.values()), self._options), {}
         except BadRequest:
@@ -82,16 +79,17 @@ class QuestionAnsweringPredictor:
 
 
 def answers_of(value: Any, context: str) -> dict[str, Any] | None:  # noqa: ANN401 - a value of the user's
-    """Return the right answers in SQuAD's columns; None where the value is no such thing.
+    """Return the right answers in SQuAD's form; None if the value has no form of answers.
 
     >>> answers_of("Paris", "It is Paris.")
     {'text': ['Paris'], 'answer_start': [6]}
 
-    Taken are a text; SQuAD's columns as here; a list of texts; and the list of {"text", "answer_start"} of SQuAD's own
-    files; all but the first also written as JSON, as in a CSV file. A text that begins with a brace is an answer, unless
-    it looks as if Python had printed one of these. Without starts, they are where the answers are first found, or -1.
+    The forms are a text, a list of texts, SQuAD's columns as above, and the list of {"text", "answer_start"} in SQuAD's
+    own files. All but the first can also be written as JSON, as in a CSV file. A text that begins with a brace is an
+    answer, unless it looks like an object that Python printed. An answer without a start gets the place where the
+    context first has it, or -1.
     """
-    value = read_cell(value, lambda found: isinstance(found, dict) or is_texts(found) or _is_answers(found))
+    value = read_cell(value, lambda cell: isinstance(cell, dict) or is_texts(cell) or _is_answers(cell))
     if is_printed(value):
         return None
     if _is_answers(value):
@@ -111,3 +109,13 @@ def answers_of(value: Any, context: str) -> dict[str, Any] | None:  # noqa: ANN4
 
 def _is_answers(value: object) -> bool:
     return isinstance(value, list) and bool(value) and all(isinstance(answer, dict) for answer in value)
+
+
+def _open(
+    folder: Path, opened: OpenFolder, settings: Settings, columns: Columns, config: EvaluationConfig
+) -> QuestionAnsweringPredictor:
+    model = QuestionAnswering.load(folder, settings=settings)
+    return QuestionAnsweringPredictor(model, columns, config.max_answer_length)
+
+
+PREDICTION = Prediction(Columns(("question", "context"), "answers"), input_counts=(2,), open=_open)

@@ -1,7 +1,7 @@
-"""Numbers as people read them: 24.1 %, 3.42 nats, 1,940 rows, and an interval with its unit once.
+"""Numbers for people: 24.1 %, 3.42 nats, 1,940 rows, and intervals.
 
-The space before a unit is a narrow no-break space and the minus sign is a minus sign, so that a number is never torn
-apart at the end of a line, nor read as a hyphen.
+The space before a unit is a narrow no-break space and a negative number has a real minus sign, so that a line never
+breaks inside a number and the sign does not look like a hyphen.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ MINUS = "\u2212"
 UNDEFINED = "not defined"
 
 SIGNS = {"share": "%", "perplexity": "", "number": ""}
-"""What is written after a number; a unit that is not here is written as it is called: nats, seconds."""
+"""The sign after a number; other units are written with their names: nats, seconds."""
 
 DECIMALS = {"nats": 2, "perplexity": 2, "number": 3}
 
@@ -28,7 +28,7 @@ def quantity(value: float | None, unit: str) -> str:
 
 
 def interval(low: float | None, high: float | None, unit: str) -> str:
-    r"""Write an interval, its unit once; empty where there is none.
+    r"""Write an interval with its unit; an empty text if there is no interval.
 
     >>> interval(0.222, 0.26, "share"), interval(-13.2, -12.1, "nats"), interval(None, None, "share")
     ('22.2–26.0\u202f%', '\u221213.2 to \u221212.1\u202fnats', '')
@@ -41,7 +41,7 @@ def interval(low: float | None, high: float | None, unit: str) -> str:
 
 
 def sign(unit: str) -> str:
-    """Return what is written after a number of this unit: "%" for a share, nothing for a plain number."""
+    """Return the sign after a number of this unit: "%" for a share, nothing for a plain number."""
     return SIGNS.get(unit, unit)
 
 
@@ -60,7 +60,7 @@ def digits(value: float | None, unit: str) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    r"""Write how many there are.
+    r"""Write a count with its noun.
 
     >>> count(1, "row"), count(1940, "row")
     ('1\u202frow', '1,940\u202frows')
@@ -83,12 +83,12 @@ def duration(seconds: float) -> str:
 
 
 def _with_sign(written: str, unit: str) -> str:
-    after = sign(unit)
-    return written if written == UNDEFINED or not after else f"{written}{SPACE}{after}"
+    unit_sign = sign(unit)
+    return written if written == UNDEFINED or not unit_sign else f"{written}{SPACE}{unit_sign}"
 
 
 def _percentage(percent: float) -> str:
-    """Write one decimal, or two where one would make nothing or everything of what is not quite that."""
+    """Write one decimal, or two if one decimal would round to 0 or 100."""
     for decimals in (1, 2):
         written = f"{percent:.{decimals}f}"
         if float(written) not in (0, 100) or float(written) == percent:
@@ -97,11 +97,11 @@ def _percentage(percent: float) -> str:
 
 
 def _decimal(value: float, decimals: int) -> str:
-    """Write about three digits that say something, whatever the size of the number."""
+    """Write about three significant digits, whatever the size of the number."""
     size = abs(value)
     if size >= 1e6 or 0 < size < 1e-3:
         mantissa, exponent = f"{value:.1e}".split("e")
         return f"{mantissa} × 10{str(int(exponent)).translate(str.maketrans('-0123456789', '⁻⁰¹²³⁴⁵⁶⁷⁸⁹'))}"
     if 0 < size < 10 ** (1 - decimals):
-        return f"{value:.2g}"  # so many decimals would leave one digit of it, and that rounded
+        return f"{value:.2g}"  # fixed decimals would leave only one digit
     return f"{value:,.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.{decimals}f}"

@@ -1,16 +1,13 @@
-"""report.html: what an evaluation found, on one page that needs nothing but a browser.
+"""report.html: the results of an evaluation on one page that needs only a browser.
 
     python -m evaluation.report.page metrics.json report.html
 
-makes the page again from the figures; all that it shows is in metrics.json. The page is one file without scripts that
-loads nothing, in light or dark as its reader prefers, for a phone as for a wide screen, and on paper.
-
-How an example is shown: its texts, what was expected, and which of the candidates is that.
+makes the page again from metrics.json, which has everything that the page shows. The page is one file without scripts
+that loads nothing. It is light or dark as the reader prefers, and suits a phone, a wide screen and paper.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
@@ -22,18 +19,13 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
+from evaluation.command import Arguments, make_parser, run_command
+from evaluation.errors import EvaluationError, MetricsFileError
+from evaluation.metrics.figures import TaskMetrics, metrics_of
 from evaluation.report import plots
-from evaluation.report.metrics_file import (
-    Example,
-    Metric,
-    MetricsFile,
-    MetricsFileError,
-    Reliability,
-    Slice,
-    parse,
-    read,
-)
+from evaluation.report.metrics_file import Example, Metric, MetricsFile, Reliability, Slice, parse, read
 from evaluation.report.number_format import SPACE, count, digits, duration, interval, quantity, sign
+from serving.tasks import TASKS
 from tables.whole_file import write_whole
 
 RUN = {
@@ -44,18 +36,22 @@ RUN = {
     "rows_read": "Rows read",
     "rows_predicted": "Rows predicted",
     "rows_rejected": "Rows rejected",
-    "windowed_rows": "Rows read in windows, being longer than the model",
-    "truncated_rows": "Rows cut, being longer than the model",
+    "windowed_rows": "Rows longer than the model, read in windows",
+    "truncated_rows": "Rows longer than the model, cut at the end",
     "seconds": "Time",
     "rows_per_second": "Speed",
 }
-"""What is told of a run, in this order; what else its summary holds comes after it."""
+"""The names of a run's facts, in the order of the page; other facts of the summary follow."""
 
-TOLD_ELSEWHERE = {"summary", "task", "model"}
+SHOWN_ABOVE = {"summary", "task", "model"}
+"""Facts of the summary that stand elsewhere on the page."""
+
+LONG = 420
+"""Letters of an input; a longer one is shortened to the part around its mask or answer, and opens on a click."""
 
 
 class Figure(NamedTuple):
-    """A plot and what to see in it."""
+    """A plot with a title and an explanation."""
 
     plot: plots.Plot
     title: str
@@ -63,40 +59,34 @@ class Figure(NamedTuple):
 
 
 def render(metrics: Mapping[str, Any]) -> str:
-    """Return the page for what metrics.json holds; raises MetricsFileError where it is not that.
+    """Return the page for the content of a metrics.json; raises MetricsFileError if the content is wrong.
 
     The same metrics give the same page: {"task": "fill-mask", "metrics": [{"name": "accuracy@1", "value": 0.241, …}]}
     gives a page with "24.1 %" for accuracy@1.
     """
-    found = parse(metrics)
-    headlines = [metric for metric in found.metrics if metric.headline and metric.value is not None]
-    slices = list(_slices(found))
-    same = {name for _, name, _ in slices}
+    results = parse(metrics)
+    headlines = [metric for metric in results.metrics if metric.headline and metric.value is not None]
+    slices = list(_slices(results))
+    sliced = {name for _, name, _ in slices}
+    kinds = (("best", "Best examples", results.examples.best), ("worst", "Worst examples", results.examples.worst))
     return _template().render(
-        found=found,
+        results=results,
         palette=plots.PALETTE,
-        heading=str(found.model.get("model") or "A model"),
-        level=_level(found.settings),
-        facts=list(_facts(found)),
+        heading=str(results.model.get("model") or "A model"),
+        level=_level(results.settings),
+        facts=list(_facts(results)),
         headlines=headlines,
-        figures=list(_figures(found)),
+        figures=list(_figures(results)),
         slices=slices,
-        same_metric=same.pop() if len(same) == 1 else "",
-        examples=[
-            (kind, title, rows)
-            for kind, title, rows in (
-                ("best", "Where it did best", found.examples.best),
-                ("worst", "Where it did worst", found.examples.worst),
-            )
-            if rows
-        ],
+        same_metric=sliced.pop() if len(sliced) == 1 else "",
+        examples=[kind for kind in kinds if kind[-1]],
         columns={
-            name: any(getattr(metric, name) not in (None, "") for metric in found.metrics)
+            name: any(getattr(metric, name) not in (None, "") for metric in results.metrics)
             for name in ("low", "rows", "definition", "source")
         },
-        left_out=[(part.name, part.reason) for part in found.left_out],
-        run=list(_run(found)),
-        settings=[(_name(key), _written(key, value)) for key, value in found.settings.items() if value is not None],
+        left_out=[(part.name, part.reason) for part in results.left_out],
+        run=list(_run(results)),
+        settings=[(_name(key), _written(key, value)) for key, value in results.settings.items() if value is not None],
     )
 
 
@@ -106,86 +96,89 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=folder, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    shown = (quantity, interval, digits, sign, count, excerpt, pieces, inputs, answer, is_right, breakable, band)
-    environment.globals.update({function.__name__: function for function in shown}, Markup=Markup)
+    functions = (quantity, interval, digits, sign, count, excerpt, pieces, inputs, answer, is_right, breakable, band)
+    environment.globals.update({function.__name__: function for function in functions}, Markup=Markup)
     return environment.get_template("report.html.jinja")
 
 
+# The facts and the figures
+
+
 def _level(settings: Mapping[str, Any]) -> str:
-    """Return "95 % interval", or "interval" where the settings do not say."""
+    """Return "95 % interval", or "interval" if the settings do not have the level."""
     level = settings.get("confidence")
     return f"{100 * level:g}{SPACE}% interval" if isinstance(level, int | float) else "interval"
 
 
-def _facts(found: MetricsFile) -> Iterator[str]:
-    """Yield what stands below the heading: on what, how and how fast."""
-    rows = found.data.rows if found.data.rows is not None else found.model.get("rows_predicted")
+def _facts(results: MetricsFile) -> Iterator[str]:
+    """Yield the facts below the heading: the rows, the precision, the device and the speed."""
+    rows = results.data.rows if results.data.rows is not None else results.model.get("rows_predicted")
     if isinstance(rows, int):
         yield count(rows, "row")
-    if found.data.rejected:
-        yield f"{found.data.rejected:,}{SPACE}rejected"
+    if results.data.rejected:
+        yield f"{results.data.rejected:,}{SPACE}rejected"
     for key in ("precision", "device"):
-        if found.model.get(key):
-            yield str(found.model[key])
-    speed = found.model.get("rows_per_second")
+        if results.model.get(key):
+            yield str(results.model[key])
+    speed = results.model.get("rows_per_second")
     if isinstance(speed, int | float):
         yield _written("rows_per_second", speed)
 
 
-def _figures(found: MetricsFile) -> Iterator[Figure]:
-    drawn = found.plots
+def _figures(results: MetricsFile) -> Iterator[Figure]:
+    drawn = results.plots
     if drawn.reliability and (plot := plots.reliability(drawn.reliability)):
-        yield Figure(plot, "How sure it is, and how right", trust(drawn.reliability))
+        yield Figure(plot, "Confidence and accuracy", trust(drawn.reliability))
     if drawn.confusion and (plot := plots.confusion(drawn.confusion)):
-        shown = min(len(drawn.confusion.labels), plots.MOST_LABELS)
-        text = "A line of the matrix holds all rows of one true label; the stronger a cell, the more of them it has."
-        if shown < len(drawn.confusion.labels):
-            text += f" The {shown} of {len(drawn.confusion.labels)} labels with most mistakes are shown; shares are of all rows."
-        yield Figure(plot, "What it takes for what", text)
+        labels, most = len(drawn.confusion.labels), plots.MOST_LABELS
+        text = "A row of the matrix has all rows of one true label; a stronger cell has more of them."
+        if labels > most:
+            text += f" The {most} of {labels} labels with the most mistakes are shown; shares are of all rows."
+        yield Figure(plot, "True and predicted labels", text)
     if drawn.histogram and (plot := plots.histogram(drawn.histogram)):
-        text = "How many have which score: a mean says little where most of them are at the ends."
+        text = "How many rows have which score: a mean says little if most scores are at the ends."
         yield Figure(plot, _name(drawn.histogram.name), text)
 
 
-def trust(found: Reliability) -> str:
-    """Say what a reliability diagram shows: whether a probability can be taken at its word."""
-    bins = [b for b in found.bins if b.rows and b.confidence is not None and b.accuracy is not None]
+def trust(reliability: Reliability) -> str:
+    """Say what a reliability diagram shows: how far the model's probabilities are from how often it is right."""
+    bins = [b for b in reliability.bins if b.rows and b.confidence is not None and b.accuracy is not None]
     rows = sum(b.rows for b in bins)
     sure = sum(b.rows * (b.confidence or 0) for b in bins) / rows
     right = sum(b.rows * (b.accuracy or 0) for b in bins) / rows
     gap = 100 * (sure - right)
-    verdict = f"too sure of itself by {gap:.1f} points" if gap > 0 else f"surer than it says by {-gap:.1f} points"
+    verdict = f"too sure of itself by {gap:.1f} points" if gap > 0 else f"too modest by {-gap:.1f} points"
     if abs(gap) < 1:
-        verdict = "as right as it says, on average"
+        verdict = "right as often as it says"
     return (
         f"On average the model gives its answer a probability of {quantity(sure, 'share')} and is right in "
-        f"{quantity(right, 'share')} of the rows: it is {verdict}. On the dashed line, of the answers it is "
-        f"70{SPACE}% sure of 70{SPACE}% are right; below the line it is too sure, above it too modest."
+        f"{quantity(right, 'share')} of the rows: it is {verdict}. On the dashed line, 70{SPACE}% of the answers with a "
+        f"probability of 70{SPACE}% are right. Below the line the model is too sure, above the line too modest."
     )
 
 
-def _slices(found: MetricsFile) -> Iterator[tuple[str, str, plots.Plot]]:
-    """Yield a plot for each way in which the rows are divided: by what, a metric's name and the plot."""
-    metrics = {metric.name: metric for metric in found.metrics}
+def _slices(results: MetricsFile) -> Iterator[tuple[str, str, plots.Plot]]:
+    """Yield the property that divides the rows, the metric's name and the plot, for each kind of slices."""
+    metrics = {metric.name: metric for metric in results.metrics}
     kinds: dict[tuple[str, str], list[Slice]] = {}
-    for part in found.slices:
+    for part in results.slices:
         kinds.setdefault((part.by, part.metric), []).append(part)
     for place, ((by, name), parts) in enumerate(kinds.items()):
         if plot := plots.slices(parts, metrics.get(name, Metric(name=name)), f"slices-{place}"):
             yield by, name, plot
 
 
-def _run(found: MetricsFile) -> Iterator[tuple[str, str]]:
-    """Yield what was evaluated: names and values."""
-    counted = {"rows_predicted": found.data.rows, "rows_rejected": found.data.rejected}
-    told = {**counted, **(found.data.model_extra or {}), **found.model}
-    yield "Task", found.task
-    if found.model.get("model"):
-        yield "Model", str(found.model["model"])
-    others = [key for key in told if key not in RUN and key not in TOLD_ELSEWHERE]
+def _run(results: MetricsFile) -> Iterator[tuple[str, str]]:
+    """Yield the names and the values of the facts of the run."""
+    counted = {"rows_predicted": results.data.rows, "rows_rejected": results.data.rejected}
+    facts = {**counted, **(results.data.model_extra or {}), **results.model}
+    yield "Task", results.task
+    if results.model.get("model"):
+        yield "Model", str(results.model["model"])
+    others = [key for key in facts if key not in RUN and key not in SHOWN_ABOVE]
     for key in (*RUN, *others):
-        if told.get(key) is not None:
-            yield RUN.get(key, _name(key)), _written(key, told[key])
+        if facts.get(key) is not None:
+            yield RUN.get(key, _name(key)), _written(key, facts[key])
 
 
 def _name(key: str) -> str:
@@ -194,7 +187,7 @@ def _name(key: str) -> str:
 
 
 def _written(key: str, value: object) -> str:
-    """Write a setting or a fact of a run, whatever it is."""
+    """Write a setting or a fact of a run."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
@@ -209,7 +202,7 @@ def _written(key: str, value: object) -> str:
 
 
 def band(metric: Metric) -> tuple[float, float, float] | None:
-    """Return where a share's interval begins, how long it is and where its value is, in percent; None without one."""
+    """Return a share's interval as start, length and value in percent; None if the metric has none."""
     if metric.unit != "share" or metric.value is None or metric.low is None or metric.high is None:
         return None
     low, high = max(0.0, metric.low), min(1.0, metric.high)
@@ -217,62 +210,47 @@ def band(metric: Metric) -> tuple[float, float, float] | None:
 
 
 def breakable(name: str) -> Markup:
-    """Return a name that may go on in the next line after an underscore."""
+    """Return a name that can be broken into lines after each underscore."""
     return Markup("_<wbr>").join(name.split("_"))
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run from the command line; exit status 1 and one line where the file is no metrics.json."""
-    formatter = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("python -m evaluation.report.page", description=__doc__, formatter_class=formatter)
-    parser.add_argument("metrics", type=Path, help="the metrics.json of an evaluation")
-    parser.add_argument("report", type=Path, help="the page to write")
-    args = parser.parse_args(argv)
-    try:
-        page = render(read(args.metrics))
-    except MetricsFileError as exc:
-        sys.stderr.write(f"report: {args.metrics}: {exc}\n")
-        return 1
-    try:
-        write_whole(args.report, page)
-    except OSError as exc:
-        sys.stderr.write(f"report: {args.report}: expected a file that can be written, found: {exc.strerror}\n")
-        return 1
-    return 0
+# The examples
 
 
-LONG = 420
-"""An input of more letters than this is shown around what is asked, and whole when its reader wants it."""
-
-
-def answer(found: object, task: str) -> str:
-    """Write an expected or predicted answer: a text, a text a mask, or any of several texts.
+def answer(value: object, task: str) -> str:
+    """Write an expected or predicted answer: a text, a text for each mask, or several right texts.
 
     "capital" -> "capital"; ["New", "York"] -> "New · York"; a question's {"text": ["Rome", "Rome"]} -> "Rome"
     """
-    if isinstance(found, dict) and isinstance(found.get("text"), list):
-        found = found["text"]
-    if isinstance(found, list):
-        texts = [str(text) for text in found]
-        found = " · ".join(dict.fromkeys(texts) if task == "question-answering" else texts)
-    return str(found) if str(found).strip() else "(nothing)"
+    if isinstance(value, dict) and isinstance(value.get("text"), list):
+        value = value["text"]
+    if isinstance(value, list):
+        texts = [str(text) for text in value]
+        metrics = _metrics_of(task)
+        value = " · ".join(dict.fromkeys(texts) if metrics and metrics.alternatives else texts)
+    return str(value) if str(value).strip() else "(nothing)"
+
+
+def _metrics_of(name: str) -> TaskMetrics | None:
+    """Return how a task is evaluated; None for an unknown task, which another version can have written."""
+    return next((metrics_of(task) for task in TASKS if task == name), None)
 
 
 def expected_words(example: Example, mask: int) -> list[str]:
-    """Return the words that are right for a mask: with several masks each has its own, else any of them will do."""
-    found = example.expected
-    if isinstance(found, dict):
-        found = found.get("text")
-    if not isinstance(found, list):
-        return [str(found)]
+    """Return the right words for a mask: the mask's own word if there are several masks, else all expected words."""
+    expected = example.expected
+    if isinstance(expected, dict):
+        expected = expected.get("text")
+    if not isinstance(expected, list):
+        return [str(expected)]
     several = len(example.top) > 1
-    return [str(found[mask])] if several and mask < len(found) else [str(word) for word in found]
+    return [str(expected[mask])] if several and mask < len(expected) else [str(word) for word in expected]
 
 
 def is_right(example: Example, mask: int, candidate: int, best: bool) -> bool:
-    """Tell whether a candidate, counted from 0, is right: as the evaluation says, else where it is an expected word.
+    """Return True if a candidate, counted from 0, has the evaluation's flag, or without flags if it is expected.
 
-    Of one of the best examples what was predicted is right too: an evaluation may take "the Nile" for "Nile".
+    The prediction of one of the best examples is right too: an evaluation can accept "the Nile" for "Nile".
     """
     if example.right:
         return example.right[mask][candidate]
@@ -281,28 +259,28 @@ def is_right(example: Example, mask: int, candidate: int, best: bool) -> bool:
 
 
 def pieces(text: str) -> list[str]:
-    """Divide a text at its masks, which stay: "a [MASK] b" gives ["a ", "[MASK]", " b"]."""
+    """Divide a text at its masks, and keep the masks: "a [MASK] b" gives ["a ", "[MASK]", " b"]."""
     return re.split(r"(\[MASK\])", text)
 
 
 def inputs(example: Example, task: str) -> list[tuple[str, str]]:
-    r"""Return the texts of an example and what each is; a question stands before its context, on a line of its own.
+    r"""Return the names and the texts of an example's input; the texts stand on lines of their own.
 
     "Which team?\nDenver won." of a question-answering row -> [("question", "Which team?"), ("context", "Denver won.")]
     """
     if isinstance(example.input, dict):
         return [(str(name), str(text)) for name, text in example.input.items()]
-    question, line, context = str(example.input).partition("\n")
-    if task == "question-answering" and line:
-        return [("question", question), ("context", context)]
-    return [("", str(example.input))]
+    metrics = _metrics_of(task)
+    names = metrics.input_parts if metrics else ()
+    texts = str(example.input).split("\n", len(names) - 1) if names else []
+    return list(zip(names, texts, strict=True)) if names and len(texts) == len(names) else [("", str(example.input))]
 
 
 def excerpt(text: str, example: Example) -> str:
-    """Return a long text's part around its mask or the expected answer, and a short text as it is."""
+    """Return the part of a long text around its mask or its expected answer; a short text is not changed."""
     if len(text) <= LONG:
         return text
-    masks = [found.start() for found in re.finditer(r"\[MASK\]", text)]
+    masks = [match.start() for match in re.finditer(r"\[MASK\]", text)]
     answers = [text.find(word) for word in expected_words(example, 0) if word and word in text]
     place = masks[min(len(masks), example.mask or 1) - 1] if masks else min(answers, default=0)
     start = max(0, min(place - LONG // 2, len(text) - LONG))
@@ -310,6 +288,30 @@ def excerpt(text: str, example: Example) -> str:
     if start:
         cut = "… " + cut.split(" ", 1)[-1]
     return cut if start + LONG >= len(text) else cut.rsplit(" ", 1)[0] + " …"
+
+
+# The command
+
+
+def run(args: Arguments) -> None:
+    """Make the page again from a metrics.json."""
+    try:
+        page = render(read(args.metrics))
+    except MetricsFileError as exc:
+        raise EvaluationError(f"{args.metrics}: {exc}") from exc
+    try:
+        write_whole(args.report, page)
+    except OSError as exc:
+        message = f"{args.report}: expected a file that can be written, found: {exc.strerror}"
+        raise EvaluationError(message) from exc
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run from the command line; returns the exit status."""
+    parser = make_parser("evaluation.report.page", __doc__)
+    parser.add_argument("metrics", type=Path, help="the metrics.json of an evaluation")
+    parser.add_argument("report", type=Path, help="the page to write")
+    return run_command("report", run, parser.parse_args(argv))
 
 
 if __name__ == "__main__":

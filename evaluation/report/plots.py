@@ -1,12 +1,10 @@
-"""The report's plots: reliability, a metric by slice, a confusion matrix, a histogram.
+"""The plots of the report: reliability, a metric by slice, a confusion matrix, and a histogram.
 
-A plot is about as wide as a phone, so that its text can be read there; a wide page sets several side by side. What it
-shows is also its label, for those who have the page read to them.
+A plot is about as wide as a phone, so that its text can be read there; a wide page has several side by side. Its label
+has all its numbers, for people who have the page read to them.
 
-A matplotlib figure as an SVG element of a page: with the page's font and colors, and ids of its own.
-
-Text stays text. Colors are CSS variables, so that one drawing serves dark and light. The same figure gives the same
-element.
+matplotlib draws a plot as an SVG element. Its text stays text in the page's font, its colors are CSS variables that
+serve dark and light, and its ids are unique on the page. The same figure gives the same element.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ PALETTE = {
     "accent": ("#0072b2", "#56b4e9"),
     "paper": ("#ffffff", "#14181c"),
 }
-"""Colors on light and on dark paper. The accent is the blue that Okabe and Ito chose for all kinds of color vision."""
+"""Colors on light and on dark paper. The accent is Okabe and Ito's blue, which suits all kinds of color vision."""
 
 INK, MUTED, RULE, ACCENT, PAPER = (light for light, _ in PALETTE.values())
 
@@ -67,6 +65,26 @@ STYLE = {
 }
 
 
+WIDTH = 328
+"""The width of a plot in CSS pixels: the 360 of a phone less the page's margins."""
+
+MOST_LABELS = 20
+"""Labels of a confusion matrix, which more would make unreadable: the most confused labels are shown."""
+
+_METADATA = ("Creator", "Date", "Format", "Type")
+
+_ROW = 50
+"""The height of a slice in CSS pixels."""
+
+_BESIDE = 78
+"""The room beside the scale of a slice for its number of rows, in CSS pixels."""
+
+_FIFTHS = (0, 0.2, 0.4, 0.6, 0.8, 1)
+_BARS: dict[str, Any] = {"color": ACCENT, "edgecolor": PAPER, "linewidth": 1.5}
+_POINTS: dict[str, Any] = {"textcoords": "offset points"}
+_percent = FuncFormatter(lambda value, _: f"{round(100 * value)}{SPACE}%")
+
+
 class Plot(NamedTuple):
     """An `<svg>` element and its natural width in CSS pixels."""
 
@@ -75,26 +93,23 @@ class Plot(NamedTuple):
 
 
 def one_line(text: str) -> str:
-    """Return a text on one line, without what XML cannot hold."""
+    """Return a text on one line, without characters that XML cannot hold."""
     return re.sub(r"[^\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|\s+", " ", text)
 
 
-_METADATA = ("Creator", "Date", "Format", "Type")
-
-
 def element(figure: Figure, name: str, label: str) -> Plot:
-    """Return the figure as an element for HTML; `name` keeps its ids apart from those of other plots."""
+    """Return the figure as an element for HTML; `name` makes its ids unique on the page."""
     written = io.BytesIO()
     with warnings.catch_warnings():
-        # It measures text in its own font, which lacks some letters; the page's font is what shows them.
+        # matplotlib measures text in its own font, which lacks some letters; the page shows them in its font.
         warnings.filterwarnings("ignore", message=".*Glyph .* missing", category=UserWarning)
         figure.savefig(written, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
     root = ElementTree.fromstring(written.getvalue())
     style = root.find(f"{SVG}defs/{SVG}style/..")
     if style is not None:
-        root.remove(style)  # it would hold for the whole page, not for this element
+        root.remove(style)  # it would apply to the whole page
     for part in root.iter():
-        _at_home(part, name)
+        _adapt(part, name)
     width = round(figure.bbox.width)
     root.attrib.update({"role": "img", "aria-label": one_line(label), "data-plot": name, "width": str(width)})
     del root.attrib["height"]
@@ -102,32 +117,25 @@ def element(figure: Figure, name: str, label: str) -> Plot:
     return Plot(ElementTree.tostring(root, encoding="unicode"), width)
 
 
-def _at_home(part: ElementTree.Element, name: str) -> None:
-    """Make an element of a file one of a page: ids with a prefix, the page's font, colors by their names."""
-    found = part.attrib
-    if "id" in found:
-        found["id"] = f"{name}-{found['id']}"
-    if f"{XLINK}href" in found:
-        found["href"] = found.pop(f"{XLINK}href").replace("#", f"#{name}-")
-    if "clip-path" in found:
-        found["clip-path"] = found["clip-path"].replace("#", f"#{name}-")
-    if "style" in found:
-        style = re.sub(r"font-family: [^;]*;?", "", found["style"])
+def _adapt(part: ElementTree.Element, name: str) -> None:
+    """Adapt an element to the page: ids with a prefix, the page's font, colors by their names."""
+    attributes = part.attrib
+    if "id" in attributes:
+        attributes["id"] = f"{name}-{attributes['id']}"
+    if f"{XLINK}href" in attributes:
+        attributes["href"] = attributes.pop(f"{XLINK}href").replace("#", f"#{name}-")
+    if "clip-path" in attributes:
+        attributes["clip-path"] = attributes["clip-path"].replace("#", f"#{name}-")
+    if "style" in attributes:
+        style = re.sub(r"font-family: [^;]*;?", "", attributes["style"])
         for color, (light, _) in PALETTE.items():
             style = style.replace(light, f"var(--{color})")
-        found["style"] = style.strip("; ")
+        attributes["style"] = style.strip("; ")
 
 
-WIDTH = 328
-"""Of a plot, in CSS pixels: a phone's 360 less the page's margins."""
-
-MOST_LABELS = 20
-"""More would make a confusion matrix that nobody can read: those that are confused most are shown."""
-
-
-def reliability(found: Reliability) -> Plot | None:
-    """Draw how often the model was right against how sure it was; None where no bin has a row."""
-    bins = [b for b in found.bins if b.rows and b.confidence is not None and b.accuracy is not None]
+def reliability(diagram: Reliability) -> Plot | None:
+    """Draw how often the model was right against how sure it was; None if no bin has rows."""
+    bins = [b for b in diagram.bins if b.rows and b.confidence is not None and b.accuracy is not None]
     if not bins:
         return None
     with matplotlib.rc_context(STYLE):
@@ -151,20 +159,20 @@ def reliability(found: Reliability) -> Plot | None:
         lower.set_xlabel("the model's own probability", color=MUTED, fontsize=11)
         lower.xaxis.set_major_formatter(_percent)
         upper.yaxis.set_major_formatter(_percent)
-        said = "; ".join(
+        label = "; ".join(
             f"{quantity(b.confidence, 'share')} sure on average, {quantity(b.accuracy, 'share')} right, "
             f"{count(b.rows, 'row')}"
             for b in bins
         )
-        return element(figure, "reliability", f"Reliability diagram. {said}.")
+        return element(figure, "reliability", f"Reliability diagram. {label}.")
 
 
-def slices(found: Sequence[Slice], overall: Metric, name: str) -> Plot | None:
-    """Draw a metric with its interval for each slice, and a line for all rows; None where no slice has a value.
+def slices(parts: Sequence[Slice], overall: Metric, name: str) -> Plot | None:
+    """Draw a metric with its interval for each slice, and a line for all rows; None if no slice has a value.
 
-    `name` has to be another for each plot of a page.
+    `name` must be unique on the page.
     """
-    shown = [part for part in found if part.rows and part.value is not None and math.isfinite(part.value)]
+    shown = [part for part in parts if part.rows and part.value is not None and math.isfinite(part.value)]
     if not shown:
         return None
     with matplotlib.rc_context(STYLE):
@@ -178,16 +186,16 @@ def slices(found: Sequence[Slice], overall: Metric, name: str) -> Plot | None:
             _slice(axes, part, overall, _ROW * place)
         if overall.value is not None and low <= overall.value <= high:
             _overall(axes, overall.value, f"all rows {quantity(overall.value, overall.unit)}")
-        said = "; ".join(_said(part, overall.unit) for part in shown)
-        return element(figure, name, f"{overall.name} by {shown[0].by}. {said}.")
+        label = "; ".join(_label(part, overall.unit) for part in shown)
+        return element(figure, name, f"{overall.name} by {shown[0].by}. {label}.")
 
 
-def confusion(found: Confusion) -> Plot | None:
-    """Draw the matrix, a row's cells shaded by their share of the row; None where no row was counted.
+def confusion(matrix: Confusion) -> Plot | None:
+    """Draw the matrix with cells shaded by their share of a true label's rows; None if the counts are all 0.
 
-    A share is of all rows of a true label, those that were given a label not shown too.
+    A share counts all rows of a true label, including rows with a predicted label that is not shown.
     """
-    labels, counts, totals = most_confused(found)
+    labels, counts, totals = most_confused(matrix)
     if not any(totals):
         return None
     room = 7 * max(min(len(_short(label, 16)), 16) for label in labels) + 16
@@ -211,70 +219,59 @@ def confusion(found: Confusion) -> Plot | None:
         for at, (row, total) in enumerate(zip(counts, totals, strict=True)):
             for across, number in enumerate(row):
                 _cell(axes, (across, at), number, number / max(1, total), side)
-        said = "; ".join(
-            f"of {count(total, 'row')} that are {label}: {_told(labels, row, total)}"
+        text = "; ".join(
+            f"of {count(total, 'row')} that are {label}: {_predictions(labels, row, total)}"
             for label, row, total in zip(labels, counts, totals, strict=True)
             if total
         )
-        return element(figure, "confusion", f"Confusion matrix. What was predicted {said}.")
+        return element(figure, "confusion", f"Confusion matrix. What was predicted {text}.")
 
 
-def _told(labels: Sequence[str], row: Sequence[int], total: int) -> str:
-    """Say what a true label's rows were taken for: "438 as Business, 18 as World, 2 as labels that are not shown"."""
-    given = [*zip(labels, row, strict=True), ("labels that are not shown", total - sum(row))]
-    return ", ".join(f"{number:,} as {label}" for label, number in given if number)
+def _predictions(labels: Sequence[str], row: Sequence[int], total: int) -> str:
+    """Write the predictions for a true label: "438 as Business, 18 as World, 2 as labels that are not shown"."""
+    counts = [*zip(labels, row, strict=True), ("labels that are not shown", total - sum(row))]
+    return ", ".join(f"{number:,} as {label}" for label, number in counts if number)
 
 
-def histogram(found: Histogram) -> Plot | None:
-    """Draw how many rows have which score; None where there are none."""
-    if not any(found.counts):
+def histogram(scores: Histogram) -> Plot | None:
+    """Draw how many rows have which score; None if there are no rows."""
+    if not any(scores.counts):
         return None
     with matplotlib.rc_context(STYLE):
         figure = _figure(WIDTH, 260)
         axes = _axes(figure, left=2, right=12, top=28, bottom=44)
-        widths = [high - low for low, high in zip(found.edges, found.edges[1:], strict=False)]
-        bars = axes.bar(found.edges[:-1], found.counts, widths, align="edge", **_BARS)
-        axes.set(xlim=(found.edges[0], found.edges[-1]), yticks=[], ylim=(0, 1.1 * max(found.counts)))
-        if len(found.counts) <= 12:
-            numbers = [f"{number:,}" if number else "" for number in found.counts]
+        widths = [high - low for low, high in zip(scores.edges, scores.edges[1:], strict=False)]
+        bars = axes.bar(scores.edges[:-1], scores.counts, widths, align="edge", **_BARS)
+        axes.set(xlim=(scores.edges[0], scores.edges[-1]), yticks=[], ylim=(0, 1.1 * max(scores.counts)))
+        if len(scores.counts) <= 12:
+            numbers = [f"{number:,}" if number else "" for number in scores.counts]
             axes.bar_label(bars, numbers, padding=3, fontsize=10)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.set_xlabel(_short(found.name, 48), color=MUTED, fontsize=11)
-        _above(axes, f"rows (the fullest bin: {max(found.counts):,})")
-        edges = zip(found.edges, found.edges[1:], found.counts, strict=False)
-        said = "; ".join(f"{low:g} to {high:g}: {count(number, 'row')}" for low, high, number in edges if number)
-        return element(figure, "histogram", f"Histogram of {found.name}. {said}.")
+        axes.set_xlabel(_short(scores.name, 48), color=MUTED, fontsize=11)
+        _above(axes, f"rows (the fullest bin: {max(scores.counts):,})")
+        edges = zip(scores.edges, scores.edges[1:], scores.counts, strict=False)
+        label = "; ".join(f"{low:g} to {high:g}: {count(number, 'row')}" for low, high, number in edges if number)
+        return element(figure, "histogram", f"Histogram of {scores.name}. {label}.")
 
 
-def most_confused(found: Confusion) -> tuple[list[str], list[list[int]], list[int]]:
-    """Return the labels, their counts, and how many rows of each there are, whatever they were given.
+def most_confused(matrix: Confusion) -> tuple[list[str], list[list[int]], list[int]]:
+    """Return the labels, their counts, and the number of rows of each true label.
 
-    Of more than MOST_LABELS those with most mistakes are kept, in their order.
+    If there are more than MOST_LABELS, the labels with the most mistakes are kept, in their order.
     """
-    size = len(found.labels)
+    size = len(matrix.labels)
 
     def mistakes(at: int) -> int:
         others = [other for other in range(size) if other != at]
-        return sum(found.counts[at][other] + found.counts[other][at] for other in others)
+        return sum(matrix.counts[at][other] + matrix.counts[other][at] for other in others)
 
     kept = sorted(sorted(range(size), key=mistakes, reverse=True)[:MOST_LABELS])
-    counts = [[found.counts[at][other] for other in kept] for at in kept]
-    return [found.labels[at] for at in kept], counts, [sum(found.counts[at]) for at in kept]
-
-
-_ROW = 50
-"""Height of a slice, in CSS pixels."""
-
-_BESIDE = 78
-"""Room for the rows of a slice beside its scale, in CSS pixels."""
-
-_FIFTHS = (0, 0.2, 0.4, 0.6, 0.8, 1)
-_BARS: dict[str, Any] = {"color": ACCENT, "edgecolor": PAPER, "linewidth": 1.5}
-_percent = FuncFormatter(lambda value, _: f"{round(100 * value)}{SPACE}%")
+    counts = [[matrix.counts[at][other] for other in kept] for at in kept]
+    return [matrix.labels[at] for at in kept], counts, [sum(matrix.counts[at]) for at in kept]
 
 
 def _figure(width: float, height: float) -> Figure:
-    """Return a figure of this size in CSS pixels, which are its points and its dots too."""
+    """Return a figure of this size in CSS pixels; a point and a dot are one pixel too."""
     return Figure(figsize=(width / 72, height / 72), dpi=72)
 
 
@@ -285,12 +282,12 @@ def _axes(figure: Figure, left: float, right: float, top: float, bottom: float) 
 
 
 def _above(axes: Axes, title: str) -> None:
-    """Say what goes upward, above the axes: a title turned on its side is hard to read."""
+    """Write the title of the y axis above the axes, since a title turned on its side is hard to read."""
     axes.annotate(title, (0, 1), (0, 8), xycoords="axes fraction", textcoords="offset points", color=MUTED, fontsize=11)
 
 
 def _range(shown: Sequence[Slice], overall: Metric) -> tuple[float, float]:
-    """Return where the scale begins and ends: at nothing, and a little beyond all that is shown."""
+    """Return the ends of the scale: 0, and a little beyond the largest value."""
     ends = [end for part in shown for end in (part.value, part.low, part.high)] + [overall.value]
     known = [end for end in ends if end is not None and math.isfinite(end)]
     low, high = min(0.0, 1.05 * min(known)), max(0.0, 1.05 * max(known))
@@ -300,9 +297,9 @@ def _range(shown: Sequence[Slice], overall: Metric) -> tuple[float, float]:
 
 
 def _slice(axes: Axes, part: Slice, overall: Metric, top: float) -> None:
-    """Draw a slice: its name, rows and value on one line, its interval on a scale below them."""
+    """Draw a slice: its name and value on a line, and below it its interval on a scale with its rows."""
     across, unit, middle = axes.get_yaxis_transform(), overall.unit, top + 33
-    begin, end = -10 / axes.bbox.width, 1 + _BESIDE / axes.bbox.width  # of the figure, for the axes
+    begin, end = -10 / axes.bbox.width, 1 + _BESIDE / axes.bbox.width  # the figure's edges in the axes' coordinates
     axes.plot([0, 1], [middle] * 2, color=RULE, linewidth=1, transform=across, zorder=1)
     axes.text(begin, top + 17, _short(part.name, 36), transform=across)
     axes.text(end, top + 17, quantity(part.value, unit), transform=across, ha="right", weight="bold")
@@ -317,7 +314,7 @@ def _slice(axes: Axes, part: Slice, overall: Metric, top: float) -> None:
 
 
 def _overall(axes: Axes, value: float, label: str) -> None:
-    """Say above the slices what the line in each of them is."""
+    """Write the name of the line for all rows above the slices."""
     low, high = axes.get_xlim()
     place = (value - low) / (high - low)
     side = "left" if place < 0.3 else "right" if place > 0.7 else "center"
@@ -326,9 +323,9 @@ def _overall(axes: Axes, value: float, label: str) -> None:
 
 
 def _cell(axes: Axes, corner: tuple[int, int], number: int, share: float, side: int) -> None:
-    """Draw a cell, at most half covered by the accent, so that ink stands out from it in dark and light.
+    """Draw a cell, at most half covered by the accent, so that its number can be read in dark and light.
 
-    The cover grows with the root of the share: few mistakes are to be seen too.
+    The cover grows with the root of the share, so that a few mistakes can be seen too.
     """
     axes.add_patch(
         Rectangle(corner, 1, 1, facecolor=to_rgba(ACCENT, 0.5 * math.sqrt(share)), edgecolor=PAPER, linewidth=2)
@@ -344,23 +341,20 @@ def _cell(axes: Axes, corner: tuple[int, int], number: int, share: float, side: 
         axes.annotate(quantity(share, "share"), middle, (0, -13), **below)
 
 
-_POINTS: dict[str, Any] = {"textcoords": "offset points"}
-
-
 def _tick(value: float, unit: str) -> str:
     if unit == "share":
         return f"{round(100 * value, 1):g}{SPACE}%"
     return f"{value:g}".replace("-", "\u2212")
 
 
-def _said(part: Slice, unit: str) -> str:
+def _label(part: Slice, unit: str) -> str:
     between = interval(part.low, part.high, unit)
     shown = f"{digits(part.value, unit)}{SPACE}{sign(unit)}".strip()
     return f"{part.name}: {shown}" + (f" (from {between})" if between else "") + f", {count(part.rows, 'row')}"
 
 
 def _short(text: str, most: int) -> str:
-    """Return a text on one line, about so many letters wide at most: its beginning and its end, which differ most.
+    """Return a text on one line, at most about `most` letters wide: its beginning and its end, which differ most.
 
     A Chinese letter is as wide as two others. "intent_transfer_into_account" in 16 -> "intent_t…account".
     """

@@ -21,9 +21,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from evaluation.predict.loading import settings_for
+from evaluation.errors import TrackingError
+from evaluation.predict.predictor import settings_for
+from evaluation.report.metrics_file import track
 from evaluation.report.number_format import interval, quantity
-from evaluation.tracking import TrackingError, track
 from finetune.errors import FinetuneError
 from finetune.package import metrics_file
 from finetune.package.compiled_check import CompiledCheck, check, failed

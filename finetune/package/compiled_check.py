@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from evaluation.metrics.rows import RowError
+from evaluation.errors import RowError
 from finetune.errors import FinetuneError
 from finetune.package.validation_figures import Figure, figures, one_row
 from finetune.package.validation_models import (

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from evaluation.predict.loading import settings_for
+from evaluation.predict.predictor import settings_for
 from finetune.prepare.prepared import Settings
 from serving.answering.question_answering import MAX_SEQ_LEN, Options, QuestionAnswering
 from serving.answering.text_classification import Pair, TextClassification

@@ -12,7 +12,7 @@ from sklearn.metrics import f1_score, matthews_corrcoef
 from evaluation.config import EvaluationConfig
 from evaluation.metrics import bootstrap, confusion
 from evaluation.metrics.bootstrap import Ratio, apart, estimates
-from evaluation.metrics.calibration import CalibrationError, reliability
+from evaluation.metrics.calibration import ExpectedCalibrationError, reliability
 from evaluation.metrics.confusion import Confusion
 
 FEW = EvaluationConfig(bootstrap_samples=100)
@@ -87,7 +87,7 @@ def test_each_draw_has_as_many_rows_as_there_are_and_each_row_is_as_likely() -> 
 def test_an_interval_holds_its_value_and_is_the_same_again(rows: list[tuple[float, bool]], seed: int) -> None:
     confidence, correct = (np.array(column, float) for column in zip(*rows, strict=True))
     config = EvaluationConfig(bootstrap_samples=100, seed=seed)
-    statistics = [Ratio(confidence), Ratio(correct), CalibrationError(confidence, correct, 10)]
+    statistics = [Ratio(confidence), Ratio(correct), ExpectedCalibrationError(confidence, correct, 10)]
     found = estimates(statistics, config, apart(len(rows)))
     assert found == estimates(statistics, config, apart(len(rows)))
     for value, low, high, count in found:
@@ -135,7 +135,7 @@ def test_the_calibration_error_is_that_of_a_plain_loop(rows: list[tuple[float, b
             expected += abs(right - sure) * len(inside) / len(rows)
             told.append((edges[n], edges[n + 1], len(inside), sure, right))
     confidence, correct = (np.array(column, float) for column in zip(*rows, strict=True))
-    statistic = CalibrationError(confidence, correct, bins)
+    statistic = ExpectedCalibrationError(confidence, correct, bins)
     assert statistic.value(statistic.columns(slice(None)).sum(axis=0)) == pytest.approx(expected, abs=1e-12)
     assert [pytest.approx(tuple(found.values())) for found in reliability(confidence, correct, bins)] == told
 

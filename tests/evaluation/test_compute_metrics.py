@@ -157,7 +157,7 @@ def test_fill_mask_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert [line.split()[0] for line in lines[2:-1]] == [m["name"] for m in found["metrics"] if m["headline"]]
     assert lines[-1] == "wrote metrics.json and report.html"
     assert (tmp_path / "result" / "report.html").read_text(encoding="utf-8").lstrip().startswith("<")
-    assert err == "compute_metrics: model_id of the configuration means nothing here\n"
+    assert err == "compute_metrics: model_id in the configuration has no effect here\n"
     assert sorted(file.name for file in (tmp_path / "result").iterdir()) == ["metrics.json", "report.html"]
 
 
@@ -382,7 +382,7 @@ def assert_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:
         (
             {"ground_truth": [{"label": "1"}], **{part: CLASSIFIED[part][:1] for part in list(CLASSIFIED)[1:]}},
             [],
-            "ground_truth/rows.jsonl: expected labels of the model's",
+            "ground_truth/rows.jsonl: expected labels of the model",
         ),
         (CLASSIFIED, ["--evaluation-config-params", '{"sede": 1}'], "evaluation_config_params: unknown key 'sede'"),
         (CLASSIFIED, ["--evaluation-config", "none.json"], "none.json: expected a file of JSON that can be read"),
@@ -390,7 +390,7 @@ def assert_one_line(capsys: pytest.CaptureFixture[str], message: str) -> None:
         (
             {**CLASSIFIED, "performance_metadata": FILL_MASK["performance_metadata"]},
             [],
-            "expected a run of text-classification, found one of fill-mask; set task to it",
+            "expected a run of text-classification, found a run of fill-mask; set task to fill-mask",
         ),
     ],
 )
@@ -410,7 +410,7 @@ def test_what_cannot_be_evaluated_is_one_line(
     ("summary", "message"),
     [
         ({"seconds": float("nan")}, "expected numbers that metrics.json can hold, found: .*NaN"),
-        ({"rows_rejected": "many"}, "expected metrics.json .*, found data.rejected: .*; correct what predictions or"),
+        ({"rows_rejected": "many"}, "expected metrics.json .*, found data.rejected: .*; correct it in predictions or"),
     ],
 )
 def test_figures_that_cannot_be_told_are_one_line_and_leave_nothing(
@@ -513,7 +513,7 @@ def test_a_store_that_takes_nothing_is_told_and_the_files_are_there(
     assert compute_metrics.main(arguments(tmp_path, "question-answering", ANSWERED)) == 1
     out, err = capsys.readouterr()
     assert out.endswith("report.html\n")
-    assert re.match(r"compute_metrics: MLflow did not take them: .*nowhere[^\n]*\n", err)
+    assert re.match(r"compute_metrics: MLflow did not accept the results: .*nowhere[^\n]*\n", err)
     assert result(tmp_path)["task"] == "question-answering"
 
 
@@ -545,7 +545,7 @@ def test_the_component_has_the_public_ports_and_its_command_is_understood(tmp_pa
     )
     words = shlex.split(value.replace("${{outputs.evaluation_result}}", "/out"))
     assert words[:3] == ["python", "-m", "evaluation.compute_metrics"]
-    args = vars(compute_metrics._parser().parse_args(words[3:]))
+    args = vars(compute_metrics.parser().parse_args(words[3:]))
     assert {name: str(value) for name, value in args.items() if name != "output"} == {
         name: "fill-mask" if name == "task" else f"/in/{name}" for name in types
     }

@@ -15,10 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from evaluation.config import EvaluationConfig
+from evaluation.errors import RowError
 from evaluation.metrics import masked_words, question_answering, slices, squad, text_classification
+from evaluation.metrics.figures import Figures
 from evaluation.metrics.fill_mask import FillMask
 from evaluation.metrics.question_answering import QuestionAnswering
-from evaluation.metrics.rows import Examples, Figures, Row, RowError
+from evaluation.metrics.rows import Examples, Row
 from evaluation.metrics.text_classification import TextClassification
 
 FEW = EvaluationConfig(bootstrap_samples=100)
@@ -484,7 +486,7 @@ GOOD_MASK = {
 @pytest.mark.parametrize(
     ("change", "part", "message"),
     [
-        ({"truth": 7}, "ground_truth", "expected a word, or a list of words where there are several masks, found 7"),
+        ({"truth": 7}, "ground_truth", "expected a word, or a list of words if there are several masks, found 7"),
         ({"truth": []}, "ground_truth", r"expected a word, .* found \[\]"),
         ({"truth": ["a", "b"]}, "prediction", "expected 2 words, as many as in ground_truth, found 1"),
         (
@@ -564,7 +566,10 @@ def test_a_classified_row_that_cannot_be_used_says_why(change: dict[str, Any], p
 def test_labels_that_are_none_of_the_models_are_refused() -> None:
     task = TextClassification(FEW)
     task.add(Row(1, 1, "yes", {"text": "a"}, {"probabilities": {"yes": 0.75, "no": 0.25}}))
-    with pytest.raises(RowError, match=r"expected labels of the model's, of \['yes', 'no'\], found .*\['1'\]; rename"):
+    with pytest.raises(
+        RowError,
+        match=r"expected labels of the model, such as \['yes', 'no'\], found only others, such as \['1'\]; rename",
+    ):
         task.figures()
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from evaluation.report.metrics_file import MetricsFileError, parse, read
+from evaluation.errors import MetricsFileError
+from evaluation.report.metrics_file import parse, read
 from tests.evaluation.metrics_samples import TASKS, sample
 
 

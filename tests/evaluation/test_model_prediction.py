@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from evaluation import model_prediction
+from evaluation.errors import EvaluationError
 from evaluation.model_prediction import OUTPUTS, chunks, main
-from evaluation.predict.predictor import OptionError, columns_of
+from evaluation.predict.predictor import columns_of
 from serving.engine.engine import Engine
 from serving.model.tokenizer import Passage
 from tables.rows import Reject, Row
@@ -112,7 +113,7 @@ def test_column_names_are_those_of_the_task_or_those_given() -> None:
     assert columns_of("question-answering", None, None).all == ["question", "context", "answers"]
     assert columns_of("text-classification", "a, b", "c").all == ["a", "b", "c"]
     for task, names in (("fill-mask", "a,b"), ("question-answering", "a"), ("text-classification", "a,a")):
-        with pytest.raises(OptionError, match="expected input_column_names to be"):
+        with pytest.raises(EvaluationError, match="expected input_column_names to be"):
             columns_of(task, names, None)
 
 

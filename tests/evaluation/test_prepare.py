@@ -54,7 +54,7 @@ def test_text_is_prepared_a_line_a_row_the_same_each_time(tmp_path: Path, capsys
     assert len({row["title"] for row in rows[1:]}) > 1
     err = capsys.readouterr().err
     assert err.startswith("10 rows written, 3 left out\n")
-    assert "1: it is no UTF-8" in err
+    assert "1: the line is not UTF-8" in err
     assert run(file)[1] == rows
     assert run(file, "--seed", "18")[1] != rows
     assert run(file, "--rows", "4")[1] == rows[:4]
@@ -84,7 +84,7 @@ def test_a_word_that_json_would_take_for_something_else_is_a_word(word: str) -> 
 
 
 def test_a_list_that_python_printed_is_left_out() -> None:
-    assert converted("<mask> ended.", "['war']") == "texts is not a text, or masks not a list of words"
+    assert converted("<mask> ended.", "['war']") == "texts is not a text, or masks is not a list of words"
 
 
 @pytest.mark.parametrize("kind", ["parquet", "csv", "jsonl"])
@@ -113,8 +113,8 @@ def test_tables_of_texts_and_masks_are_prepared(tmp_path: Path, kind: str) -> No
 @pytest.mark.parametrize(
     ("name", "text", "options", "message"),
     [
-        ("a.txt", "", [], "expected rows to make test data of, found none: nothing in it"),
-        ("a.txt", "alone\n", [], "found none: 1 as it has less than two words"),
+        ("a.txt", "", [], "expected rows to make test data of, found none: the input is empty"),
+        ("a.txt", "alone\n", [], "found none: 1 because the text has fewer than two words"),
         ("a.jsonl", '{"text": "a"}\n', [], r"expected columns ['texts', 'masks'], found ['text']"),
         ("a.pdf", "", [], "expected a file that ends in"),
     ],

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from evaluation.predict import likelihood as pseudo_perplexity
-from evaluation.predict.likelihood import MaskScore, Pll, UnscorableText, pseudo_log_likelihoods, why_unscorable
+from evaluation.predict import likelihood
+from evaluation.predict.likelihood import MaskScore, Pll, pseudo_log_likelihoods
 from serving.engine.engine import Engine
 from serving.model.tokenizer import MaskTokenizer
 
@@ -61,7 +61,7 @@ TEXTS = [
 
 
 def test_both_variants_are_those_of_a_plain_loop(folder: Path, scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pseudo_perplexity, "CHUNK", 7)  # so that texts are split between chunks
+    monkeypatch.setattr(likelihood, "CHUNK", 7)  # so that texts are split between chunks
     expected = [plain_loop(folder, text) for text in TEXTS]
     found = pseudo_log_likelihoods(*scorer, TEXTS)
     assert [pll.pll for pll in found] == pytest.approx([pll.pll for pll in expected], abs=1e-4)
@@ -82,19 +82,12 @@ def test_no_texts_have_no_likelihoods(scorer: Scorer) -> None:
     assert pseudo_log_likelihoods(*scorer, []) == []
 
 
-def test_a_text_that_cannot_be_scored_is_named(scorer: Scorer) -> None:
-    long = "cat " * 31
-    reasons = why_unscorable(scorer[0], ["a cat", long, " ", "a [MASK] sat"])
-    assert reasons[0] is None
-    assert reasons[1] is not None
-    assert reasons[1].startswith("expected at most 30 tokens, found ")
-    assert reasons[2] == "expected a text with a word, found no token in it; leave it out"
-    assert reasons[3] == "expected a whole text, found [MASK] in it; fill it in"
-    with pytest.raises(
-        UnscorableText, match="^line 12: expected at most 30 tokens, found .*; cut the text into"
-    ) as told:
-        pseudo_log_likelihoods(*scorer, ["a cat", long], row_name=lambda index: f"line {11 + index}")
-    assert told.value.index == 1
+def test_only_whole_texts_that_fit_the_model_are_scored(scorer: Scorer) -> None:
+    texts = ["a cat", "cat " * 31, " ", "a [MASK] sat", "The mat"]
+    found = pseudo_log_likelihoods(*scorer, texts)
+    assert [likelihood is None for likelihood in found] == [False, True, True, True, False]
+    alone = pseudo_log_likelihoods(*scorer, ["a cat", "The mat"])
+    assert [found[0].pll, found[4].pll] == pytest.approx([likelihood.pll for likelihood in alone], abs=1e-4)
 
 
 def test_a_likelihood_below_every_probability_is_that_of_a_plain_loop(

@@ -260,7 +260,7 @@ def test_the_command_makes_the_same_page_again(tmp_path: Path, task: str) -> Non
     [
         (None, "expected a file that can be read, found: No such file or directory"),
         ("{", "expected JSON, found: Expecting property name"),
-        ("[1]", "expected metrics.json as compute_metrics writes it, found the whole: input should be"),
+        ("[1]", "expected metrics.json as compute_metrics writes it, found the file: input should be"),
         (
             '{"line": 3, "predictions": "capital"}',
             "expected metrics.json as compute_metrics writes it, found task: field",
@@ -283,19 +283,19 @@ def test_a_file_that_is_no_metrics_is_named_in_one_line(
 def test_a_page_is_written_whole_or_not_at_all(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file, page = tmp_path / "metrics.json", tmp_path / "page.html"
+    file, written = tmp_path / "metrics.json", tmp_path / "page.html"
     file.write_text(json.dumps(sample("fill-mask")), encoding="utf-8")
-    page.write_text("the page before", encoding="utf-8")
+    written.write_text("the page before", encoding="utf-8")
 
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    assert page.main([str(file), str(page)]) == 1
+    assert page.main([str(file), str(written)]) == 1
     found = "expected a file that can be written, found: No space left on device"
-    assert capsys.readouterr().err == f"report: {page}: {found}\n"
-    assert page.read_text(encoding="utf-8") == "the page before"
-    assert sorted(tmp_path.iterdir()) == [file, page]
+    assert capsys.readouterr().err == f"report: {written}: {found}\n"
+    assert written.read_text(encoding="utf-8") == "the page before"
+    assert sorted(tmp_path.iterdir()) == [file, written]
 
 
 def test_a_page_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

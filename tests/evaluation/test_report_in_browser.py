@@ -105,7 +105,7 @@ def test_a_screen_reader_gets_the_plots_and_the_parts_of_the_page(page: Page, tm
     titles = page.get_by_role("heading", level=2).all_inner_texts()
     assert titles == [
         "Behind the averages",
-        "Where it does better and worse",
+        "Results for kinds of rows",
         "Examples",
         "Every figure",
         "What could not be computed",

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from benchmarks.cloze import MASK, read_rows
+from evaluation.prepare import MASK
+from tables.rows import Row
+from tables.table import open_table
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "evaluation/test_set"
@@ -50,7 +52,9 @@ def test_rows_are_objects_of_text_title_and_domain() -> None:
 
 
 def test_the_evaluation_reads_every_row() -> None:
-    assert [(row.text, row.title) for row in read_rows(DATA)] == list(zip(TEXTS, TITLES, strict=True))
+    rows = list(open_table(FOLDER).rows(["input_string", "title"]))
+    assert all(isinstance(row, Row) for row in rows)
+    assert [tuple(row.values.values()) for row in rows] == list(zip(TEXTS, TITLES, strict=True))
 
 
 def test_a_text_has_one_mask_that_stands_alone() -> None:

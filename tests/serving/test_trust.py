@@ -14,7 +14,7 @@ import pytest
 
 from asset.local.server import LocalServerError, local_server
 from asset.models.signing import Signer, sign
-from evaluation.predict.loading import load as load_for_evaluation
+from evaluation.predict.predictor import load as load_for_evaluation
 from serving.answering.models import load_model
 from serving.answering.service import Service
 from serving.engine.compile import compiled, main

@@ -14,7 +14,8 @@ from typing import Any
 from asset.checks.validate.asset_folder import AssetFolder
 from asset.findings import Finding, Place, one_of
 from asset.yaml_file import YamlFile
-from evaluation.config import IGNORED, KEYS, ConfigError, read_config
+from evaluation.config import IGNORED, KEYS, read_config
+from evaluation.errors import ConfigError
 from tables.mltable import MLTableError, read
 from tables.regular_file import read_text
 

@@ -19,7 +19,8 @@ from rich.text import Text
 from asset.checks.pipeline.errors import StepError
 from asset.findings import shown
 from asset.local.jobs.run_folder import RunFolder, RunState
-from evaluation.report.metrics_file import Metric, MetricsFileError, parse, read
+from evaluation.errors import MetricsFileError
+from evaluation.report.metrics_file import Metric, parse, read
 from evaluation.report.number_format import interval, quantity
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeVar
 from asset.environments import VirtualEnvironment
 from asset.local.jobs.run_folder import FAILED, FINISHED, INTERRUPTED
 from asset.local.jobs.summary import read_metrics
-from evaluation.tracking import metric_name
+from evaluation.report.metrics_file import metric_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
