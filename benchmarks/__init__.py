@@ -1,1 +1,1 @@
-"""Side-by-side timing against what a user would pick instead: `make bench`, or `python -m benchmarks --help`."""
+"""Side-by-side timing against the alternatives of a user: `make bench`, or `python -m benchmarks --help`."""

@@ -1,9 +1,9 @@
-"""Time the engine beside what a user would pick instead, in one run.
+"""Time the engine and its server beside the alternatives, in one run.
 
     python -m benchmarks [--quick] [--only in-process http overload accuracy startup]
 
-writes results.json, results.md and results.png to benchmarks/results/, after each part, so that what was measured is
-kept where a later part fails. `make bench` sets up the environments first. Progress goes to standard error.
+writes results.json, results.md and results.png to benchmarks/results/ after each part, so that the results are kept if a
+later part fails. `make bench` sets up the environments first. Progress goes to standard error.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks import accuracy, in_process, over_http, plot, report
-from benchmarks.checkpoint import random_base
-from benchmarks.crew import ROOT, hired
-from benchmarks.inputs import GRID
+from benchmarks import accuracy, in_process, over_http, report
+from benchmarks.inputs import GRID, random_base
 from benchmarks.machine import describe
-from benchmarks.peers import SYSTEMS
+from benchmarks.peers.systems import SYSTEMS
 from benchmarks.servers import AZUREML, LITSERVE, MLFLOW, NO_OP, OURS
+from benchmarks.workers import ROOT, hired
 from serving.engine.machine import usable_cpus
 
 PARTS = ("in-process", "http", "overload", "accuracy", "startup")
@@ -32,7 +31,7 @@ EMBEDDED = ROOT / "model/embedded"
 
 
 class Run:
-    """The parts in their order, with what each adds to the report."""
+    """A run of the parts in their order, each of which adds to the report."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         """Take the command line."""
@@ -44,16 +43,16 @@ class Run:
         self.base = random_base(args.cache, EMBEDDED)
 
     def say(self, text: str) -> None:
-        """Tell what is being done, with the time since the start."""
+        """Print the progress, with the time since the start."""
         sys.stderr.write(f"[{time.monotonic() - self.start:5.0f} s] {text}\n")
         sys.stderr.flush()
 
     def made(self, model: Path) -> Path:
-        """Return where what is made from a model is kept."""
+        """Return the folder for the exports of a model."""
         return Path(self.args.cache) / f"made-{model.name}"
 
     def all(self) -> int:
-        """Run the parts that are asked for; returns the exit status, 1 where one failed."""
+        """Run the chosen parts; returns the exit status, 1 if a part failed."""
         parts: dict[str, Callable[[], None]] = {
             "in-process": self.in_process,
             "http": self.http,
@@ -65,7 +64,7 @@ class Run:
         for name in self.args.only:
             try:
                 parts[name]()
-            except Exception as exc:  # whatever it is, the other parts' figures are kept and it is reported
+            except Exception as exc:  # any failure is reported, and the other parts go on
                 failed = True
                 self.report["skipped"][name] = f"{type(exc).__name__}: {exc}"
                 self.say(f"{name} failed: {exc}")
@@ -81,11 +80,11 @@ class Run:
             self.report["ceiling"] = member.ask("ceiling", threads=self.threads)
         quick = self.args.quick
         grid = GRID[:1] if quick else GRID
-        found = self.report["in_process"] = {}
+        models = self.report["in_process"] = {}
         for name in self.args.models:
             model = self.base if name == "base" else EMBEDDED
             plan = in_process.Plan(1 if quick else 5, 0.05 if quick else 0.15, grid, self.args.systems, not quick)
-            measured = found.setdefault(model.name, {})
+            measured = models.setdefault(model.name, {})
             in_process.measure(model, self.made(model), self.threads, plan, self.say, measured)
 
     def http(self) -> None:
@@ -95,7 +94,7 @@ class Run:
         self.report["http"] = over_http.measure(self.base, cache, self.threads, seconds, self.args.servers, self.say)
 
     def overload(self) -> None:
-        """Send ours more than it can take; what it can sustain is the most that the loaded servers' part measured."""
+        """Send ours twice the load that it can sustain, which is the most that the part over HTTP measured."""
         ours = self.report.get("http", {}).get("servers", {}).get(OURS, {})
         most = max((ours[key]["requests_per_second"] for key in ours if key.isdigit()), default=None)
         seconds = 5.0 if self.args.quick else 60.0
@@ -104,7 +103,7 @@ class Run:
         )
 
     def accuracy(self) -> None:
-        """Score the cloze file, of the embedded model: a random one knows no word."""
+        """Score the cloze file with the embedded model, since the random checkpoint knows no words."""
         data: Path = self.args.cloze
         if not data.is_file():
             self.report["skipped"]["accuracy"] = f"no cloze file at {data.name}; name one with --cloze FILE"
@@ -121,12 +120,12 @@ class Run:
         )
 
     def write(self) -> None:
-        """Write what there is."""
+        """Write the results so far."""
         self.results.mkdir(parents=True, exist_ok=True)
         content = json.dumps(self.report, indent=1)
         (self.results / "results.json").write_text(content + "\n", encoding="utf-8")
         (self.results / "results.md").write_text(report.render(self.report), encoding="utf-8")
-        plot.draw(self.report, self.results / "results.png")
+        report.draw(self.report, self.results / "results.png")
 
 
 def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -136,15 +135,17 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bert-benchmarks"
     loaded = (OURS, NO_OP, AZUREML, MLFLOW, LITSERVE)
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--quick", action="store_true", help="a smoke test: little of everything, figures of no worth")
-    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS, help="for in-process (both)")
+    parser.add_argument("--quick", action="store_true", help="a smoke test, whose figures mean nothing")
+    parser.add_argument(
+        "--models", nargs="+", choices=MODELS, default=MODELS, help="the models of the part in-process (both)"
+    )
     parser.add_argument(
         "--systems",
         nargs="+",
         choices=SYSTEMS,
         default=list(SYSTEMS),
         metavar="SYSTEM",
-        help="for in-process: some of " + ", ".join(map(repr, SYSTEMS)),
+        help="the systems of the part in-process, some of " + ", ".join(map(repr, SYSTEMS)),
     )
     parser.add_argument(
         "--servers",
@@ -152,12 +153,16 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
         choices=loaded,
         default=loaded,
         metavar="SERVER",
-        help="for http: some of " + ", ".join(map(repr, loaded)),
+        help="the servers of the part http, some of " + ", ".join(map(repr, loaded)),
     )
-    parser.add_argument("--threads", type=int, default=0, help="of every system (the CPUs that this process may use)")
+    parser.add_argument(
+        "--threads", type=int, default=0, help="threads of every system (all CPUs that this process may use)"
+    )
     parser.add_argument("--cloze", type=Path, default=accuracy.DATA, help="JSON lines with input_string and title")
-    parser.add_argument("--cache", type=Path, default=cache, help="where exported models are kept, 6 GB (%(default)s)")
-    parser.add_argument("--output", type=Path, default=Path(__file__).with_name("results"), help="where the results go")
+    parser.add_argument("--cache", type=Path, default=cache, help="the folder for exported models, 6 GB (%(default)s)")
+    parser.add_argument(
+        "--output", type=Path, default=Path(__file__).with_name("results"), help="the folder for the results"
+    )
     return parser.parse_args(argv)
 
 

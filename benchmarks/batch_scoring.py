@@ -1,12 +1,12 @@
-"""The batch scoring script on many rows: its speed beside transformers, its memory from start to end, and after kills.
+"""Measure the batch scoring script on many rows: its speed beside transformers, its memory, and its answers after kills.
 
     .venv/bench/bin/python -m benchmarks.batch_scoring --rows 100000
 
-repeats a cloze file to so many rows and scores them with deployment/batch_score.py in .venv/batch, as Azure's batch runtime
-calls it: init(), then run() with the file. The resident memory of that process is sampled four times a second. Before, the
-first rows of the file go through transformers' fill-mask pipeline in fp32 at several batch sizes, with the same threads;
-the best one counts. Afterwards the file is scored again in a process that is killed at random moments and started anew,
-and the answers are compared with those of the undisturbed run. Prints one line of JSON; progress goes to standard error.
+repeats a cloze file to the number of rows and scores them with deployment/batch_score.py in .venv/batch, as Azure's batch
+runtime does: init(), then run() with the file. It samples the resident memory of the process four times a second. Before
+that, the first rows go through transformers' fill-mask pipeline in fp32 at several batch sizes, with the same threads; the
+best batch size counts. Afterwards the file is scored again in a process that is killed at random moments and restarted,
+and the answers are compared with the undisturbed run's. Prints one line of JSON; progress goes to standard error.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -23,8 +22,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.crew import ROOT, environment_of, interpreter
-from benchmarks.prediction import pipeline_rows_per_second, repeated, resident_mb
+from benchmarks.prediction import pipeline_rows_per_second, repeated, resident_mb, tenths
+from benchmarks.workers import ROOT, environment_of, interpreter
 from serving.engine.machine import usable_cpus
 
 PROGRAM = """
@@ -39,8 +38,8 @@ print(json.dumps({**json.loads(summary), "seconds": time.perf_counter() - start}
 
 
 def started(model: Path, data: Path, output: Path, precision: str) -> subprocess.Popen[str]:
-    """Start a process that scores a file, and wait until its model is there."""
-    given = {
+    """Start a process that scores a file, and wait until its model is loaded."""
+    variables = {
         "AZUREML_MODEL_DIR": str(model.resolve()),
         "AZUREML_BI_OUTPUT_PATH": str(output),
         "BATCH_SCORING_INPUT_FOLDER": str(data.parent),
@@ -49,7 +48,7 @@ def started(model: Path, data: Path, output: Path, precision: str) -> subprocess
     process = subprocess.Popen(
         [str(interpreter("batch")), "-c", PROGRAM, str(data)],
         cwd=ROOT,
-        env=environment_of(usable_cpus(), given),
+        env=environment_of(usable_cpus(), variables),
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -60,7 +59,7 @@ def started(model: Path, data: Path, output: Path, precision: str) -> subprocess
 
 
 def scored(process: subprocess.Popen[str]) -> tuple[dict[str, Any], list[float]]:
-    """Wait for a process, and return its summary with the seconds of run(), and its memory in MB over the time."""
+    """Wait for a process; returns its summary with the seconds of run(), and the samples of its memory in MB."""
     memory = []
     while process.poll() is None:
         memory.append(resident_mb(process.pid))
@@ -72,9 +71,9 @@ def scored(process: subprocess.Popen[str]) -> tuple[dict[str, Any], list[float]]
 
 
 def killed(model: Path, data: Path, output: Path, precision: str, kills: int, seconds: float) -> list[float]:
-    """Score a file, killing the process so often at random moments; return the seconds after which each was killed.
+    """Score a file in processes that are killed at random moments; returns the seconds after which each was killed.
 
-    `seconds` is what it takes undisturbed. The last process is left to its end.
+    `seconds` is the time of an undisturbed run. The last process is not killed.
     """
     draw, moments = random.Random(17), []
     for _ in range(kills):
@@ -89,20 +88,13 @@ def killed(model: Path, data: Path, output: Path, precision: str, kills: int, se
 
 
 def row_numbers(answers: Path) -> list[int]:
-    """Return the numbers of the rows in a file of answers."""
+    """Return the row numbers in a file of answers."""
     with answers.open(encoding="utf-8") as file:
         return [json.loads(line)["row"] for line in file]
 
 
-def tenths(memory: Sequence[float]) -> dict[str, float]:
-    """Return the medians of the second and the last tenth of samples, and the most."""
-    tenth = max(1, len(memory) // 10)
-    first, last = memory[tenth : 2 * tenth] or memory, memory[-tenth - 1 : -1] or memory
-    return {"second_tenth": statistics.median(first), "last_tenth": statistics.median(last), "most": max(memory)}
-
-
 def measured(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Measure all of it, with data and outputs in a folder; returns the report."""
+    """Measure speed, memory and kills, with data and outputs in a folder; returns the report."""
     data = folder / "rows.jsonl"
     repeated(args.data, args.pipeline_rows, data)
     texts = [json.loads(line)["input_string"] for line in data.read_text(encoding="utf-8").splitlines()]
@@ -135,10 +127,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model", type=Path, default=ROOT / "model/embedded", help="a model folder (the embedded one)")
     parser.add_argument("--data", type=Path, default=ROOT / "evaluation/test_set/cloze.jsonl", help="a cloze file")
-    parser.add_argument("--rows", type=int, default=100_000, help="to which the file is repeated (100,000)")
-    parser.add_argument("--precision", default="auto", help="of the engine (auto)")
-    parser.add_argument("--pipeline-rows", type=int, default=512, help="of the file, for the pipeline (512)")
-    parser.add_argument("--kills", type=int, default=3, help="how often the second run is killed (3)")
+    parser.add_argument("--rows", type=int, default=100_000, help="repeat the file to this many rows (100,000)")
+    parser.add_argument("--precision", default="auto", help="the precision of the engine (auto)")
+    parser.add_argument("--pipeline-rows", type=int, default=512, help="rows for the pipeline (512)")
+    parser.add_argument("--kills", type=int, default=3, help="kills of the second run (3)")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as name:
         report = measured(args, Path(name))

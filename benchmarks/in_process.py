@@ -1,7 +1,7 @@
-"""Latency in process: every system on every point of the grid, in rounds.
+"""The part in process: the latency of every system at every point of the grid, in rounds.
 
-In a round each system answers the same batch in turn, for a fraction of a second each, so that whatever else the
-machine does meets all of them alike. A figure is the median of the rounds' medians.
+In a round all systems answer the same batch in turn, each for a fraction of a second, so that other work of the machine
+affects all systems alike. A figure is the median of the rounds' medians.
 """
 
 from __future__ import annotations
@@ -14,30 +14,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ceiling import needs
-from benchmarks.crew import Member, WorkerError, hired
 from benchmarks.inputs import RAGGED, Batch, encode, points, sentences
-from benchmarks.machine import OtherWork
-from benchmarks.peers import OURS, OURS_FP32, OURS_TEXT, SYSTEMS
+from benchmarks.machine import OtherWork, needs
+from benchmarks.peers.systems import OURS, OURS_FP32, OURS_TEXT, SYSTEMS
+from benchmarks.workers import Member, WorkerError, hired
 
 SLOW = 0.15
-"""Seconds of a call from which a turn goes without a warm-up: it would double the time, and cold caches cost less."""
+"""Calls of at least this many seconds have no warm-up, which would double the time; cold caches cost less."""
 
 VERY_SLOW = 0.3
-"""Seconds of a call from which, as for the full heads, a few rounds have to do: they take most of the time."""
+"""Calls of at least this many seconds have few rounds, and so have full heads: they take most of the time."""
 
 FEW_ROUNDS = 2
 
 TIE = 1e-3
-"""Two tokens whose probabilities differ by less than this share are equally good, and rounding may swap them."""
+"""Tokens whose probabilities differ by less than this share are equally good, and rounding may swap them."""
 
 SENTENCE = "one sentence"
-"""The single sentences, one call each: what HTTP with one connection is compared with."""
+"""The point of the single sentences, one in each call, to compare with HTTP over one connection."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured: rounds a point, the least seconds of a turn, the grid, with the ragged batch or not."""
+    """The rounds of a point, the least seconds of a turn, the grid, the systems, and whether to add the ragged batch."""
 
     rounds: int
     seconds: float
@@ -47,11 +46,11 @@ class Plan:
 
 
 class Disagreement(RuntimeError):
-    """A system computes something else, and its time says nothing."""
+    """A system computes different answers, so its time means nothing."""
 
 
 def same_answers(expected: dict[str, Any], found: dict[str, Any]) -> bool:
-    """Tell whether two answers name the same tokens, those aside that are as good as each other.
+    """Return True if two answers have the same tokens, apart from tokens that are equally good.
 
     >>> same_answers({"tokens": [5], "scores": [0.5]}, {"tokens": [6], "scores": [0.4999]})
     True
@@ -69,9 +68,9 @@ def agreement(expected: dict[str, Any], found: dict[str, Any]) -> float:
 def measure(
     model: Path, cache: Path, threads: int, plan: Plan, say: Callable[[str], None], report: dict[str, Any]
 ) -> None:
-    """Fill the report of a model folder, point by point: `points` by name and system, `problems` by system, versions.
+    """Fill the report of a model folder point by point: `points` by name and system, `problems` by system, versions.
 
-    Raises Disagreement where a system in fp32 answers otherwise than ours in fp32.
+    Raises Disagreement if the answers of a system in fp32 differ from ours in fp32.
     """
     from tokenizers import Tokenizer
 
@@ -104,7 +103,7 @@ def measure(
             report["points"][point] = _time_point(crew, batch, plan, report)
             report["other_work"][point] = others.share()
             rows = sum(len(batches[done].ids) for done in report["points"])
-            report["agreement"] = {name: sum(found) / rows for name, found in same.items() if name in crew}
+            report["agreement"] = {name: sum(counts) / rows for name, counts in same.items() if name in crew}
         if OURS_TEXT in crew:
             report["points"][SENTENCE] = {OURS_TEXT: _time_sentences(crew[OURS_TEXT], tokenizer, plan)}
 
@@ -114,7 +113,7 @@ def _ready(
 ) -> Member:
     """Start a worker and let it load its system.
 
-    At the first time another worker makes what is kept: an export leaves gigabytes behind in the process that did it.
+    On the first call another worker makes the exports, since an export leaves gigabytes behind in its process.
     """
     job = {"system": name, "model": str(model), "cache": str(cache), "threads": threads}
     made = cache / f"made {name}"
@@ -130,23 +129,23 @@ def _ready(
 def _check(
     crew: dict[str, Member], point: str, batch: Batch, report: dict[str, Any], same: dict[str, list[float]]
 ) -> None:
-    """Compare every system's answers with ours in fp32 and count equal tokens; systems that fail leave the crew."""
+    """Compare all systems' answers with ours in fp32 and count equal tokens; a system that fails leaves the crew."""
     if OURS_FP32 not in crew:
         return
     expected = crew[OURS_FP32].ask("answer", batch=batch.to_json())
     for name, member in list(crew.items()):
         try:
-            found = member.ask("answer", batch=batch.to_json())
+            answer = member.ask("answer", batch=batch.to_json())
         except WorkerError as exc:
             report["problems"][name] = f"at {point}: {exc}"
             del crew[name]
             continue
-        if SYSTEMS[name].precision == "fp32" and not same_answers(expected, found):
+        if SYSTEMS[name].precision == "fp32" and not same_answers(expected, answer):
             raise Disagreement(
                 f"{name} at {point} on {report['model']}: expected {OURS_FP32}'s tokens "
-                f"{expected['tokens'][:8]}, found {found['tokens'][:8]}"
+                f"{expected['tokens'][:8]}, found {answer['tokens'][:8]}"
             )
-        same.setdefault(name, []).append(agreement(expected, found) * len(batch.ids))
+        same.setdefault(name, []).append(agreement(expected, answer) * len(batch.ids))
 
 
 def _time_point(crew: dict[str, Member], batch: Batch, plan: Plan, report: dict[str, Any]) -> dict[str, Any]:
@@ -156,7 +155,7 @@ def _time_point(crew: dict[str, Member], batch: Batch, plan: Plan, report: dict[
             last = statistics.median(calls[name][-1]) if calls[name] else 0.0
             if len(calls[name]) >= FEW_ROUNDS and (last >= VERY_SLOW or "full head" in name):
                 continue
-            # The first call of all was the one whose answer was checked.
+            # The check of the answers was the first call and warmed the system up.
             warm_up = bool(calls[name]) and last < SLOW
             try:
                 answer = member.ask("time", batch=batch.to_json(), seconds=plan.seconds, warm_up=warm_up)
@@ -169,15 +168,15 @@ def _time_point(crew: dict[str, Member], batch: Batch, plan: Plan, report: dict[
 
 
 def _time_sentences(member: Member, tokenizer: Any, plan: Plan) -> dict[str, float]:  # noqa: ANN401
-    found = []
+    calls = []
     for text in sentences():
         batch = encode(tokenizer, [text]).to_json()
-        found.append(member.ask("time", batch=batch, seconds=plan.seconds / 4, warm_up=True)["seconds"])
-    return summary(found)
+        calls.append(member.ask("time", batch=batch, seconds=plan.seconds / 4, warm_up=True)["seconds"])
+    return summary(calls)
 
 
 def summary(rounds: Sequence[Sequence[float]]) -> dict[str, float]:
-    """Return the median of the rounds' medians in milliseconds, the fastest and slowest round's, and the calls.
+    """Return the median of the rounds' medians in milliseconds, the fastest and the slowest median, and the calls.
 
     >>> summary([[0.001, 0.003], [0.004]])
     {'ms': 3.0, 'least_ms': 2.0, 'most_ms': 4.0, 'calls': 3}
@@ -188,7 +187,7 @@ def summary(rounds: Sequence[Sequence[float]]) -> dict[str, float]:
 
 
 def ratios(point: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
-    """Return how many times as long as ours in int8 each system of the same level takes.
+    """Return each system's time divided by the time of ours in int8 at the same level.
 
     >>> ratios({"ours int8": {"ms": 2.0}, "OpenVINO int8": {"ms": 3.0}})
     {'ours int8': 1.0, 'OpenVINO int8': 1.5}

@@ -1,14 +1,14 @@
-"""A load generator for one server: open loop at a rate, or closed loop over so many connections.
+"""The load on a server: open loop at a rate, or closed loop over a number of connections, in Python or by wrk.
 
     python -m benchmarks.load --url http://127.0.0.1:5001/score --bodies FILE --rate 200 --seconds 60
 
-Open loop: requests are due at random times that do not depend on the answers (exponential gaps, so a Poisson process
-of the rate). A request's latency runs from the moment it was due, also where this process is late to send it, so that
-a server that stalls cannot hide the requests that would have come meanwhile (coordinated omission). A request takes an
-idle connection, or opens one.
+Open loop: requests are due at random times that do not depend on the answers (exponential gaps, a Poisson process). The
+latency of a request runs from the moment it was due, even if this process sends it late, so that a server that stalls
+cannot hide the requests that would have come meanwhile (coordinated omission). A request takes an idle connection or
+opens a new connection.
 
-Closed loop (`--connections`): each connection sends its next request when it has its answer. In Python it is slower
-than wrk and takes CPU from the server: for where wrk cannot be had.
+Closed loop (`--connections`): each connection sends its next request when it has its answer. Python is slower than wrk
+and takes CPU time from the server, so it is only used if wrk is missing.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ import argparse
 import asyncio
 import json
 import math
+import os
 import random
+import shutil
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -27,15 +30,25 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from benchmarks.workers import ROOT
+
 SEED = 17
 PATIENCE = 30.0
-"""Seconds from when a request was due to where its client gives up, counted as `no answer`."""
+"""Seconds after which a client gives up; the request counts as `no answer`."""
+
+UNPACKED = ROOT / ".venv/wrk"
+SCRIPT = Path(__file__).with_name("wrk.lua")
+TIMEOUT_SECONDS = 30
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
+class LoadError(RuntimeError):
+    """The load generator failed."""
+
+
 class Exchange(NamedTuple):
-    """What came of one request: its body's index; when it was due, sent and over, by time.perf_counter; the answer."""
+    """A request and its answer: the index of its body, the times by time.perf_counter, the status and the content."""
 
     body: int
     due: float
@@ -46,7 +59,7 @@ class Exchange(NamedTuple):
 
 
 def due_times(rate: float, seconds: float, seed: int = SEED) -> Iterator[float]:
-    """Yield when requests are due, in seconds from the start: about rate * seconds times."""
+    """Yield the times of requests in seconds from the start: about rate * seconds of them."""
     draw = random.Random(seed)
     due = draw.expovariate(rate)
     while due < seconds:
@@ -55,7 +68,7 @@ def due_times(rate: float, seconds: float, seed: int = SEED) -> Iterator[float]:
 
 
 def quantile(values: Sequence[float], share: float) -> float | None:
-    """Return the smallest value that at least this share of the values does not exceed; None without values.
+    """Return the smallest value that at least a share of the values does not exceed; None without values.
 
     >>> quantile([3.0, 1.0, 2.0], 0.5)
     2.0
@@ -65,7 +78,7 @@ def quantile(values: Sequence[float], share: float) -> float | None:
 
 @dataclass
 class Tally:
-    """What came of the requests: latencies in seconds by status; `no answer` and `refused` are statuses too."""
+    """Latencies in seconds by status; `no answer` and the names of connection errors are statuses too."""
 
     latencies: dict[str, list[float]] = field(default_factory=dict)
 
@@ -76,17 +89,17 @@ class Tally:
     def report(self, seconds: float) -> dict[str, Any]:
         """Return counts by status, the rate of the 200s, and their latency in milliseconds."""
         good = self.latencies.get("200", [])
-        found = {f"p{share:g}": quantile(good, share / 100) for share in (50, 90, 99, 99.9, 100)}
+        quantiles = {f"p{share:g}": quantile(good, share / 100) for share in (50, 90, 99, 99.9, 100)}
         return {
             "seconds": seconds,
             "statuses": dict(Counter({status: len(times) for status, times in self.latencies.items()})),
             "requests_per_second": len(good) / seconds,
-            "ms": {name: None if value is None else round(1e3 * value, 3) for name, value in found.items()},
+            "ms": {name: None if value is None else round(1e3 * value, 3) for name, value in quantiles.items()},
         }
 
 
 class Client:
-    """Sends requests to one server, over connections that are kept."""
+    """Sends requests to a server over connections that stay open."""
 
     def __init__(
         self,
@@ -95,10 +108,10 @@ class Client:
         watch: Callable[[Exchange], None] | None = None,
         keep: bool = True,
     ) -> None:
-        """Take the server's URL and the JSON bodies that are sent in turn; `watch` is told of each exchange.
+        """Take the server's URL and the JSON bodies to send in turn; `watch` is called with each exchange.
 
-        Without `keep` each request has a connection of its own, so that none is sent twice: one that is sent over a
-        connection that the server has closed meanwhile is sent again, and where the server ended on it nobody would know.
+        Without `keep` each request has its own connection and is never sent twice. With `keep`, a request on a connection
+        that the server has closed is sent again, which would hide a server that died of the request.
         """
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
@@ -108,7 +121,7 @@ class Client:
         self.tally = Tally()
 
     async def open_loop(self, rate: float, seconds: float, seed: int = SEED) -> dict[str, Any]:
-        """Send at a rate; returns the tally's report, when every request is answered or given up."""
+        """Send at a rate; returns the tally's report when every request is answered or given up."""
         start = time.perf_counter()
         tasks = set()
         for number, due in enumerate(due_times(rate, seconds, seed)):
@@ -123,20 +136,20 @@ class Client:
         return self.tally.report(seconds)
 
     async def closed_loop(self, connections: int, seconds: float) -> dict[str, Any]:
-        """Keep so many requests on the way; returns the tally's report."""
+        """Keep a request under way on each connection; returns the tally's report."""
         end = time.perf_counter() + seconds
 
-        async def one(number: int) -> None:
+        async def connection(number: int) -> None:
             while time.perf_counter() < end:
                 await self._send(number, time.perf_counter())
                 number += connections
 
-        await asyncio.gather(*(one(number) for number in range(connections)))
+        await asyncio.gather(*(connection(number) for number in range(connections)))
         await self._close()
         return self.tally.report(seconds)
 
     async def in_turn(self, count: int) -> dict[str, Any]:
-        """Send so many requests, each when the one before is answered; returns the tally's report."""
+        """Send `count` requests, each after the answer to the one before; returns the tally's report."""
         start = time.perf_counter()
         for number in range(count):
             await self._send(number, time.perf_counter())
@@ -159,7 +172,7 @@ class Client:
             self._watch(Exchange(body, due, sent, ended, status, content))
 
     async def _exchange(self, request: bytes) -> tuple[str, bytes]:
-        """Send a request and return its answer's status and content. An idle connection that was closed is replaced."""
+        """Send a request and return the status and the content; an idle connection that was closed is replaced."""
         while self._idle:
             connection = self._idle.pop()
             try:
@@ -199,16 +212,85 @@ def _request(path: str, host: str, body: str) -> bytes:
     return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
 
 
+# wrk
+
+
+def wrk_command() -> tuple[list[str], dict[str, str]] | None:
+    """Return the command and the environment of wrk, installed or unpacked by `make bench`; None without wrk."""
+    installed = shutil.which("wrk")
+    if installed:
+        return [installed], dict(os.environ)
+    unpacked = UNPACKED / "usr/bin/wrk"
+    if not unpacked.is_file():
+        return None
+    libraries = ":".join(str(folder) for folder in (UNPACKED / "usr/lib").glob("*-linux-gnu"))
+    return [str(unpacked)], {**os.environ, "LD_LIBRARY_PATH": libraries}
+
+
+def generator() -> str:
+    """Return the name and the version of the load generator."""
+    wrk = wrk_command()
+    if not wrk:
+        return "benchmarks.load (Python; no wrk here)"
+    shown = subprocess.run([*wrk[0], "-v"], env=wrk[1], capture_output=True, text=True, check=False).stdout
+    return " ".join(shown.split()[:2])
+
+
+def closed_loop(url: str, bodies: Path, connections: int, seconds: float) -> dict[str, Any]:
+    """Load a server; returns requests_per_second of the 2xx, p50, p90, p99 and p100 in ms, and `failed`.
+
+    Raises LoadError if the generator failed.
+    """
+    wrk = wrk_command()
+    if not wrk:
+        return _by_python(url, bodies, connections, seconds)
+    command, environment = wrk
+    # One thread, since the server needs the CPUs.
+    options = ["-t1", f"-c{connections}", f"-d{seconds:g}s", f"--timeout={TIMEOUT_SECONDS}s", f"-s{SCRIPT}"]
+    done = subprocess.run(
+        [*command, *options, url, "--", str(bodies)], env=environment, capture_output=True, text=True, check=False
+    )
+    lines = [line for line in done.stdout.split("\n") if line.startswith("RESULT ")]
+    if done.returncode or not lines:
+        raise LoadError(f"wrk ended with status {done.returncode}: {(done.stderr or done.stdout).strip()[-300:]}")
+    return figures(json.loads(lines[0].removeprefix("RESULT ")))
+
+
+def figures(counted: dict[str, float]) -> dict[str, Any]:
+    """Return wrk's counts as figures.
+
+    >>> figures({"seconds": 2, "requests": 10, "not_2xx": 4, "socket_errors": 0, "timeouts": 1, "p50": 9.5})
+    {'requests_per_second': 3.0, 'failed': 5, 'p50': 9.5}
+    """
+    failed = counted["not_2xx"] + counted["socket_errors"] + counted["timeouts"]
+    good = (counted["requests"] - counted["not_2xx"]) / counted["seconds"]
+    return {"requests_per_second": good, "failed": failed, **{k: v for k, v in counted.items() if k.startswith("p")}}
+
+
+def _by_python(url: str, bodies: Path, connections: int, seconds: float) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.load", "--url", url, "--bodies", str(bodies)]
+    command += ["--connections", str(connections), "--seconds", f"{seconds:g}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LoadError(f"benchmarks.load ended with status {done.returncode}: {done.stderr.strip()[-300:]}")
+    report = json.loads(done.stdout)
+    failed = sum(count for status, count in report["statuses"].items() if status != "200")
+    return {"requests_per_second": report["requests_per_second"], "failed": failed, **report["ms"]}
+
+
+# The command
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run from the command line; prints one line of JSON."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("python -m benchmarks.load", description=__doc__, formatter_class=formatter)
-    parser.add_argument("--url", required=True, help="where to POST")
+    parser.add_argument("--url", required=True, help="the URL to POST to")
     parser.add_argument("--bodies", type=Path, required=True, help="JSON bodies, one a line, sent in turn")
-    parser.add_argument("--seconds", type=float, default=10.0, help="how long (10)")
-    how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--rate", type=float, help="open loop: requests a second")
-    how.add_argument("--connections", type=int, help="closed loop: requests on the way")
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds of load (10)")
+    kind = parser.add_mutually_exclusive_group(required=True)
+    kind.add_argument("--rate", type=float, help="open loop: requests a second")
+    kind.add_argument("--connections", type=int, help="closed loop: the number of connections")
     args = parser.parse_args(argv)
     client = Client(args.url, args.bodies.read_text(encoding="utf-8").splitlines())
     loop = (

@@ -1,4 +1,4 @@
-"""Servers under closed-loop load, and ours under more load than it can take."""
+"""The parts over HTTP: servers under closed-loop load, ours under too much load, and start-up."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from benchmarks import closed_loop
-from benchmarks.closed_loop import LoadError
-from benchmarks.crew import ROOT, WorkerError
 from benchmarks.inputs import sentences
+from benchmarks.load import LoadError, closed_loop, generator
 from benchmarks.machine import OtherWork
 from benchmarks.servers import MLFLOW, OURS, Running, ServerError, running, save_for_mlflow, servers
+from benchmarks.workers import ROOT, WorkerError
 from serving.settings import Settings
 
 CONNECTIONS = (1, 8, 32, 64)
@@ -28,8 +27,8 @@ WARM_UP_SECONDS = 2.0
 def measure(
     model: Path, cache: Path, threads: int, seconds: float, names: Sequence[str], say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Load each server at each number of connections, one sentence a request, for so many seconds each."""
-    report: dict[str, Any] = {"model": model.name, "generator": closed_loop.generator(), "servers": {}, "problems": {}}
+    """Load each server for some seconds at each number of connections, with one sentence in each request."""
+    report: dict[str, Any] = {"model": model.name, "generator": generator(), "servers": {}, "problems": {}}
     for name in names:
         say(f"over HTTP: {name}")
         try:
@@ -47,31 +46,32 @@ def _loaded(
         save_for_mlflow(model, cache, threads, cache / "logs/mlflow-save.log")
     server = servers(model, cache, threads)[name]
     bodies = _bodies(cache, name, [server.body(text) for text in sentences()])
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     with running(server, sentences()[0], threads, cache / f"logs/{_slug(name)}.log") as up:
-        closed_loop.load(up.url, bodies, min(CONNECTIONS), WARM_UP_SECONDS)
+        closed_loop(up.url, bodies, min(CONNECTIONS), WARM_UP_SECONDS)
         for connections in CONNECTIONS:
-            # What the load before left in the server's queue, it works off before it takes this request.
+            # The server answers this request only after the queue that the last load left.
             server.ask(up.port, sentences()[0])
             others = OtherWork()
-            loaded = closed_loop.load(up.url, bodies, connections, seconds)
-            found[str(connections)] = {**loaded, "other_work": others.share()}
-        found["resident_mb"] = up.resident_mb()
-        found["first_answer_seconds"] = up.first_answer_seconds
-    return found
+            loaded = closed_loop(up.url, bodies, connections, seconds)
+            figures[str(connections)] = {**loaded, "other_work": others.share()}
+        figures["resident_mb"] = up.resident_mb()
+        figures["first_answer_seconds"] = up.first_answer_seconds
+    return figures
 
 
 def overload(
     model: Path, cache: Path, threads: int, seconds: float, sustainable: float | None, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Send ours twice what it can sustain, open loop; without that figure, it is measured first with 32 connections.
+    """Send ours twice the load that it can sustain, which is measured with 32 connections if it is not known.
 
-    `memory_mb` is of the serving process: before, after, the most, and the medians of the first and last third.
+    `memory_mb` is the memory of the serving process: before, after, the most, and the medians of the first and the last
+    third.
     """
     server = servers(model, cache, threads)[OURS]
     bodies = _bodies(cache, OURS, [server.body(text) for text in sentences()])
     with running(server, sentences()[0], threads, cache / "logs/overload.log") as up:
-        warm = closed_loop.load(up.url, bodies, 32, WARM_UP_SECONDS if sustainable else 5.0)
+        warm = closed_loop(up.url, bodies, 32, WARM_UP_SECONDS if sustainable else 5.0)
         rate = 2 * (sustainable or warm["requests_per_second"])
         say(f"overload: {rate:.0f} requests a second for {seconds:.0f} s")
         before = up.resident_mb()
@@ -88,7 +88,7 @@ def overload(
 
 
 class MemoryWatch:
-    """Samples a server's resident memory each half second while the block runs."""
+    """Samples the resident memory of a server twice a second while the block runs."""
 
     def __init__(self, server: Running) -> None:
         """Take the server."""
@@ -110,7 +110,7 @@ class MemoryWatch:
             self.samples.append(self._server.resident_mb())
 
     def summary(self) -> dict[str, float]:
-        """Return the most, and the medians of the first and the last third."""
+        """Return the largest sample, and the medians of the first and the last third."""
         third = max(1, len(self.samples) // 3)
         if not self.samples:
             return {}
@@ -125,24 +125,24 @@ class MemoryWatch:
 def start_up(
     model: Path, cache: Path, threads: int, times: int, names: Sequence[str], say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Return for each server the seconds from process start to first answer, in turn; the model is compiled before."""
-    found: dict[str, dict[str, list[float]]] = {name: {"seconds": [], "resident_mb": []} for name in names}
+    """Start the servers in turn with a compiled model; returns the seconds to the first answer of each."""
+    measured: dict[str, dict[str, list[float]]] = {name: {"seconds": [], "resident_mb": []} for name in names}
     described = servers(model, cache, threads)
     for number in range(times + 1):
         say(f"start-up: {number} of {times}")
         for name in names:
             with running(described[name], sentences()[0], threads, cache / f"logs/start-{_slug(name)}.log") as up:
-                if number:  # the first start compiled, and filled the page cache
-                    found[name]["seconds"].append(up.first_answer_seconds)
+                if number:  # the first start compiles and fills the page cache
+                    measured[name]["seconds"].append(up.first_answer_seconds)
                     time.sleep(0.2)
-                    found[name]["resident_mb"].append(up.resident_mb())
+                    measured[name]["resident_mb"].append(up.resident_mb())
     return {
         name: {
             "median_seconds": statistics.median(kept["seconds"]),
             "median_resident_mb": statistics.median(kept["resident_mb"]),
             **kept,
         }
-        for name, kept in found.items()
+        for name, kept in measured.items()
     }
 
 

@@ -1,11 +1,11 @@
-"""The evaluation's model_prediction on many rows: its memory from start to end, and its speed beside transformers.
+"""Measure the evaluation's model_prediction on many rows: its memory from start to end, and its speed.
 
     .venv/bench/bin/python -m benchmarks.prediction --rows 1000000
 
-repeats a cloze file to so many rows, predicts them in int8 with `python -m evaluation.model_prediction` as the job does,
-with its evaluation_config, in .venv/evaluation, and samples the resident memory of that process each second. Before, the first rows of the file go
-through transformers' fill-mask pipeline in fp32 at several batch sizes, with the same threads; the best one counts.
-Prints one line of JSON; progress goes to standard error.
+repeats a cloze file to the number of rows and predicts them in int8 with `python -m evaluation.model_prediction` in
+.venv/evaluation, with the evaluation_config of the job. It samples the resident memory of the process each second.
+Before that, the first rows go through transformers' fill-mask pipeline in fp32 at several batch sizes, with the same
+threads; the best batch size counts. Prints one line of JSON; progress goes to standard error.
 """
 
 from __future__ import annotations
@@ -22,18 +22,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.crew import ROOT, environment_of, interpreter
+import psutil
+
+from benchmarks.workers import ROOT, environment_of, interpreter
 from serving.engine.machine import usable_cpus
 
 BATCH_SIZES = (1, 4, 16, 64)
 CONFIG = ROOT / "evaluation/evaluation-config.json"
-"""That of the job, which scores some whole texts too."""
+"""The configuration of the job, which scores some whole texts too."""
 
 OUTPUTS = ("predictions", "prediction-probabilities", "ground-truth", "performance-metadata", "rejects")
 
 
 def repeated(data: Path, rows: int, to: Path) -> None:
-    """Write the lines of a file over and over until there are so many."""
+    """Write the lines of a file again and again until there are `rows` lines."""
     lines = [line for line in data.read_bytes().splitlines(keepends=True) if line.strip()]
     with to.open("wb") as file:
         file.writelines(itertools.islice(itertools.cycle(lines), rows))
@@ -41,26 +43,16 @@ def repeated(data: Path, rows: int, to: Path) -> None:
 
 def command(model: Path, data: Path, folder: Path) -> list[str]:
     """Return the command that predicts a file, with its outputs in a folder."""
-    found = [str(interpreter("evaluation")), "-m", "evaluation.model_prediction", "--task", "fill-mask"]
-    found += [
-        "--model",
-        str(model),
-        "--test-data",
-        str(data),
-        "--precision",
-        "int8",
-        "--evaluation-config",
-        str(CONFIG),
-    ]
-    for name in OUTPUTS:
-        found += [f"--{name}", str(folder / f"{name}.jsonl")]
-    return found
+    program = [str(interpreter("evaluation")), "-m", "evaluation.model_prediction", "--task", "fill-mask"]
+    inputs = ["--model", str(model), "--test-data", str(data), "--evaluation-config", str(CONFIG)]
+    outputs = [part for name in OUTPUTS for part in (f"--{name}", str(folder / f"{name}.jsonl"))]
+    return [*program, *inputs, "--precision", "int8", *outputs]
 
 
 def predicted(model: Path, data: Path, folder: Path) -> dict[str, Any]:
-    """Predict a file; returns rows, rows_per_second, and memory_mb: the most, and the medians of first and last tenth.
+    """Predict a file; returns the rows, the rows a second, and the memory (`tenths`).
 
-    Raises CalledProcessError where the command failed.
+    Raises CalledProcessError if the command fails.
     """
     memory = []
     arguments = command(model, data, folder)
@@ -71,39 +63,40 @@ def predicted(model: Path, data: Path, folder: Path) -> dict[str, Any]:
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, arguments)
     summary = json.loads((folder / "performance-metadata.jsonl").read_text(encoding="utf-8").splitlines()[-1])
-    tenth = max(1, len(memory) // 10)
-    first, last = (
-        statistics.median(memory[tenth : 2 * tenth] or memory),
-        statistics.median(memory[-tenth - 1 : -1] or memory),
-    )
-    found = {name: summary[name] for name in ("rows_predicted", "rows_rejected", "rows_per_second")}
-    return {**found, "memory_mb": {"second_tenth": first, "last_tenth": last, "most": max(memory)}}
+    rows = {name: summary[name] for name in ("rows_predicted", "rows_rejected", "rows_per_second")}
+    return {**rows, "memory_mb": tenths(memory)}
 
 
 def resident_mb(pid: int) -> float:
-    """Return a process's resident memory, 0 where it has ended."""
+    """Return the resident memory of a process; 0 if it has ended."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
-    except OSError:
+        return float(psutil.Process(pid).memory_info().rss) / 2**20
+    except psutil.NoSuchProcess:
         return 0.0
-    return int(status.partition("VmRSS:")[2].split()[0]) / 1024 if "VmRSS:" in status else 0.0
+
+
+def tenths(memory: Sequence[float]) -> dict[str, float]:
+    """Return the medians of the second and the last tenth of the samples, and the largest sample."""
+    tenth = max(1, len(memory) // 10)
+    first, last = memory[tenth : 2 * tenth] or memory, memory[-tenth - 1 : -1] or memory
+    return {"second_tenth": statistics.median(first), "last_tenth": statistics.median(last), "most": max(memory)}
 
 
 def pipeline_rows_per_second(model: Path, texts: Sequence[str], top_k: int = 5) -> dict[int, float]:
-    """Return the rows a second of transformers' pipeline at each batch size, with so many words a mask."""
+    """Return the rows a second of transformers' pipeline at each batch size, with `top_k` words for each mask."""
     import torch
     from tqdm import tqdm
     from transformers import pipeline
 
     torch.set_num_threads(usable_cpus())
     filler = pipeline("fill-mask", model=str(model), dtype=torch.float32, device="cpu", top_k=top_k)
-    found = {}
+    speeds = {}
     for size in tqdm(BATCH_SIZES, desc="transformers pipeline", unit="batch size"):
         filler(list(texts[:size]), batch_size=size)
         start = time.perf_counter()
         filler(list(texts), batch_size=size)
-        found[size] = len(texts) / (time.perf_counter() - start)
-    return found
+        speeds[size] = len(texts) / (time.perf_counter() - start)
+    return speeds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,8 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m benchmarks.prediction", description=__doc__, formatter_class=formatter)
     parser.add_argument("--model", type=Path, default=ROOT / "model/embedded", help="a model folder (the embedded one)")
     parser.add_argument("--data", type=Path, default=ROOT / "evaluation/test_set/cloze.jsonl", help="a cloze file")
-    parser.add_argument("--rows", type=int, default=1_000_000, help="to which the file is repeated (1,000,000)")
-    parser.add_argument("--pipeline-rows", type=int, default=512, help="of the file, for the pipeline (512)")
+    parser.add_argument("--rows", type=int, default=1_000_000, help="repeat the file to this many rows (1,000,000)")
+    parser.add_argument("--pipeline-rows", type=int, default=512, help="rows for the pipeline (512)")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

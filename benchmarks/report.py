@@ -1,24 +1,25 @@
-"""The figures as a person reads them: Markdown that is also plain enough for a terminal."""
+"""The report: Markdown that also reads well on a terminal, and a picture."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from benchmarks.ceiling import floor_seconds
 from benchmarks.in_process import SENTENCE, ratios
-from benchmarks.peers import OURS, OURS_TEXT, SYSTEMS
+from benchmarks.machine import floor_seconds
+from benchmarks.peers.systems import OURS, OURS_TEXT, SYSTEMS
 from benchmarks.servers import AZUREML, LITSERVE, NO_OP
 from benchmarks.servers import OURS as OUR_SERVER
 
 Rows = Sequence[Sequence[str]]
 
 DISTURBING = 0.03
-"""Share of the CPU's time that others may have used without a remark."""
+"""The share of the CPU time that other processes may use without a warning."""
 
 
 def table(header: Sequence[str], rows: Rows) -> list[str]:
-    """Return a Markdown table whose columns line up, numbers to the right.
+    """Return a Markdown table with aligned columns, numbers to the right.
 
     >>> table(["system", "ms"], [["ours", "4.5"]])
     ['| system |  ms |', '| ------ | --: |', '| ours   | 4.5 |']
@@ -37,7 +38,7 @@ def table(header: Sequence[str], rows: Rows) -> list[str]:
 
 
 def number(value: float | None) -> str:
-    """Return a figure with three digits that count, none after the point from 100 on.
+    """Write a number with three significant digits, without decimals from 100 on.
 
     >>> [number(value) for value in (4.5678, 45.678, 456.78, None)]
     ['4.57', '45.7', '457', '']
@@ -48,7 +49,7 @@ def number(value: float | None) -> str:
 
 
 def render(report: Mapping[str, Any]) -> str:
-    """Return the whole report; parts that were not measured are left out, with the reason where there is one."""
+    """Return the report; a part that was not measured is missing, and its reason is given if there is one."""
     lines = list(_header(report["machine"]))
     ceiling = report.get("ceiling", {})
     if "int8_tops" in ceiling:
@@ -107,7 +108,7 @@ def _cell(name: str, timed: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def _floor(measured: Mapping[str, Any], points: Mapping[str, Any], ceiling: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Yield what the hardware allows, and our share of it."""
+    """Yield the hardware's floor, and the share of it that our engine reaches."""
     floors = {name: 1e3 * floor_seconds(measured["needs"][name], ceiling) for name in points}
     yield ["hardware floor", *(number(floors[name]) for name in points)]
     for system in (OURS, "ours fp32"):
@@ -117,14 +118,14 @@ def _floor(measured: Mapping[str, Any], points: Mapping[str, Any], ceiling: Mapp
 
 def _http(measured: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[str]:
     servers = measured["servers"]
-    columns = sorted({int(key) for found in servers.values() for key in found if key.isdigit()})
+    columns = sorted({int(key) for values in servers.values() for key in values if key.isdigit()})
     yield f"## Over HTTP: {measured['model']}, one sentence a request, {measured['generator']}"
     yield ""
     yield "Requests a second, with p50 / p99 in milliseconds, by connections. Memory is of the serving process."
     yield ""
     rows = [
-        [name, *(_loaded(found[str(column)]) for column in columns), number(found["resident_mb"])]
-        for name, found in servers.items()
+        [name, *(_loaded(values[str(column)]) for column in columns), number(values["resident_mb"])]
+        for name, values in servers.items()
     ]
     yield from table(["server", *map(str, columns), "MB"], rows)
     yield ""
@@ -141,12 +142,14 @@ def _http(measured: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[st
             f"plus the no-op server's ({in_process[OURS_TEXT]['ms']:.2f} + {servers[NO_OP]['1']['p50']:.2f} ms)."
         )
     yield from _problems(measured)
-    yield from _disturbed({f"{n} at {c}": found[str(c)]["other_work"] for n, found in servers.items() for c in columns})
+    yield from _disturbed(
+        {f"{n} at {c}": values[str(c)]["other_work"] for n, values in servers.items() for c in columns}
+    )
 
 
-def _loaded(found: Mapping[str, float]) -> str:
-    failed = f", {found['failed']:.0f} failed" if found["failed"] else ""
-    return f"{number(found['requests_per_second'])} ({number(found['p50'])} / {number(found['p99'])}{failed})"
+def _loaded(values: Mapping[str, float]) -> str:
+    failed = f", {values['failed']:.0f} failed" if values["failed"] else ""
+    return f"{number(values['requests_per_second'])} ({number(values['p50'])} / {number(values['p99'])}{failed})"
 
 
 def _overload(measured: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[str]:
@@ -183,12 +186,66 @@ def _start_up(measured: Mapping[str, Any], _: Mapping[str, Any]) -> Iterator[str
 
 
 def _disturbed(shares: Mapping[str, float]) -> Iterator[str]:
-    """Say where the machine did something else meanwhile."""
-    found = [f"{name} ({share:.0%})" for name, share in shares.items() if share > DISTURBING]
-    if found:
-        yield f"Not to be trusted, as other processes used the CPU meanwhile: {', '.join(found)}."
+    """Name the points at which other processes used the CPU."""
+    values = [f"{name} ({share:.0%})" for name, share in shares.items() if share > DISTURBING]
+    if values:
+        yield f"Unreliable, since other processes used the CPU meanwhile: {', '.join(values)}."
 
 
 def _problems(measured: Mapping[str, Any]) -> Iterator[str]:
     for name, reason in measured["problems"].items():
         yield f"Left out: {name}: {reason}"
+
+
+# The picture
+
+
+def draw(report: Mapping[str, Any], path: Path) -> bool:
+    """Draw the PNG: each system's time divided by ours, and requests a second; returns False without figures."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    measured = [values for values in report.get("in_process", {}).values() if values]
+    panels = len(measured) + ("http" in report)
+    if not panels:
+        return False
+    figure, axes = pyplot.subplots(panels, 1, figsize=(11, 4.2 * panels), squeeze=False, layout="constrained")
+    for axis, values in zip(axes[:, 0], measured, strict=False):
+        _bars(axis, values)
+    if "http" in report:
+        _lines(axes[-1, 0], report["http"])
+    machine = report["machine"]
+    figure.suptitle(f"{machine['cpu']}, {machine['threads']} threads, {machine['date']}")
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+    return True
+
+
+def _bars(axis: Any, measured: Mapping[str, Any]) -> None:  # noqa: ANN401 - matplotlib has no types
+    points = {name: ratios(timed) for name, timed in measured["points"].items() if name != SENTENCE}
+    names = [name for name in SYSTEMS if "full head" not in name and any(name in values for values in points.values())]
+    width = 0.85 / max(1, len(names))
+    for place, name in enumerate(names):
+        heights = [values.get(name, float("nan")) for values in points.values()]
+        at = [index + (place - len(names) / 2 + 0.5) * width for index in range(len(points))]
+        axis.bar(at, heights, width, label=name)
+    axis.axhline(1, color="black", linewidth=0.8)
+    axis.set_yscale("log")
+    axis.set_xticks(range(len(points)), list(points))
+    axis.set_ylabel(f"time / {OURS}'s (log)")
+    axis.set_title(f"In process: {measured['model']} (rows x tokens)")
+    axis.legend(fontsize="x-small", ncols=3)
+
+
+def _lines(axis: Any, measured: Mapping[str, Any]) -> None:  # noqa: ANN401
+    for name, values in measured["servers"].items():
+        columns = sorted(int(key) for key in values if key.isdigit())
+        axis.plot(columns, [values[str(c)]["requests_per_second"] for c in columns], marker="o", label=name)
+    axis.set_xscale("log", base=2)
+    axis.set_yscale("log")
+    axis.set_xlabel("connections")
+    axis.set_ylabel("requests a second (log)")
+    axis.set_title(f"Over HTTP: {measured['model']}, one sentence a request")
+    axis.legend(fontsize="x-small")

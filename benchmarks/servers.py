@@ -1,4 +1,4 @@
-"""The servers that are loaded over HTTP, each started on loopback as its users start it."""
+"""The servers that are loaded over HTTP, each started on loopback as its users would start it."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.crew import ROOT, environment_of, interpreter
+from benchmarks.workers import ROOT, environment_of, interpreter
 
 SERVED = Path(__file__).with_name("served")
 START_SECONDS = 120.0
 TRY_SECONDS = 30.0
-"""Of one request while a server starts: one that loads its model leaves the connection waiting."""
+"""Seconds of a request while a server starts: a server that loads its model leaves the connection waiting."""
 
 STOP_SECONDS = 5.0
 OURS = "ours"
@@ -36,7 +36,7 @@ class ServerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Server:
-    """How a server is started; {port} in a command is replaced. `key` is where its requests have the texts."""
+    """How to start a server and ask it; {port} in the command is replaced, and `key` has the texts of a request."""
 
     name: str
     command: Sequence[str]
@@ -49,7 +49,7 @@ class Server:
         return json.dumps({self.key: [text]})
 
     def ask(self, port: int, text: str, timeout: float = 60.0) -> tuple[int, bytes]:
-        """Send one request; returns the status and the answer. Raises OSError or HTTPException where none comes."""
+        """Send one request; returns the status and the answer. Raises OSError or HTTPException without an answer."""
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
         try:
             connection.request("POST", self.path, self.body(text), {"Content-Type": "application/json"})
@@ -69,7 +69,7 @@ class Running:
     first_answer_seconds: float
 
     def resident_mb(self) -> float:
-        """Return the resident memory of the largest process below the one that was started: the one that serves."""
+        """Return the resident memory of the process that serves: the largest descendant of the started process."""
         import psutil
 
         tree = psutil.Process(self.process.pid).children(recursive=True)
@@ -103,17 +103,17 @@ def servers(model: Path, cache: Path, threads: int) -> dict[str, Server]:
     mlflow += ["--host", "127.0.0.1", "--port", "{port}", "--env-manager", "local"]
     # MLflow starts `uvicorn` by that name.
     mlflow_env = {**env, "PATH": f"{Path(bench).parent}:{os.environ.get('PATH', '')}"}
-    found = [
+    all_servers = [
         *ours.values(),
         Server(AZUREML, [*local, *azureml], "/score", env=as_shipped),
         Server(MLFLOW, [bench, *mlflow], "/invocations", "inputs", env=mlflow_env),
         Server(LITSERVE, [bench, str(SERVED / "litserve_app.py"), "{port}"], "/predict", env=env),
     ]
-    return {server.name: server for server in found}
+    return {server.name: server for server in all_servers}
 
 
 def save_for_mlflow(model: Path, cache: Path, threads: int, log: Path) -> None:
-    """Save a checkpoint as MLflow's own model, on the first call; raises ServerError where that fails."""
+    """Save a checkpoint as an MLflow model on the first call; raises ServerError if that fails."""
     folder, partial = cache / "mlflow", cache / "mlflow.partial"
     if folder.is_dir():
         return
@@ -170,7 +170,7 @@ def _first_answer(process: subprocess.Popen[bytes], port: int, server: Server, t
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt a server, then end all that it started: a server of a server has a session of its own."""
+    """Interrupt a server, then kill the processes that it started, which can have sessions of their own."""
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -193,4 +193,4 @@ def _free_port() -> int:
 
 def _end(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().split("\n")
-    return " | ".join(lines[-3:]) + f" (all of it: {log})"
+    return " | ".join(lines[-3:]) + f" (whole log: {log})"

@@ -12,7 +12,7 @@ import pytest
 from safetensors import safe_open
 from transformers import pipeline
 
-from benchmarks.cloze import evaluate
+from benchmarks.accuracy import evaluate
 from finetune.pretrain.options import check_model
 
 ROOT = Path(__file__).resolve().parents[1]

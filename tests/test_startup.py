@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from asset.local.server import local_server
-from benchmarks.checkpoint import random_base
+from benchmarks.inputs import random_base
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVING_PYTHON = ROOT / ".venv/serving/bin/python"

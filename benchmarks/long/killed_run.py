@@ -1,10 +1,11 @@
-"""A fine-tuning job that is killed at random moments and resumed each time, beside the same job left alone.
+"""Run a fine-tuning job that is killed at random moments and resumed each time, beside an undisturbed run.
 
     .venv/dev/bin/python -m benchmarks.long.killed_run -f finetune/finetune-sentiment.yml --kills 10
 
-runs `asset run` on the job once undisturbed, then again with SIGKILL to the runner and to every process below it at
-random moments of the time that the first run took, and `asset run --resume` after each. Prints one line of JSON with
-both runs' best validation metrics and the seconds after which each try was killed; progress goes to standard error. Settings of the job are passed on with --set.
+runs the job once undisturbed with `asset run`. Then it runs the job again, kills the runner and all processes below it with
+SIGKILL at random moments, and resumes the run with `asset run --resume` each time. Prints one line of JSON with the best
+validation metrics of both runs and the seconds after which each try was killed; progress goes to standard error. --set
+passes settings to the job.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from asset.local.processes import kill, start
-from benchmarks.crew import ROOT
+from benchmarks.workers import ROOT
 
 ASSET = ROOT / ".venv" / "dev" / "bin" / "asset"
 
 
 def asset_run(state: Path, arguments: list[str], seconds: float | None = None) -> int | None:
-    """Run `asset run` to its end and return its exit status, or None if it was killed after so many seconds."""
+    """Run `asset run` and return its exit status, or kill it after some seconds and return None."""
     with (state.parent / f"{state.name}.log").open("ab") as log:
         process = start([str(ASSET), "run", "--asset-dir", str(state), *arguments], folder=ROOT, output=log)
         try:
@@ -40,20 +41,20 @@ def asset_run(state: Path, arguments: list[str], seconds: float | None = None) -
 
 
 def result(state: Path) -> dict[str, Any]:
-    """Return what the state folder's one run came to: its best metrics, from the model that it made."""
+    """Return the best metrics of the only run in a state folder, from the model that it made."""
     (training,) = state.glob("runs/*/outputs/pytorch_model_folder/training.json")
-    found: dict[str, Any] = json.loads(training.read_bytes())
-    return {"metrics": found["best"]["metrics"], "step": found["best"]["step"]}
+    best = json.loads(training.read_bytes())["best"]
+    return {"metrics": best["metrics"], "step": best["step"]}
 
 
 def killed(state: Path, job: list[str], kills: int, whole: float, draw: random.Random) -> list[float]:
-    """Run the job, kill it so often and resume it, to its end; return the seconds after which each try was killed.
+    """Run the job to its end with kills and resumes; returns the seconds after which each try was killed.
 
-    A try that ends before its kill is the last one. Raises RuntimeError where a try fails.
+    A try that ends before its kill is the last try. Raises RuntimeError if a try fails.
     """
     moments: list[float] = []
     for number in range(kills + 1):
-        # A fresh state has no run to resume before its first try got as far as making one.
+        # There is no run to resume if the first try was killed before it made a run.
         arguments = ["--resume"] if list(state.glob("runs/*/run.json")) else job
         limit = draw.uniform(0, whole) if number < kills else None
         status = asset_run(state, arguments, limit)
@@ -73,15 +74,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=formatter)
     parser.add_argument("-f", "--file", required=True, help="a fine-tuning job of this checkout")
     parser.add_argument("--set", action="append", default=[], metavar="SETTING", help="passed on to asset run")
-    parser.add_argument("--kills", type=int, default=10, help="how often it is killed (%(default)s)")
+    parser.add_argument("--kills", type=int, default=10, help="how often the run is killed (%(default)s)")
     parser.add_argument(
         "--within",
         type=float,
         default=0.25,
-        help="a kill comes within this share of the undisturbed time (%(default)s)",
+        help="kill each try within this share of the undisturbed time (%(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=17, help="of the moments (%(default)s)")
-    parser.add_argument("--folder", type=Path, help="where runs and logs are kept (a temporary folder)")
+    parser.add_argument("--seed", type=int, default=17, help="the seed of the moments (%(default)s)")
+    parser.add_argument("--folder", type=Path, help="the folder for runs and logs (a temporary folder)")
     args = parser.parse_args(argv)
     job = ["-f", args.file, *(part for setting in args.set for part in ("--set", setting))]
     with contextlib.ExitStack() as stack:
@@ -94,14 +95,14 @@ def main(argv: list[str] | None = None) -> int:
             raise RuntimeError(f"asset run ended with {status}; see {folder / 'undisturbed.log'}")
         sys.stderr.write(f"undisturbed: {whole:.0f} s\n")
         moments = killed(folder / "killed", job, args.kills, whole * args.within, random.Random(args.seed))
-        found = {
+        report = {
             "job": args.file,
             "seconds": round(whole, 1),
             "killed_after": moments,
             "undisturbed": result(folder / "undisturbed"),
             "killed": result(folder / "killed"),
         }
-    sys.stdout.write(json.dumps(found) + "\n")
+    sys.stdout.write(json.dumps(report) + "\n")
     return 0
 
 

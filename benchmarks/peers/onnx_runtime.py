@@ -1,4 +1,4 @@
-"""ONNX Runtime on transformers' model, exported: fp32 as it is, int8 by its transformer optimizer and quantizer."""
+"""ONNX Runtime on an export of transformers' model: fp32, or int8 by its transformer optimizer and quantizer."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import onnx
 import onnxruntime as ort
 
 from benchmarks.inputs import Batch
-from benchmarks.peers import Answers, Job
-from benchmarks.peers.padding import best_of_logits, feeds
+from benchmarks.peers.systems import Answers, Job, best_of_logits, feeds
 
 
 class OnnxRuntime:
-    """fp32: the plain export, which measured faster than the optimizer's graph. int8: dynamic, per channel."""
+    """fp32 is the plain export, which measured faster than the optimizer's graph; int8 is dynamic, per channel."""
 
     def __init__(self, precision: str, head: str) -> None:
         """Take the settings; `prepare` loads the model."""
@@ -22,7 +21,7 @@ class OnnxRuntime:
         self._head = head
 
     def prepare(self, job: Job) -> None:
-        """Export and quantize, once, and open the session."""
+        """Export and quantize on the first call, and open the session."""
         path = (exported if self._precision == "fp32" else quantized)(job, self._head)
         options = ort.SessionOptions()
         options.intra_op_num_threads = job.threads
@@ -40,10 +39,10 @@ class OnnxRuntime:
 
 
 def exported(job: Job, head: str) -> Path:
-    """Return the model as it was exported, on the first call; torch is loaded for that only."""
+    """Return the exported model, made on the first call; torch is loaded only for the export."""
     path = job.cache / f"onnx-{head}" / "model.onnx"
     if not path.is_file():
-        from benchmarks.peers.export import export
+        from benchmarks.peers.transformers_model import export
 
         export(job.model, head, path)
     return path
@@ -68,7 +67,7 @@ def quantized(job: Job, head: str) -> Path:
     fused.save_model_to_file(str(optimized))
     onnx.save(untied(onnx.load(optimized)), optimized)
     partial = path.with_suffix(".partial")
-    # After the fusion, some types can no longer be inferred: they are float.
+    # After the fusion, some types cannot be inferred any more; they are float.
     extra = {"DefaultTensorType": onnx.TensorProto.FLOAT}
     quantize_dynamic(optimized, partial, weight_type=QuantType.QInt8, per_channel=True, extra_options=extra)
     partial.replace(path)
@@ -77,7 +76,7 @@ def quantized(job: Job, head: str) -> Path:
 
 
 def untied(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Give the decoder a copy of the word embeddings: the quantizer transposes a Gemm's weight in place."""
+    """Give the decoder its own copy of the word embeddings, since the quantizer transposes a Gemm's weight in place."""
     gathered = {name for node in model.graph.node if node.op_type == "Gather" for name in node.input}
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
@@ -87,5 +86,5 @@ def untied(model: onnx.ModelProto) -> onnx.ModelProto:
             copy.name = f"{node.input[1]}.untied"
             model.graph.initializer.append(copy)
             node.input[1] = copy.name
-    del model.graph.value_info[:]  # shapes from before, which the quantizer would hold against the new ones
+    del model.graph.value_info[:]  # outdated shapes, which the quantizer would find in conflict with the new shapes
     return model

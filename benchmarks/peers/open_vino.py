@@ -11,15 +11,14 @@ import openvino as ov
 from tokenizers import Tokenizer
 
 from benchmarks.inputs import Batch, calibration
-from benchmarks.peers import Answers, Job
-from benchmarks.peers.padding import best_of_logits, feeds
+from benchmarks.peers.systems import Answers, Job, best_of_logits, feeds
 
 
 class OpenVino:
-    """Latency hint and the same threads; what is not int8 runs in bf16 where the CPU has it, as OpenVINO decides.
+    """OpenVINO with the latency hint and the same threads; layers that are not int8 run in bf16 if the CPU has it.
 
-    With `fixed_shapes`, the model is compiled again for each shape that it is given, which measured up to 15 % faster
-    than one model for all shapes.
+    With `fixed_shapes` the model is compiled again for each new shape, which measured up to 15 % faster than one model
+    for all shapes.
     """
 
     def __init__(self, precision: str, head: str, fixed_shapes: bool = True) -> None:
@@ -30,7 +29,7 @@ class OpenVino:
         self._compiled: tuple[tuple[int, int], Any] | None = None
 
     def prepare(self, job: Job) -> None:
-        """Convert and quantize, once."""
+        """Convert and quantize on the first call."""
         self._core = ov.Core()
         path = (quantized if self._precision == "int8" else converted)(self._core, job, self._head)
         self._model = self._core.read_model(path)
@@ -53,7 +52,7 @@ class OpenVino:
     def _request(self, rows: int, tokens: int) -> Any:  # noqa: ANN401 - OpenVINO's is untyped
         key = (rows, tokens) if self._fixed_shapes else (0, 0)
         if self._compiled is None or self._compiled[0] != key:
-            self._compiled = None  # one shape at a time: each has a copy of the weights
+            self._compiled = None  # only one shape is kept, since each has a copy of the weights
             model = self._model.clone()
             if self._fixed_shapes:
                 shapes = [[rows, tokens], [rows, tokens], [rows]]
@@ -70,9 +69,9 @@ def converted(core: ov.Core, job: Job, head: str) -> Path:
     import torch
     from transformers import BertForMaskedLM
 
-    from benchmarks.peers.export import FullHead, MaskedHead
+    from benchmarks.peers.transformers_model import FullHead, MaskedHead
 
-    # Conversion keeps this attention as one operator, which measured faster than the ONNX export's many.
+    # The conversion keeps this attention as one operator, which measured faster than the many of the ONNX export.
     model = BertForMaskedLM.from_pretrained(job.model, attn_implementation="sdpa", dtype=torch.float32)
     wrapped = (MaskedHead if head == "masked" else FullHead)(model).eval()
     ids = torch.tensor([[5, 6, 7, 8], [5, 6, 0, 0]])
@@ -88,7 +87,7 @@ def converted(core: ov.Core, job: Job, head: str) -> Path:
 
 
 def quantized(core: ov.Core, job: Job, head: str) -> Path:
-    """Return the model in static int8, made on the first call; calibrated on the benchmark's own sentences."""
+    """Return the model in static int8, calibrated on the benchmark's sentences on the first call."""
     path = job.cache / f"openvino-{head}" / "int8.xml"
     if path.is_file():
         return path

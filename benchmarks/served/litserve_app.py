@@ -1,6 +1,7 @@
 """LitServe around transformers' fill-mask pipeline, batching on: python litserve_app.py PORT.
 
-One worker, as each takes all threads; the batch is as large as the load's widest, and waits 5 ms for company.
+It has one worker, since each takes all threads. A batch has at most as many texts as the load has connections, and waits
+5 ms for more.
 """
 
 import os

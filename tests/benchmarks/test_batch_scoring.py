@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from benchmarks.batch_scoring import killed, row_numbers, scored, started, tenths
+from benchmarks.batch_scoring import killed, row_numbers, scored, started
+from benchmarks.prediction import tenths
 
 
 def test_a_file_is_scored_whole_and_after_kills(sharp_checkpoint: Path, tmp_path: Path) -> None:

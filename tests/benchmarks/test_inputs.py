@@ -8,9 +8,21 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForMaskedLM
 
-from benchmarks.checkpoint import BASE, cut, random_base, shapes, weights
-from benchmarks.inputs import GRID, MASK, RAGGED, calibration, encode, points, sentences
-from benchmarks.peers.padding import best_of_logits, feeds
+from benchmarks.inputs import (
+    BASE,
+    GRID,
+    MASK,
+    RAGGED,
+    calibration,
+    cut,
+    encode,
+    points,
+    random_base,
+    sentences,
+    shapes,
+    weights,
+)
+from benchmarks.peers.systems import best_of_logits, feeds
 
 ROOT = Path(__file__).resolve().parents[2]
 EMBEDDED = ROOT / "model/embedded"

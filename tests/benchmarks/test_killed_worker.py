@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.load import Exchange
 from benchmarks.long.killed_worker import Round, main
-from benchmarks.long.soak.traffic import Asked
+from benchmarks.long.soak.clients import Asked
 
 ASKED = [Asked("a", "200")]
 ALONE = {0: b'["a"]'}

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import doctest
-import importlib
+import importlib.util
 import io
 import json
 import subprocess
@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from benchmarks import ceiling, in_process, plot, report, worker
+from benchmarks import in_process, machine, report, workers
 from benchmarks.__main__ import parsed
-from benchmarks.crew import WorkerError, interpreter
 from benchmarks.inputs import Batch
 from benchmarks.machine import OtherWork
-from benchmarks.peers import OURS, OURS_TEXT, SYSTEMS
+from benchmarks.peers.systems import OURS, OURS_TEXT, SYSTEMS
 from benchmarks.servers import AZUREML, LITSERVE, NO_OP
 from benchmarks.servers import OURS as OUR_SERVER
+from benchmarks.workers import WorkerError, interpreter
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "vocab_size": 28996}
@@ -69,7 +69,7 @@ def results() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "name", ["checkpoint", "in_process", "report", "load", "closed_loop", "peers.padding"], ids=lambda name: name
+    "name", ["accuracy", "inputs", "in_process", "report", "load", "peers.systems"], ids=lambda name: name
 )
 def test_the_examples_in_the_docstrings_hold(name: str) -> None:
     found = doctest.testmod(importlib.import_module(f"benchmarks.{name}"))
@@ -87,7 +87,7 @@ def test_the_report_names_every_figure(results: dict[str, Any]) -> None:
     assert "4.00 int8 TOPS" in text and "89%" in text  # 107 MB at 30 GB/s is 3.57 ms of 4.0
     assert "Left out: ONNX Runtime int8: WorkerError: no" in text
     assert "Not measured: accuracy: no file" in text
-    assert text.count("Not to be trusted, as other processes used the CPU meanwhile: 1x12 (25%).") == 1
+    assert text.count("Unreliable, since other processes used the CPU meanwhile: 1x12 (25%).") == 1
 
 
 def test_every_table_row_has_as_many_cells(results: dict[str, Any]) -> None:
@@ -102,9 +102,9 @@ def test_a_report_of_nothing_but_the_machine_is_written(results: dict[str, Any])
 
 
 def test_the_plot_is_a_png(results: dict[str, Any], tmp_path: Path) -> None:
-    assert plot.draw(results, tmp_path / "plot.png")
+    assert report.draw(results, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
-    assert not plot.draw({"machine": results["machine"]}, tmp_path / "none.png")
+    assert not report.draw({"machine": results["machine"]}, tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
 
 
@@ -131,12 +131,12 @@ def test_a_different_token_is_the_same_answer_only_where_it_is_as_good() -> None
 
 def test_needs_of_a_row_of_bert_base() -> None:
     batch = Batch(["…"], [[1] * 12], [3])
-    needed = ceiling.needs(BASE, batch)
+    needed = machine.needs(BASE, batch)
     # 11 layers of 7.08 M weights for 12 tokens, keys and values of the last, and its rest and the head once.
     assert needed["operations"] == pytest.approx(2 * (11 * 12 * 7.08e6 + 12 * 1.18e6 + 5.9e6 + 22.9e6), rel=0.01)
     assert needed["bytes"] == pytest.approx(85e6 + 22.9e6, rel=0.01)
-    assert ceiling.floor_seconds(needed, {"int8_tops": 1.0, "read_gbs": 1e6}) == needed["operations"] / 1e12
-    assert ceiling.floor_seconds(needed, {"int8_tops": 1e6, "read_gbs": 10.0}) == needed["bytes"] / 1e10
+    assert machine.floor_seconds(needed, {"int8_tops": 1.0, "read_gbs": 1e6}) == needed["operations"] / 1e12
+    assert machine.floor_seconds(needed, {"int8_tops": 1e6, "read_gbs": 10.0}) == needed["bytes"] / 1e10
 
 
 class Echo:
@@ -147,7 +147,7 @@ class Echo:
 
 
 def test_a_worker_answers_times_and_survives_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker.Worker, "peer", Echo(), raising=False)
+    monkeypatch.setattr(workers.Worker, "peer", Echo(), raising=False)
     batch = Batch(["a"], [[7, 8]], [1]).to_json()
     commands = [
         {"do": "answer", "batch": batch},
@@ -155,7 +155,7 @@ def test_a_worker_answers_times_and_survives_an_error(monkeypatch: pytest.Monkey
         {"do": "time", "batch": batch, "seconds": 0.0, "warm_up": True},
     ]
     answers = io.StringIO()
-    worker.serve(io.StringIO("".join(json.dumps(command) + "\n" for command in commands)), answers)
+    workers.serve(io.StringIO("".join(json.dumps(command) + "\n" for command in commands)), answers)
     first, second, third = map(json.loads, answers.getvalue().splitlines())
     assert first == {"tokens": [7], "scores": [1.0]}
     assert "error" in second
@@ -181,7 +181,7 @@ def test_an_environment_that_is_not_there_is_said() -> None:
 
 def test_every_system_has_a_module_and_an_environment() -> None:
     for system in SYSTEMS.values():
-        assert (ROOT / f"benchmarks/peers/{system.maker[0]}.py").is_file()
+        assert importlib.util.find_spec(system.maker[0])
         assert (ROOT / f"environment/{system.environment}/requirements.txt").is_file()
 
 

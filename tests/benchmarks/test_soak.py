@@ -12,9 +12,10 @@ import pytest
 
 from benchmarks.load import Exchange
 from benchmarks.long.soak.__main__ import main
-from benchmarks.long.soak.record import Record
-from benchmarks.long.soak.traffic import TASKS, Asked, same, traffic
-from benchmarks.long.soak.verdict import judge, trend
+from benchmarks.long.soak.clients import Asked, same, traffic
+from benchmarks.long.soak.phase import Record
+from benchmarks.long.soak.report import judge, trend
+from serving.tasks import TASKS
 
 DEADLINE_MS = 4000.0
 
@@ -87,7 +88,7 @@ def restart(server: dict[str, Any]) -> None:
         (lambda server: server["unexpected"].update({"500 where 200 was due": 1}), "each request gets its status"),
         (lambda server: server.update(wrong_answers=1), "each request gets its status"),
         (lambda server: server["ms"].update(p99=4100.0), "p99 of the 200s"),
-        (restart, "the process that began"),
+        (restart, "the serving process did not change"),
         (leak, "memory grows"),
         (lambda server: server["after"].update(files=40), "no open file is left"),
         (lambda server: server["samples"][50].update(threads=400), "no more threads"),

@@ -1,4 +1,4 @@
-"""A scoring script that does nothing: what the inference server itself costs."""
+"""A scoring script that does nothing, to measure the inference server itself."""
 
 
 def init() -> None:
@@ -6,5 +6,5 @@ def init() -> None:
 
 
 def run(raw_data: str) -> list[str]:
-    """Answer as if there were one text."""
+    """Answer as if the request had one text."""
     return ["capital"]

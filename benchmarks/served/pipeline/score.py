@@ -1,4 +1,4 @@
-"""A scoring script around transformers' fill-mask pipeline, as the inference server's documentation would have one."""
+"""A scoring script around transformers' fill-mask pipeline, in the style of the inference server's documentation."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from transformers import pipeline
 
 
 def init() -> None:
-    """Load the model, once in each worker."""
+    """Load the model once in each worker."""
     global model
     torch.set_num_threads(int(os.environ["BENCHMARK_THREADS"]))
     model = pipeline("fill-mask", model=os.environ["AZUREML_MODEL_DIR"], device="cpu", top_k=1)

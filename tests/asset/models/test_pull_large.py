@@ -9,7 +9,7 @@ import random
 import shutil
 from pathlib import Path
 
-from benchmarks.checkpoint import BASE
+from benchmarks.inputs import BASE
 from serving.model.checkpoint import BertConfig, expected_shapes
 from tests.asset.models.conftest import REPOSITORY, Puller
 from tests.loopback_hub import Repository

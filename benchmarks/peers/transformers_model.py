@@ -1,4 +1,4 @@
-"""Transformers' model with either head, and its export to ONNX: what ONNX Runtime and OpenVINO start from."""
+"""transformers' model: its fill-mask pipeline, and its exports, from which ONNX Runtime and OpenVINO start."""
 
 from __future__ import annotations
 
@@ -7,14 +7,37 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from transformers import BertForMaskedLM
+from transformers import BertForMaskedLM, pipeline
+
+from benchmarks.inputs import Batch
+from benchmarks.peers.systems import Answers, Job
 
 OPSET = 20
-"""The first with Gelu as one operator."""
+"""The first opset with Gelu as one operator."""
+
+
+class Pipeline:
+    """The fill-mask pipeline as its documentation has it: all rows of a call in one batch, torch with the same threads."""
+
+    def __init__(self, precision: str) -> None:
+        """Take the settings; `prepare` loads the model."""
+        self._dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
+
+    def prepare(self, job: Job) -> None:
+        """Load the model in evaluation mode."""
+        torch.set_num_threads(job.threads)
+        self._pipeline = pipeline("fill-mask", model=str(job.model), dtype=self._dtype, device="cpu", top_k=1)
+
+    def run(self, batch: Batch) -> Answers:
+        """Answer the texts."""
+        answers = self._pipeline(batch.texts, batch_size=len(batch.texts))
+        # The answer to one text is its candidates; the answer to several texts is a list of such answers.
+        best = [answers[0]] if len(batch.texts) == 1 else [candidates[0] for candidates in answers]
+        return [candidate["token"] for candidate in best], [candidate["score"] for candidate in best]
 
 
 class MaskedHead(torch.nn.Module):
-    """BERT whose head runs on the masked positions only, and says the best token and its probability."""
+    """BERT whose head runs at the masked positions only and returns the best token and its probability."""
 
     def __init__(self, model: BertForMaskedLM) -> None:
         """Wrap a model."""
@@ -24,7 +47,7 @@ class MaskedHead(torch.nn.Module):
     def hidden(self, ids: torch.Tensor, real: torch.Tensor) -> torch.Tensor:
         """Return the encoder's output, [rows, tokens, hidden].
 
-        The positions are made from the input's shape: without them an export through TorchScript has a fixed length.
+        The position ids are computed from the input's shape; else an export through TorchScript has a fixed length.
         """
         positions = torch.ones_like(ids).cumsum(1) - 1
         segments = torch.zeros_like(ids)
@@ -49,8 +72,8 @@ class FullHead(MaskedHead):
 def export(folder: Path, head: str, path: Path) -> None:
     """Export a checkpoint with the `masked` or `full` head.
 
-    The TorchScript exporter with eager attention, as that graph is the one whose attention ONNX Runtime's transformer
-    optimizer recognizes; the newer exporter's is not.
+    It takes the TorchScript exporter with eager attention: ONNX Runtime's transformer optimizer recognizes the attention
+    of this graph, and not of the newer exporter's graph.
     """
     model = BertForMaskedLM.from_pretrained(folder, attn_implementation="eager", dtype=torch.float32)
     wrapped = (MaskedHead if head == "masked" else FullHead)(model).eval()
