@@ -297,7 +297,7 @@ def test_a_request_that_is_no_json_is_named(asset: Asset, tmp_path: Path) -> Non
 
 def test_serve_is_the_local_server(asset: Asset, files: Path, state: Path) -> None:
     done = asset("serve", "--model", "gone", "--port", "0", status=1)
-    assert "expected a model folder, found none at gone" in done.stderr
+    assert "there is no model folder gone" in done.stderr
     assert not database(state).exists()  # nothing here needed MLflow
 
 
