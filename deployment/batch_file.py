@@ -1,7 +1,4 @@
-"""Score files: rows are streamed, go through the model in batches of like length, and are written in their order.
-
-Read a file of rows as the rows of a task.
-"""
+"""Score files of rows: rows are streamed, go through the model in batches of like length, and are written in their order."""
 
 from __future__ import annotations
 
@@ -31,21 +28,21 @@ logger = logging.getLogger("deployment.batch_file")
 CHUNK_ROWS = 4096
 CHUNK_CHARACTERS = 1 << 19
 CHUNK_ANSWERS = 1 << 14
-"""What is in memory at once: rows enough to find batches of like length, and their answers."""
+"""Limits of a chunk, which is in memory at once: it has enough rows to find batches of like length."""
 
 PROGRESS_SECONDS = 10.0
 SHOWN = 5
-"""Rows that the log says of why they failed, of each file; the file of failed rows has all."""
+"""How many failed rows of a file the log explains; the file of failed rows has all of them."""
 
 
 class FileScorer:
-    """A model, and what is to be done with it."""
+    """Scores files with a model."""
 
     def __init__(self, model: BatchModel, options: Options) -> None:
-        """Put them together; `load` finds the model."""
+        """Take a model that is ready; `load` finds it."""
         self._model = model
         self._options = options
-        # Answers of many candidates are long.
+        # Answers with many candidates are long.
         self._chunk_rows = max(1, min(CHUNK_ROWS, CHUNK_ANSWERS // model.answers_a_row))
 
     @classmethod
@@ -57,9 +54,9 @@ class FileScorer:
         return cls(model, options)
 
     def score(self, path: Path) -> Summary:
-        """Score a file, from where an earlier try of the same file and model left it; raises OSError, as for a full disk.
+        """Score a file, from where an earlier try of the same file and model ended; raises OSError, such as for a full disk.
 
-        A file that cannot be read is told by the summary's `error`, and the others go on.
+        If the file cannot be read, the `error` of the summary says why.
         """
         name = name_of(path, self._options.input_folder)
         made_from = self._made_from(path)
@@ -112,13 +109,13 @@ class FileScorer:
         tally.tell()
 
     def _made_from(self, path: Path) -> str:
-        found = path.stat()
-        parts = [self._model.identity, found.st_size, found.st_mtime_ns]
+        status = path.stat()
+        parts = [self._model.identity, status.st_size, status.st_mtime_ns]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 class _Error(dict[str, Any]):
-    """What is written of a row that could not be answered."""
+    """The error of a row that cannot be answered, as it is written."""
 
 
 def _error(code: str, message: str, line: int) -> _Error:
@@ -127,7 +124,7 @@ def _error(code: str, message: str, line: int) -> _Error:
 
 @dataclass
 class Tally:
-    """How far a file is, for the log; `before` rows were done by an earlier try."""
+    """The progress of a file, for the log; `before` rows were done by an earlier try."""
 
     name: str
     rows: int
@@ -138,7 +135,7 @@ class Tally:
     shown: int = 0
 
     def add(self, line: int, error: _Error | None) -> None:
-        """Count a row, and tell of the first few that failed."""
+        """Count a row; log the first few that failed."""
         self.rows += 1
         if error is not None:
             self.failed += 1
@@ -147,7 +144,7 @@ class Tally:
             self.shown += 1
 
     def tell(self) -> None:
-        """Say how far it is, every now and then."""
+        """Log the progress every few seconds."""
         if time.monotonic() - self.told >= PROGRESS_SECONDS:
             self.told = time.monotonic()
             logger.info("%s: %s", self.name, self)
@@ -158,60 +155,60 @@ class Tally:
 
 
 class InputFile:
-    """A file of rows, and where a row's texts are in it: the columns that are named, else those of a request."""
+    """A file of rows, and the columns with a row's texts: those that are named, or else those that a request may have."""
 
     def __init__(self, path: Path, task: Task, columns: Sequence[str] = ()) -> None:
-        """Take a file; nothing is read yet."""
+        """Take a file; it is not read yet."""
         self._path = path
         self._fields = model_class(task).input.fields
         self._columns = tuple(columns)
         self._wanted = Wanted(())
 
     def rows(self) -> Iterator[Row | Reject]:
-        """Read the rows in their order; a broken one is a Reject. Raises TableError where the file cannot be read."""
+        """Read the rows in their order; a broken row is a Reject. Raises TableError if the file cannot be read."""
         if self._path.suffix.lower() == TEXT_SUFFIX:
             yield from self._lines()
         else:
             yield from file_kind(self._path, also=[TEXT_SUFFIX]).rows(self._path, self._choose)
 
     def texts(self, row: Row) -> Texts:
-        """Return a row's text, and the second of a pair; None where there is none."""
-        found = [row.values.get(name) for name in self._wanted.needed]
-        found += [value for value in (row.values.get(name) for name in self._wanted.optional) if value is not None]
-        return found[0], found[1] if len(found) > 1 else None
+        """Return a row's text and the second text of a pair, or None."""
+        texts = [row.values.get(name) for name in self._wanted.needed]
+        texts += [value for value in (row.values.get(name) for name in self._wanted.optional) if value is not None]
+        return texts[0], texts[1] if len(texts) > 1 else None
 
     def _lines(self) -> Iterator[Row | Reject]:
         if self._fields.needed:
             raise TableError(
-                f"{self._path}: expected {self._fields.called(dict)}, as this model's task is {self._fields.task}, found "
-                "lines of text; write them as JSON lines or CSV"
+                f"{self._path}: lines of text do not do for {self._fields.task}, the task of this model; write JSON lines or CSV with "
+                f"{self._fields.called(dict)}"
             )
         self._wanted = Wanted((self._fields.text[0],))
         yield from read_lines(self._path, self._fields.text[0])
 
-    def _choose(self, path: Path, found: Sequence[str]) -> Wanted:
-        self._wanted = self._named(path, found) if self._columns else self._found(path, found)
+    def _choose(self, path: Path, columns: Sequence[str]) -> Wanted:
+        self._wanted = self._named(path, columns) if self._columns else self._recognized(path, columns)
         return self._wanted
 
-    def _named(self, path: Path, found: Sequence[str]) -> Wanted:
+    def _named(self, path: Path, columns: Sequence[str]) -> Wanted:
         names = self._columns
         fewest, most = 2 if self._fields.needed else 1, 2 if self._fields.pair else 1
         if not fewest <= len(names) <= most:
             raise TableError(
-                f"expected BATCH_SCORING_COLUMNS to name {fewest if fewest == most else '1 or 2'} columns, as this model's "
-                f"task is {self._fields.task}, found {', '.join(names)}; correct it"
+                f"BATCH_SCORING_COLUMNS names {', '.join(names)}; name {fewest if fewest == most else '1 or 2'} columns for "
+                f"{self._fields.task}, the task of this model"
             )
-        if [name for name in names if name not in found]:
-            expected = f"{path}: expected columns {list(names)}, found {shown(found)}"
-            raise TableError(f"{expected}; set BATCH_SCORING_COLUMNS, or rename a column")
+        if missing := [name for name in names if name not in columns]:
+            message = f"{path}: there is no column {', '.join(missing)} (the columns are {shown(columns)})"
+            raise TableError(f"{message}; set BATCH_SCORING_COLUMNS, or rename a column")
         return Wanted(names)
 
-    def _found(self, path: Path, found: Sequence[str]) -> Wanted:
+    def _recognized(self, path: Path, columns: Sequence[str]) -> Wanted:
         try:
-            text, pair = find_columns(list(found), path.name, self._fields)
+            text, pair = find_columns(list(columns), path.name, self._fields)
         except BadRequest as exc:
             raise TableError(f"{exc}; set BATCH_SCORING_COLUMNS, or rename a column") from exc
         if self._fields.needed:
             return Wanted((text, pair))
-        # An object may lack the second of a pair, or have it where the first hundred have not.
+        # Some objects may have a second text, even if the first hundred have none.
         return Wanted((text,), (pair,) if pair is not None else [name for name in self._fields.pair if name != text])

@@ -1,4 +1,4 @@
-"""Answer rows as the online endpoint does, and go on where one cannot be answered."""
+"""Answer rows as the online endpoint does; a row that cannot be answered gets an error, and the others are answered."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ class _Rows(Request):
 
 
 class BatchModel:
-    """A model folder that is ready to answer, with the parameters that hold for every row."""
+    """A model that is ready to answer, with the parameters for every row."""
 
     def __init__(self, service: Service, parameters: dict[str, Any], identity: str) -> None:
-        """Put the parts together; `load` finds them."""
+        """Take the parts; `load` makes them."""
         self._service = service
         self._parameters = parameters
         self.identity = identity
-        """What another model, or the same with other settings, has not."""
+        """A hash of the model and its settings: files that were scored with another one are scored again."""
 
     @classmethod
     def load(cls, root: Path, options: Options) -> Self:
-        """Load the model that the environment names, with `root` the folder that holds `model/`, and answer a row with it.
+        """Load the model that the environment names, by default from `root`/model, and answer a row with it.
 
-        Raises ModelFolderError, SettingsError, or OptionsError for parameters that this model does not take.
+        Raises ModelFolderError, SettingsError, or OptionsError if this model does not take the parameters.
         """
         folder = chosen_folder(root)
         settings = Settings.from_env().unlimited()
@@ -52,31 +52,31 @@ class BatchModel:
         inputs = service.model.input
         try:
             parameters = check(options.parameters, inputs.parameters, inputs.task, settings)
-            found = cls(service, parameters, _identity(folder, settings, options))
-            service.model.answer_request(found._request([inputs.sample_row]))
+            model = cls(service, parameters, _identity(folder, settings, options))
+            service.model.answer_request(model._request([inputs.sample_row]))
         except BadRequest as exc:
             raise OptionsError(f"BATCH_SCORING_PARAMETERS: {exc}; correct it") from exc
-        return found
+        return model
 
     @property
     def name(self) -> str:
-        """What the model calls itself."""
+        """Return the model's name."""
         return self._service.model.name
 
     @property
     def task(self) -> Task:
-        """The task that it is for."""
+        """Return the model's task."""
         return self._service.model.task
 
     @property
     def answers_a_row(self) -> int:
-        """Return how many candidates, labels or spans a row's answer has, about."""
+        """Return about how many candidates, labels or spans the answer of a row has."""
         return int(self._parameters.get("top_k") or len(self._parameters.get("targets", ())) or 1)
 
     def answers(self, rows: Sequence[Texts]) -> list[Any | BadRequest]:
-        """Return the answer to each row in its order, as the online endpoint gives it, or why there is none."""
-        found: list[Any | BadRequest] = [self._unusable(row) for row in rows]
-        usable = [index for index, error in enumerate(found) if error is None]
+        """Return the answer to each row in its order, as the online endpoint gives it, or its error."""
+        answers: list[Any | BadRequest] = [self._unusable(row) for row in rows]
+        usable = [index for index, error in enumerate(answers) if error is None]
         if usable:
             request = self._request([rows[index] for index in usable])
             try:
@@ -84,12 +84,12 @@ class BatchModel:
             except BadRequest:
                 refused = self._service.model.refused_rows(request)
                 for place, error in refused.items():
-                    found[usable[place]] = error
+                    answers[usable[place]] = error
                 usable = [index for place, index in enumerate(usable) if place not in refused]
                 answered, _ = self._service.model.answer_request(self._request([rows[index] for index in usable]))
             for index, answer in zip(usable, answered, strict=True):
-                found[index] = answer
-        return found
+                answers[index] = answer
+        return answers
 
     def _unusable(self, row: Texts) -> BadRequest | None:
         try:
@@ -107,6 +107,6 @@ def _identity(folder: Path, settings: Settings, options: Options) -> str:
     checkpoint = find_checkpoint(folder)
     parts: list[object] = [settings.precision, settings.engine, options.parameters, options.columns]
     for path in (weights_file(checkpoint.checkpoint), checkpoint.checkpoint / "config.json", checkpoint.tokenizer):
-        found = path.stat()
-        parts.append([path.name, found.st_size, found.st_mtime_ns])
+        status = path.stat()
+        parts.append([path.name, status.st_size, status.st_mtime_ns])
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""What can be set for batch scoring, in the environment_variables of the deployment; the engine's settings go on holding."""
+"""Options of batch scoring, set as environment_variables of the deployment, beside the settings of the engine."""
 
 from __future__ import annotations
 
@@ -14,20 +14,19 @@ KNOWN = {f"{PREFIX}{name}" for name in ("COLUMNS", "PARAMETERS", "PART_SECONDS",
 
 
 class OptionsError(ValueError):
-    """A variable has a value that it cannot take; the message says what was expected, what was found and what to do."""
+    """A variable has a name or value that is not valid; the message says what to set."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What was set.
+    """The options with their defaults; a field such as `part_seconds` is read from BATCH_SCORING_PART_SECONDS.
 
-    output: the folder of outputs, from Azure's own AZUREML_BI_OUTPUT_PATH.
-    columns (BATCH_SCORING_COLUMNS): the columns of a row's text, or of both texts of a pair, with a comma; without them,
-        those that a request may have.
-    parameters (BATCH_SCORING_PARAMETERS): those of a request, as {"top_k": 3}.
-    part_seconds (BATCH_SCORING_PART_SECONDS): how much work a kill may cost; a part of a file is kept so often.
-    input_folder (BATCH_SCORING_INPUT_FOLDER): below which outputs are named as inputs are; else the folder that Azure
-        mounts is recognized.
+    output: the folder of outputs, from Azure's variable AZUREML_BI_OUTPUT_PATH.
+    columns: the column of a row's text, or the two columns of a pair, separated by a comma; by default, the columns that a
+        request may have.
+    parameters: the parameters of a request, such as {"top_k": 3}.
+    part_seconds: how often a part of a file is kept, and so how much work a kill may cost.
+    input_folder: outputs are named by the paths of inputs below this folder; by default, below the folder that Azure mounts.
     """
 
     output: Path
@@ -38,12 +37,14 @@ class Options:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Self:
-        """Read them; raises OptionsError."""
+        """Read the options; raises OptionsError."""
         unknown = sorted(name for name in environ if name.startswith(PREFIX) and name not in KNOWN)
         if unknown:
-            raise OptionsError(f"expected {', '.join(sorted(KNOWN))}, found {', '.join(unknown)}; correct the name")
+            raise OptionsError(
+                f"there is no option {', '.join(unknown)}; correct the name ({', '.join(sorted(KNOWN))})"
+            )
         if not environ.get("AZUREML_BI_OUTPUT_PATH"):
-            raise OptionsError("expected AZUREML_BI_OUTPUT_PATH to name the folder of outputs, found nothing; set it")
+            raise OptionsError("AZUREML_BI_OUTPUT_PATH is not set; set it to the folder of outputs")
         folder = environ.get(f"{PREFIX}INPUT_FOLDER")
         return cls(
             output=Path(environ["AZUREML_BI_OUTPUT_PATH"]),
@@ -58,26 +59,26 @@ def _columns(text: str) -> tuple[str, ...]:
     names = tuple(name.strip() for name in text.split(",") if name.strip())
     if len(names) > 2 or len(set(names)) < len(names):
         raise OptionsError(
-            f"{PREFIX}COLUMNS: expected one name, or two different ones with a comma, found {text!r}; write that"
+            f"{PREFIX}COLUMNS is {text!r}; set it to one name, or to two different names with a comma between them"
         )
     return names
 
 
 def _parameters(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        parameters = json.loads(text)
     except (ValueError, RecursionError) as exc:
-        raise OptionsError(f'{PREFIX}PARAMETERS: expected JSON as {{"top_k": 3}}, found: {exc}; correct it') from exc
-    if not isinstance(found, dict):
-        raise OptionsError(f'{PREFIX}PARAMETERS: expected a JSON object as {{"top_k": 3}}, found {text!r}; write that')
-    return found
+        raise OptionsError(f'{PREFIX}PARAMETERS is not JSON ({exc}); write an object such as {{"top_k": 3}}') from exc
+    if not isinstance(parameters, dict):
+        raise OptionsError(f'{PREFIX}PARAMETERS is {text!r}; write a JSON object such as {{"top_k": 3}}')
+    return parameters
 
 
 def _seconds(text: str) -> float:
     try:
-        found = float(text)
+        seconds = float(text)
     except ValueError:
-        found = -1.0
-    if not 0 <= found < float("inf"):
-        raise OptionsError(f"{PREFIX}PART_SECONDS: expected seconds, as in 10, found {text!r}; write that")
-    return found
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise OptionsError(f"{PREFIX}PART_SECONDS is {text!r}; set it to a number of seconds, such as 10")
+    return seconds

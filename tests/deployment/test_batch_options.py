@@ -1,4 +1,4 @@
-"""What can be set for batch scoring is read once and checked."""
+"""Options of batch scoring are read once and checked."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from deployment.batch_options import Options, OptionsError
 from tests.deployment.scoring import Scored
 
 
-def test_the_defaults_are_what_the_class_says(tmp_path: Path) -> None:
+def test_options_that_are_not_set_have_the_defaults_of_the_class(tmp_path: Path) -> None:
     assert Options.from_env({"AZUREML_BI_OUTPUT_PATH": str(tmp_path), "OTHER": "x"}) == Options(tmp_path)
 
 
-def test_everything_can_be_set() -> None:
+def test_each_option_can_be_set() -> None:
     given = {
         "AZUREML_BI_OUTPUT_PATH": "out",
         "BATCH_SCORING_COLUMNS": "question, context",
@@ -31,18 +31,18 @@ def test_everything_can_be_set() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("AZUREML_BI_OUTPUT_PATH", "", "expected AZUREML_BI_OUTPUT_PATH to name the folder of outputs"),
-        ("BATCH_SCORING_COLUMN", "text", "found BATCH_SCORING_COLUMN; correct the name"),
-        ("BATCH_SCORING_COLUMNS", "a,b,c", "one name, or two different ones"),
-        ("BATCH_SCORING_COLUMNS", "a,a", "one name, or two different ones"),
-        ("BATCH_SCORING_PARAMETERS", "{", "expected JSON"),
-        ("BATCH_SCORING_PARAMETERS", "[1]", "expected a JSON object"),
-        ("BATCH_SCORING_PART_SECONDS", "soon", "expected seconds"),
-        ("BATCH_SCORING_PART_SECONDS", "-1", "expected seconds"),
-        ("BATCH_SCORING_PART_SECONDS", "inf", "expected seconds"),
+        ("AZUREML_BI_OUTPUT_PATH", "", "AZUREML_BI_OUTPUT_PATH is not set"),
+        ("BATCH_SCORING_COLUMN", "text", "there is no option BATCH_SCORING_COLUMN; correct the name"),
+        ("BATCH_SCORING_COLUMNS", "a,b,c", "set it to one name, or to two different names"),
+        ("BATCH_SCORING_COLUMNS", "a,a", "set it to one name, or to two different names"),
+        ("BATCH_SCORING_PARAMETERS", "{", "BATCH_SCORING_PARAMETERS is not JSON"),
+        ("BATCH_SCORING_PARAMETERS", "[1]", "write a JSON object"),
+        ("BATCH_SCORING_PART_SECONDS", "soon", "set it to a number of seconds"),
+        ("BATCH_SCORING_PART_SECONDS", "-1", "set it to a number of seconds"),
+        ("BATCH_SCORING_PART_SECONDS", "inf", "set it to a number of seconds"),
     ],
 )
-def test_what_cannot_be_is_told(name: str, value: str, said: str) -> None:
+def test_an_option_that_is_not_valid_is_refused(name: str, value: str, said: str) -> None:
     with pytest.raises(OptionsError, match=re.escape(said)):
         Options.from_env({"AZUREML_BI_OUTPUT_PATH": "out", name: value})
 

@@ -184,7 +184,7 @@ def test_a_file_that_cannot_be_read_is_told_and_the_others_are_scored(
 def test_columns_that_the_task_does_not_take_are_told(score: Score, put: Put, sharp_reader: Path) -> None:
     scored = score(sharp_reader, [put("a.csv", as_csv(ASK)), put("a.txt", "Who?")], COLUMNS="question")
     assert scored.summaries == []
-    assert "expected BATCH_SCORING_COLUMNS to name 2 columns" in scored.summary("a.csv")["error"]
+    assert "BATCH_SCORING_COLUMNS names question; name 2 columns" in scored.summary("a.csv")["error"]
     assert "an object with question and context" in scored.summary("a.txt")["error"]
 
 
