@@ -48,20 +48,20 @@ class BatchFolder:
 
     @property
     def file(self) -> Path:
-        """Return the file of the endpoint."""
+        """Return the file with the endpoint."""
         return self.path / "endpoint.json"
 
     @property
     def links(self) -> Path:
-        """Return the folder that AZUREML_MODEL_DIR points into."""
+        """Return the folder with the models, for AZUREML_MODEL_DIR."""
         return self.path / "models"
 
     def require(self) -> BatchFolder:
-        """Return it, where there is such an endpoint; raises ResourceNotFoundError for another name."""
+        """Return this folder; raises ResourceNotFoundError if there is no such endpoint."""
         if not self.file.is_file():
             known = ", ".join(sorted(path.parent.name for path in self.path.parent.glob("*/endpoint.json"))) or "none"
             raise ResourceNotFoundError(
-                f"expected one of the batch endpoints here ({known}), found the name {self.path.name}; name one of those, or "
+                f"there is no batch endpoint {self.path.name} on this machine (there are: {known}); name one of those, or "
                 "create it"
             )
         return self
@@ -93,23 +93,22 @@ class LocalBatchDeployments(Operations):
         skip_script_validation: bool = False,
         **kwargs: Any,  # noqa: ANN401
     ) -> LROPoller[BatchDeployment]:
-        """Keep a deployment, after a look at all that it names. On which compute it is to run is for Azure."""
+        """Check all that a deployment names, and write it down. Its compute is for Azure alone."""
         self._refuse("begin_create_or_update", **kwargs)
         if isinstance(deployment, PipelineComponentBatchDeployment):
             raise UnsupportedError(
-                "expected a batch deployment with a model and a scoring script, found one of a pipeline component, which is "
-                "Azure's alone; run its job with jobs.create_or_update"
+                "only Azure runs a batch deployment of a pipeline component; run its job with jobs.create_or_update"
             )
         if not isinstance(deployment, BatchDeployment):
-            raise invalid(
-                f"expected a BatchDeployment of azure.ai.ml.entities, found {type(deployment).__name__}; load or build one"
-            )
+            raise invalid(f"pass a BatchDeployment of azure.ai.ml.entities, not a {type(deployment).__name__}")
         with translated():
             name = checked_name(str(deployment.name), "deployment")
         folder = BatchFolder.of(self._state, str(deployment.endpoint_name)).require()
         parts = self._parts.of(deployment, skip_script_validation)
         if deployment.resources and (deployment.resources.instance_count or 1) > 1:
-            logger.warning("%s: instance_count %s is one machine here", name, deployment.resources.instance_count)
+            logger.warning(
+                "%s: instance_count %s has no effect: this is one machine", name, deployment.resources.instance_count
+            )
         model = parts.model.link_in(folder.links) if parts.model else None
         settings = BatchSettings.of(deployment, parts.code, parts.script, parts.python, model)
 
@@ -121,27 +120,26 @@ class LocalBatchDeployments(Operations):
 
     def get(self, name: str, endpoint_name: str) -> BatchDeployment:
         """Return a deployment."""
-        found = self._folder(endpoint_name).deployments()
-        if name.lower() not in found:
+        deployments = self._folder(endpoint_name).deployments()
+        if name.lower() not in deployments:
             raise ResourceNotFoundError(
-                f"expected one of the deployments of {endpoint_name} ({', '.join(found) or 'none'}), found the name {name}; "
-                "name one of those"
+                f"{endpoint_name} has no deployment {name} (it has: {', '.join(deployments) or 'none'}); name one of those"
             )
-        return batch_deployment(endpoint_name, name.lower(), found[name.lower()]["resource"])
+        return batch_deployment(endpoint_name, name.lower(), deployments[name.lower()]["resource"])
 
     def list(self, endpoint_name: str) -> Iterator[BatchDeployment]:
-        """Yield an endpoint's deployments."""
+        """Yield the deployments of an endpoint."""
         return (self.get(name, endpoint_name) for name in self._folder(endpoint_name).deployments())
 
     def list_jobs(self, endpoint_name: str, *, name: str | None = None) -> Iterator[BatchJob]:
-        """Yield the jobs of an endpoint, or of one of its deployments, the newest first."""
+        """Yield the jobs of an endpoint, or of its deployment `name`, the newest first."""
         endpoint = self._folder(endpoint_name).path.name
         for run in all_batch_runs(self._state):
             if run.request["endpoint"] == endpoint and (name is None or name.lower() == run.request["deployment"]):
                 yield run.batch_job()
 
     def begin_delete(self, name: str, endpoint_name: str) -> LROPoller[None]:
-        """Remove a deployment; its jobs and what they wrote stay."""
+        """Remove a deployment; its jobs and their outputs stay."""
         self.get(name, endpoint_name)
         file = self._folder(endpoint_name).path / f"deployments/{name.lower()}.json"
         return begin(file.unlink)
@@ -151,7 +149,7 @@ class LocalBatchDeployments(Operations):
 
 
 class LocalBatchEndpoints(Operations):
-    """Batch endpoints. Nobody but their owner's processes can ask them for anything, so no sign-in is checked."""
+    """Batch endpoints. They have no keys, as only processes of their owner can reach them."""
 
     named = "batch_endpoints"
 
@@ -160,11 +158,9 @@ class LocalBatchEndpoints(Operations):
         self._deployments, self._data = deployments, data
 
     def begin_create_or_update(self, endpoint: BatchEndpoint) -> LROPoller[BatchEndpoint]:
-        """Keep an endpoint, and which of its deployments is the default one."""
+        """Write down an endpoint and the name of its default deployment."""
         if not isinstance(endpoint, BatchEndpoint):
-            raise invalid(
-                f"expected a BatchEndpoint of azure.ai.ml.entities, found {type(endpoint).__name__}; load or build one"
-            )
+            raise invalid(f"pass a BatchEndpoint of azure.ai.ml.entities, not a {type(endpoint).__name__}")
         resource = batch_endpoint_resource(endpoint)
         folder = BatchFolder.of(self._state, str(endpoint.name))
 
@@ -176,7 +172,7 @@ class LocalBatchEndpoints(Operations):
         return begin(keep)
 
     def begin_delete(self, name: str) -> LROPoller[None]:
-        """Remove an endpoint and its deployments; its jobs and what they wrote stay."""
+        """Remove an endpoint and its deployments; its jobs and their outputs stay."""
         folder = BatchFolder.of(self._state, name).require()
         return begin(lambda: shutil.rmtree(folder.path))
 
@@ -201,8 +197,8 @@ class LocalBatchEndpoints(Operations):
         inputs: Mapping[str, Input] | None = None,
         **kwargs: Any,  # noqa: ANN401
     ) -> BatchJob:
-        """Start a job on a file or a folder; `jobs.stream` follows it, and `jobs.download` gets its output `score`."""
-        given = {key: kwargs.pop(key, None) for key in ("input", "job_name", "experiment_name")}
+        """Start a job on a file or a folder; `jobs.stream` follows it, and `jobs.download` copies its output `score`."""
+        options = {key: kwargs.pop(key, None) for key in ("input", "job_name", "experiment_name")}
         self._refuse("invoke", **kwargs)
         folder = BatchFolder.of(self._state, endpoint_name).require()
         name = deployment_name or self._default(folder)
@@ -212,11 +208,11 @@ class LocalBatchEndpoints(Operations):
         request = {
             "endpoint": folder.path.name,
             "deployment": name.lower(),
-            "experiment": given["experiment_name"],
+            "experiment": options["experiment_name"],
             "settings": deployments[name.lower()]["settings"],
-            "input": str(self._input(given["input"], inputs)),
+            "input": str(self._input(options["input"], inputs)),
         }
-        run = new_batch_run(self._state, given["job_name"], request)
+        run = new_batch_run(self._state, options["job_name"], request)
         run.start()
         return run.batch_job()
 
@@ -224,23 +220,23 @@ class LocalBatchEndpoints(Operations):
         defaults = json.loads(folder.file.read_bytes())["properties"].get("defaults") or {}
         if not defaults.get("deploymentName"):
             raise invalid(
-                f"expected deployment_name, as {folder.path.name} has no default deployment, found none; name one of "
+                f"{folder.path.name} has no default deployment; pass deployment_name, one of "
                 f"{', '.join(folder.deployments()) or 'none'}"
             )
         return str(defaults["deploymentName"])
 
     def _input(self, single: object, inputs: Mapping[str, Input] | None) -> Path:
-        """Return the one file or folder that a job is to read."""
-        found = [single] if single is not None else list((inputs or {}).values())
-        if len(found) != 1 or not isinstance(found[0], Input):
-            raise invalid(f"expected one Input of azure.ai.ml, found {len(found)}; name a file or a folder with it")
-        text = str(found[0].path)
+        """Return the file or folder that a job reads."""
+        given = [single] if single is not None else list((inputs or {}).values())
+        if len(given) != 1 or not isinstance(given[0], Input):
+            raise invalid(
+                f"a batch job takes one Input of azure.ai.ml, and {len(given)} were passed; pass a file or a folder"
+            )
+        text = str(given[0].path)
         text = (self._data(text) if text.startswith("azureml:") else None) or text
         if REMOTE.match(text):
-            raise invalid(
-                f"expected data of this machine, or a registered data asset, found {text}; name a file or a folder"
-            )
+            raise invalid(f"{text} is not on this machine; pass a file, a folder or a registered data asset")
         path = Path(text.removeprefix("file:")).resolve()
         if not path.exists():
-            raise invalid(f"expected data at {path}, found nothing there; name a file or a folder")
+            raise invalid(f"there is no file or folder {path}; correct the path of the Input")
         return path

@@ -1,7 +1,7 @@
-"""A pipeline job, as loaded from YAML or built in Python, as files that the runner here reads.
+"""Write a pipeline job, loaded from YAML or built in Python, to files that `asset run` reads.
 
-A job that is as its file says is run from that file. Another one is written down: its inputs with absolute paths, each step
-with the file of its component, or one that is written beside the job's.
+A job that equals its file is run from that file. Any other job is written to a new file: its inputs get absolute paths, and
+each step names the file of its component, which is written too if the component has none.
 """
 
 from __future__ import annotations
@@ -38,10 +38,11 @@ KEPT = (
 
 @dataclass(frozen=True)
 class JobWriter:
-    """What a job's references stand for here.
+    """Writes jobs; its functions look up registered assets.
 
-    data: the path of a registered data asset or model (azureml:NAME:VERSION), or None for one that is not registered.
-    component: a registered component. environment: the virtual environment for one of Azure's.
+    data: returns the path of a data asset or model (azureml:NAME:VERSION), or None if it is not registered.
+    component: returns a registered component.
+    environment: returns the virtual environment for an environment of Azure.
     """
 
     data: Callable[[str], str | None]
@@ -49,12 +50,12 @@ class JobWriter:
     environment: Callable[[Any], VirtualEnvironment]
 
     def file_of(self, job: PipelineJob, folder: Path, changed: Mapping[str, Any]) -> Path:
-        """Return a file with the job: its own, or one that is written into the folder.
+        """Return the file of a job: its own, or a new one.
 
         Args:
             job: the job.
-            folder: where to write; it is made where something is written.
-            changed: keys of the job, as "tags", that are to be others.
+            folder: the folder for new files; it is made if there are any.
+            changed: keys of the job that get another value, such as "tags".
         """
         with quiet():
             content = plain(job._to_dict())
@@ -74,11 +75,13 @@ class JobWriter:
         content["jobs"] = self._nodes(job.jobs, content["jobs"], job, folder)
         return _save(folder / "job.yml", content)
 
-    def _nodes(self, nodes: Mapping[str, Any], told: dict[str, Any], job: PipelineJob, folder: Path) -> dict[str, Any]:
-        """Return the steps of a job or a pipeline component, with files in the place of their components."""
+    def _nodes(
+        self, nodes: Mapping[str, Any], written: dict[str, Any], job: PipelineJob, folder: Path
+    ) -> dict[str, Any]:
+        """Return the steps of a job or a pipeline component as YAML, with the files of their components."""
         steps = {}
         for name, node in nodes.items():
-            step = dict(told[name])
+            step = dict(written[name])
             step["component"] = str(self._component(node.component, name, job, folder))
             inputs = {
                 port: self._bound(node.inputs[port]._data, value, job) for port, value in step.get("inputs", {}).items()
@@ -106,9 +109,9 @@ class JobWriter:
         (folder / name).mkdir(parents=True, exist_ok=True)
         return _save(folder / name / "component.yml", content)
 
-    def _bound(self, data: Any, told: Any, job: PipelineJob) -> Any:  # noqa: ANN401
-        """Return an input of a step: data of its own, or what it is bound to as the SDK writes it."""
-        return self._input(data, job) if isinstance(data, Input) and "${{" not in str(data.path) else _binding(told)
+    def _bound(self, data: Any, written: Any, job: PipelineJob) -> Any:  # noqa: ANN401
+        """Return an input of a step for YAML: its data, or its binding."""
+        return self._input(data, job) if isinstance(data, Input) and "${{" not in str(data.path) else _binding(written)
 
     def _input(self, data: Any, job: PipelineJob) -> Any:  # noqa: ANN401
         if not isinstance(data, Input):
@@ -124,7 +127,7 @@ class JobWriter:
 
 
 def _reference(data: Input, job: PipelineJob) -> str | None:
-    """Return the asset that an input names, as azureml:NAME:VERSION, which the SDK shortens; None where it names a path."""
+    """Return azureml:NAME:VERSION, which the SDK shortens, if an input names an asset; None if it names a path."""
     text = str(data.path).removeprefix("azureml:")
     match = ASSET.fullmatch(f"azureml:{text}")
     if match is None or not (match["version"] or match["label"]) or Path(job.base_path or ".", text).exists():
@@ -133,20 +136,20 @@ def _reference(data: Input, job: PipelineJob) -> str | None:
 
 
 def _data(job: PipelineJob) -> list[Input]:
-    """Return the data that a job and its steps name."""
+    """Return the inputs of a job and its steps that are data."""
     holders = [job, *job.jobs.values()]
     return [port._data for holder in holders for port in holder.inputs.values() if isinstance(port._data, Input)]
 
 
 def _nameless(component: dict[str, Any]) -> dict[str, Any]:
-    """Return a component without its name, which one within a job's file loses."""
+    """Return a component without name and version, which a component within a job's file loses."""
     return {key: value for key, value in component.items() if key not in ("name", "version")}
 
 
-def _binding(told: Any) -> Any:  # noqa: ANN401
-    """Return ${{…}} as a text, which the SDK may write as {"path": "${{…}}"}."""
-    whole = isinstance(told, dict) and set(told) <= {"path", "type", "mode"} and "${{" in str(told.get("path"))
-    return told["path"] if whole else told
+def _binding(written: Any) -> Any:  # noqa: ANN401
+    """Return a binding as the text ${{…}}; the SDK may write {"path": "${{…}}"}."""
+    whole = isinstance(written, dict) and set(written) <= {"path", "type", "mode"} and "${{" in str(written.get("path"))
+    return written["path"] if whole else written
 
 
 def _save(path: Path, content: dict[str, Any]) -> Path:
@@ -155,14 +158,14 @@ def _save(path: Path, content: dict[str, Any]) -> Path:
 
 
 def require_pipeline(job: object) -> PipelineJob:
-    """Return a job that can run here.
+    """Return the job if it is a pipeline job.
 
     Raises:
-        ValidationException: it is another kind of job.
+        ValidationException: the job is of another kind.
     """
     if not isinstance(job, PipelineJob):
         raise invalid(
-            f"expected a PipelineJob, found {type(job).__name__}; make it a step of one: a function with @dsl.pipeline, or YAML "
-            "of `type: pipeline`"
+            f"a {type(job).__name__} cannot run here; make it a step of a PipelineJob: of a function with @dsl.pipeline, or of "
+            "YAML with `type: pipeline`"
         )
     return job

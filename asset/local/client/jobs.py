@@ -1,4 +1,4 @@
-"""Jobs of the client of this machine: pipeline jobs that the runner of `asset run` runs, in a process of its own."""
+"""Jobs of the client of this machine: each is a pipeline job that `asset run` runs, in a process of its own."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ POLL_SECONDS = 0.1
 
 
 class LocalJobs(Operations):
-    """Jobs."""
+    """Jobs: pipeline jobs, and the jobs of batch endpoints."""
 
     named = "jobs"
 
@@ -53,17 +53,17 @@ class LocalJobs(Operations):
         skip_validation: bool = False,
         **kwargs: Any,  # noqa: ANN401
     ) -> PipelineJob:
-        """Check a pipeline job and start it; it runs on when this process ends. Which compute it names is for Azure."""
+        """Check a pipeline job and start it. It runs on when this process ends; its compute is for Azure alone."""
         self._refuse("create_or_update", skip_validation=skip_validation, **kwargs)
         job = require_pipeline(job)
         if compute:
-            logger.warning("compute=%s is for Azure: the job runs on this machine", compute)
-        given = {"description": description, "tags": tags, "experiment_name": experiment_name}
+            logger.warning("compute=%s has no effect: the job runs on this machine", compute)
+        changed = {"description": description, "tags": tags, "experiment_name": experiment_name}
         folder = self._new_folder(job)
         files = self._state / "jobs" / folder.path.name
         try:
             with translated():
-                file = self._writer.file_of(job, files, {key: value for key, value in given.items() if value})
+                file = self._writer.file_of(job, files, {key: value for key, value in changed.items() if value})
                 own = OwnModel.read()
                 plan = plan_job(*checked_job(file, [], own), own)
                 require_environments(plan)
@@ -80,7 +80,7 @@ class LocalJobs(Operations):
         return self.get(folder.path.name)
 
     def get(self, name: str) -> PipelineJob:
-        """Return a job, of `asset run` too, with its status and, when it has ended, where its outputs lie."""
+        """Return a job, also of `asset run`, with its status and the paths of the outputs that it has written."""
         return self._run(name).entity()
 
     def list(
@@ -94,13 +94,13 @@ class LocalJobs(Operations):
         self._refuse("list", **kwargs)
         self._refuse_archived("list", list_view_type)
         if parent_job_name:
-            # A batch job is one step, and so its own child. A step of a pipeline job is no job here.
+            # A batch job has one step, so it is its own child. A step of a pipeline job is not a job here.
             run = self._run(parent_job_name)
             return iter([run.entity()] if isinstance(run, LocalBatchRun) else [])
         return (run.entity() for run in self._runs())
 
     def stream(self, name: str) -> None:
-        """Print a job's log until the job ends; raises JobException where it has failed or was stopped."""
+        """Print a job's log until the job ends; raises JobException if it failed or was stopped."""
         run = self._run(name)
         _follow(run.log, lambda: run.status in ENDED)
         status = run.status
@@ -122,37 +122,35 @@ class LocalJobs(Operations):
         target, outputs = Path(download_path), run.outputs()
         if output_name and output_name not in outputs:
             raise invalid(
-                f"expected one of the outputs of job {name} ({', '.join(outputs) or 'none'}), found {output_name}; name one"
+                f"job {name} has no output {output_name}; name one of its outputs ({', '.join(outputs) or 'none'})"
             )
-        wanted = [output_name] if output_name else list(outputs) if all else []
-        for one in wanted:
-            _copy(outputs[one], target / "named-outputs" / one)
+        names = [output_name] if output_name else list(outputs) if all else []
+        for name_of_output in names:
+            _copy(outputs[name_of_output], target / "named-outputs" / name_of_output)
         if not output_name:
             for log in run.logs():
                 _copy(log, target / "artifacts" / log.relative_to(run.path).parent)
 
     def begin_cancel(self, name: str, **kwargs: Any) -> LROPoller[None]:  # noqa: ANN401
-        """Stop a job; what it has finished is kept, and `asset run --resume` goes on with it."""
+        """Stop a job; its finished steps are kept, and `asset run --resume` continues it."""
         self._refuse("begin_cancel", **kwargs)
         return begin(self._run(name).cancel)
 
     def begin_delete(self, name: str, **kwargs: Any) -> LROPoller[None]:  # noqa: ANN401
-        """Remove a job that has ended, and all that it wrote."""
+        """Remove a job that has ended, with its folder."""
         self._refuse("begin_delete", **kwargs)
         run = self._run(name)
 
         def delete() -> None:
             if run.status not in ENDED:
-                raise failed_job(
-                    f"expected job {name} to have ended, found it {run.status}; stop it with begin_cancel first"
-                )
+                raise failed_job(f"job {name} is {run.status}; stop it with begin_cancel first")
             shutil.rmtree(run.path)
             shutil.rmtree(self._state / "jobs" / name, ignore_errors=True)
 
         return begin(delete)
 
     def validate(self, job: Job, *, raise_on_failure: bool = False, **kwargs: Any) -> Any:  # noqa: ANN401
-        """Return what the SDK finds in a job, without a workspace."""
+        """Return the findings of the SDK about a job, without a workspace."""
         self._refuse("validate", **kwargs)
         with quiet():
             return require_pipeline(job)._validate(raise_error=raise_on_failure)
@@ -161,13 +159,11 @@ class LocalJobs(Operations):
         return [*all_runs(self._state), *all_batch_runs(self._state)]
 
     def _run(self, name: str) -> LocalRun | LocalBatchRun:
-        found = next((run for run in self._runs() if run.name == name), None)
-        if found is None:
+        run = next((run for run in self._runs() if run.name == name), None)
+        if run is None:
             known = ", ".join(run.name for run in self._runs()[:5]) or "none"
-            raise ResourceNotFoundError(
-                f"expected one of the jobs here ({known}), found the name {name}; name one of those"
-            )
-        return found
+            raise ResourceNotFoundError(f"there is no job {name} on this machine; name one of the last jobs ({known})")
+        return run
 
     def _new_folder(self, job: PipelineJob) -> RunFolder:
         runs = self._state / "runs"
@@ -175,18 +171,16 @@ class LocalJobs(Operations):
             source = Path(str(job._source_path)).stem if job._source_path else None
             return RunFolder.create(runs, source or job.display_name or "job")
         if not NAME.fullmatch(job.name):
-            raise invalid(
-                f"expected letters, digits, '.', '_' and '-' in the name of a job, found {job.name!r}; rename it"
-            )
+            raise invalid(f"{job.name!r} is not a valid name of a job; use letters, digits, '.', '_' and '-'")
         try:
             (runs / job.name).mkdir(parents=True)
         except FileExistsError as exc:
-            raise invalid(f"expected a new name for the job, found {job.name}, which is there; choose another") from exc
+            raise invalid(f"there is a job {job.name} already; choose another name") from exc
         return RunFolder(runs / job.name)
 
 
 def _follow(log: Path, ended: Callable[[], bool]) -> None:
-    """Print a file that grows, until what writes it has ended."""
+    """Print a log that grows, until its process has ended."""
     while not log.is_file() and not ended():
         time.sleep(POLL_SECONDS)
     if not log.is_file():
@@ -200,13 +194,13 @@ def _follow(log: Path, ended: Callable[[], bool]) -> None:
             elif last:
                 return
             else:
-                # What it wrote just before it ended is read once more.
+                # After the end, the log is read once more.
                 last = ended()
                 time.sleep(0 if last else POLL_SECONDS)
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file into a folder, or a folder's content."""
+    """Copy a file, or the content of a folder, into a folder."""
     target.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
         shutil.copytree(source, target, dirs_exist_ok=True)

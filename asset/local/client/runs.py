@@ -1,4 +1,4 @@
-"""A run of a job here, as a job of Azure's: its status in Azure's words, its outputs and logs."""
+"""A run on this machine as a job of Azure: its status in Azure's words, its outputs and logs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from azure.core.exceptions import ResourceNotFoundError
 from marshmallow import ValidationError
 
 from asset.azure_sdk import quiet
-from asset.checks.pipeline.errors import RunError
 from asset.local.jobs import run_folder
 from asset.local.jobs.run_folder import RunFolder, RunState
 
@@ -32,45 +31,46 @@ class LocalRun:
 
     @property
     def name(self) -> str:
-        """Return the run's name, which is the job's."""
+        """Return the name of the run, which is the name of the job."""
         return self.folder.path.name
 
     @property
     def path(self) -> Path:
-        """Return its folder."""
+        """Return the folder of the run."""
         return self.folder.path
 
     @property
     def log(self) -> Path:
-        """Return the file with what its runner wrote: of all steps together."""
+        """Return the log of the runner, with the output of all steps."""
         return self.folder.runner.log
 
     @property
     def status(self) -> str:
-        """Return how it is, in Azure's words."""
+        """Return the status in Azure's words."""
+        # Before the state is read, as the runner writes it before it ends.
         alive = self.folder.runner.runs
         state = self.folder.read()
         if alive:
             return STARTING if state.status == run_folder.INTERRUPTED else RUNNING
         if state.status == run_folder.INTERRUPTED and not state.mlflow_run_id and not state.steps and self.log.exists():
-            # Its runner ended before the first step.
+            # The runner ended before the first step.
             return FAILED
         return STATUS.get(state.status, FAILED)
 
     def outputs(self) -> dict[str, Path]:
-        """Return where the job's outputs lie, those that are written."""
+        """Return the paths of the job's outputs that were written."""
         return {name: Path(path) for name, path in self.folder.read().outputs.items()}
 
     def logs(self) -> list[Path]:
-        """Return the logs: its runner's and its steps'."""
+        """Return the logs of the runner and of the steps."""
         return sorted([*self.path.glob(self.log.name), *self.path.glob("*/log.txt")])
 
     def cancel(self) -> None:
-        """Stop it."""
+        """Stop the run."""
         self.folder.runner.stop()
 
     def entity(self) -> PipelineJob:
-        """Return it as a job of the SDK's."""
+        """Return the run as a job of the Azure SDK."""
         state = self.folder.read()
         job = _loaded(state)
         job.name, job._status = self.name, self.status
@@ -82,19 +82,14 @@ class LocalRun:
 
 def all_runs(state: Path) -> list[LocalRun]:
     """Return the runs of a folder of local state, the newest first."""
-    found = []
-    for path in (state / "runs").glob(f"*/{run_folder.STATE}"):
-        folder = RunFolder(path.parent)
-        with contextlib.suppress(RunError):
-            found.append((folder.read().started, LocalRun(folder)))
-    return [run for _, run in sorted(found, key=lambda one: (one[0], one[1].name), reverse=True)]
+    return [LocalRun(folder) for folder, _ in reversed(run_folder.all_runs(state / "runs"))]
 
 
 def job_output(state: Path, path: str) -> Path | None:
-    """Return where an output of a job here lies: azureml://jobs/NAME/outputs/OUTPUT; None for another path.
+    """Return the path of azureml://jobs/NAME/outputs/OUTPUT on this machine; None for another kind of path.
 
     Raises:
-        ResourceNotFoundError: there is no such job, or it has written no such output.
+        ResourceNotFoundError: there is no such job, or it has not written this output.
     """
     match = JOB_OUTPUT.fullmatch(path)
     if match is None:
@@ -102,18 +97,20 @@ def job_output(state: Path, path: str) -> Path | None:
     run = next((run for run in all_runs(state) if run.name == match["job"]), None)
     if run is None:
         known = ", ".join(run.name for run in all_runs(state)[:5]) or "none"
-        raise ResourceNotFoundError(f"expected one of the jobs here ({known}), found {path}; name one of those")
+        raise ResourceNotFoundError(
+            f"there is no job {match['job']} on this machine (the last jobs: {known}); correct {path}"
+        )
     outputs = run.outputs()
     if match["output"] not in outputs:
         raise ResourceNotFoundError(
-            f"expected one of the outputs of job {run.name}, which is {run.status} ({', '.join(outputs) or 'none'}), found "
-            f"{path}; name one, when the job has completed"
+            f"job {run.name} has no output {match['output']} (it is {run.status}; its outputs: {', '.join(outputs) or 'none'}); "
+            f"correct {path}, or wait until the job has completed"
         )
     return outputs[match["output"]] / (match["below"] or "")
 
 
 def _loaded(state: RunState) -> PipelineJob:
-    """Return the job of a run's file; one with a name alone where that file is gone or is another by now."""
+    """Return the job of a run's file; if the file is gone or is no job any more, a job with name and outputs alone."""
     with contextlib.suppress(MlException, ValidationError, OSError), quiet():
         job = load_job(state.job_file)
         if isinstance(job, PipelineJob):

@@ -61,7 +61,7 @@ def test_an_output_of_a_job_is_registered_by_its_azure_path(ml_client: LocalClie
     assert Path(str(file.path)).name == "result.txt"
     with pytest.raises(ResourceNotFoundError, match=rf"outputs of job {job.name}, which is Completed \(shown\), found"):
         ml_client.models.create_or_update(Model(name="other", path=f"azureml://jobs/{job.name}/outputs/hidden"))
-    with pytest.raises(ResourceNotFoundError, match=rf"one of the jobs here \({job.name}\), found"):
+    with pytest.raises(ResourceNotFoundError, match=rf"on this machine \(the last jobs: {job.name}\)"):
         ml_client.models.create_or_update(Model(name="other", path="azureml://jobs/absent/outputs/shown"))
 
 

@@ -124,10 +124,10 @@ def test_a_registered_data_asset_is_found(batch: LocalClient, files: Path, calls
 def test_what_cannot_be_asked_is_refused(batch: LocalClient, calls: list[dict[str, Any]]) -> None:
     data = Input(type="uri_file", path="rows.jsonl")
     for given, message in (
-        ({"input": Input(type="uri_file", path="gone.jsonl")}, "found nothing there"),
-        ({"input": Input(type="uri_file", path="https://example.org/rows")}, "expected data of this machine"),
-        ({}, "expected one Input of azure.ai.ml, found 0"),
-        ({"inputs": {"a": data, "b": data}}, "expected one Input of azure.ai.ml, found 2"),
+        ({"input": Input(type="uri_file", path="gone.jsonl")}, "there is no file or folder"),
+        ({"input": Input(type="uri_file", path="https://example.org/rows")}, "is not on this machine"),
+        ({}, "takes one Input of azure.ai.ml, and 0 were passed"),
+        ({"inputs": {"a": data, "b": data}}, "takes one Input of azure.ai.ml, and 2 were passed"),
         ({"input": data, "deployment_name": "other"}, "Deployment name other not found"),
     ):
         with pytest.raises(ValidationException, match=message):
@@ -149,8 +149,10 @@ def test_deployments_are_kept_and_removed(batch: LocalClient) -> None:
     assert [found.name for found in batch.batch_deployments.list("tiny-batch")] == ["rows"]
     assert [found.name for found in batch.batch_endpoints.list()] == ["tiny-batch"]
     batch.batch_deployments.begin_delete("rows", "tiny-batch").result()
-    with pytest.raises(ResourceNotFoundError, match=r"deployments of tiny-batch \(none\), found the name rows"):
+    with pytest.raises(ResourceNotFoundError, match=r"tiny-batch has no deployment rows \(it has: none\)"):
         batch.batch_deployments.get("rows", "tiny-batch")
     batch.batch_endpoints.begin_delete("tiny-batch").result()
-    with pytest.raises(ResourceNotFoundError, match=r"batch endpoints here \(none\), found the name tiny-batch"):
+    with pytest.raises(
+        ResourceNotFoundError, match=r"no batch endpoint tiny-batch on this machine \(there are: none\)"
+    ):
         batch.batch_endpoints.get("tiny-batch")
