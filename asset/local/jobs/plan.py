@@ -1,4 +1,4 @@
-"""What is to be run, step by step, with every path and value of this machine in it."""
+"""The plan of a job: its steps in order, with the paths and values of this machine."""
 
 from __future__ import annotations
 
@@ -30,16 +30,19 @@ class StepOutput:
 
 
 Value = str | Path | StepOutput
-"""What an input has: a text that goes into the command as it is, data of this machine, or another step's output."""
+"""The value of an input: a text that goes into the command as it is, data of this machine, or an output of a step."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step; that of a pipeline component is called finetune.train.
+    """A step of a job. A step of a pipeline component has its full name, such as finetune.train.
 
-    `command` still has its ${{…}}; `folder` is None where the component has no code; `processes` is None where it is not
-    distributed; `outputs` are types (uri_file, uri_folder, …) by name, and `mounted` those of them that outlive a try of
-    the step (mode: rw_mount).
+    command: the command, with its ${{…}}.
+    folder: the folder of the code; None if the component has none.
+    outputs: the types of the outputs (uri_file, uri_folder, …) by name.
+    mounted: the outputs that are kept if the step does not finish (mode: rw_mount).
+    processes: the number of processes; None if the step is not distributed.
+    timeout: in seconds.
     """
 
     name: str
@@ -52,17 +55,16 @@ class Step:
     processes: int | None = None
     variables: dict[str, str] = field(default_factory=dict)
     timeout: int | None = None
-    """Seconds."""
 
     @property
     def needs(self) -> set[str]:
-        """Return the steps whose outputs it takes."""
+        """Return the steps whose outputs this step takes."""
         return {value.step for value in self.inputs.values() if isinstance(value, StepOutput)}
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A job. `steps` are in an order in which they can run, `inputs` are the job's own, as text, for the record."""
+    """The plan of a job. `steps` are in an order in which they can run; `inputs` are the job's inputs as texts."""
 
     job_file: Path
     experiment: str
@@ -72,7 +74,7 @@ class Plan:
     warnings: tuple[str, ...] = ()
 
     def taken(self, step: str) -> set[str]:
-        """Return the outputs of a step that another one or the job takes: those that it has to write."""
+        """Return the outputs of a step that another step or the job takes: the step has to write them."""
         values = [value for other in self.steps for value in other.inputs.values()] + list(self.outputs.values())
         return {value.name for value in values if isinstance(value, StepOutput) and value.step == step}
 
@@ -81,7 +83,7 @@ def plan_job(job: JobSource, loaded: PipelineJob, own: OwnModel) -> Plan:
     """Turn a checked job into steps.
 
     Raises:
-        InvalidFileError: it asks for what one machine does not have: several nodes, another distribution than PyTorch's.
+        InvalidFileError: the job needs more than one machine, or a distribution other than PyTorch's.
     """
     steps = tuple(_steps(job, loaded.jobs, own))
     inputs = {
@@ -105,11 +107,11 @@ def _warnings(job: JobSource, steps: tuple[Step, ...], own: OwnModel) -> Iterato
     if uses_own and named and (warning := own.warning(f"--set {named}.path=FOLDER")):
         yield warning
     if (job.data.get("settings") or {}).get("continue_on_step_failure"):
-        yield "continue_on_step_failure is for Azure: here the first step that fails ends the run; continue it with --resume"
+        yield "continue_on_step_failure has no effect here: the first step that fails ends the run; continue it with --resume"
 
 
 def _naming(job: JobSource, own: OwnModel) -> Iterator[str]:
-    """Yield the inputs that name this checkout's own model: inputs.NAME, jobs.STEP.inputs.NAME."""
+    """Yield the inputs that name this checkout's model: inputs.NAME, jobs.STEP.inputs.NAME."""
     for part in job.walk():
         holders = {"inputs": part.ports("inputs")}
         holders |= {f"jobs.{part.full(step.name)}.inputs": step.given("inputs") for step in part.steps.values()}
@@ -120,7 +122,7 @@ def _naming(job: JobSource, own: OwnModel) -> Iterator[str]:
 
 
 def _steps(job: JobSource, nodes: Mapping[str, Any], own: OwnModel) -> Iterator[Step]:
-    """Yield the steps in order, those of a pipeline component in the place of the step that names it."""
+    """Yield the steps in order; the steps of a pipeline component replace the step that names it."""
     for name in order(job):
         step = job.steps[name]
         if step.inner is None:
@@ -133,7 +135,7 @@ def _step(job: JobSource, step: StepSource, node: Command, own: OwnModel) -> Ste
     component, name = node.component, job.full(step.name)
     if name in RESERVED:
         place = job.place("jobs", step.name)
-        message = f"'{name}' names a part of a run's folder here"
+        message = f"a step cannot be called '{name}', which names a part of a run's folder"
         raise InvalidFileError([Finding(place, message, "rename the step", "step-name")])
     inputs = {}
     for port_name, port in component.inputs.items():
@@ -167,21 +169,21 @@ def _value(given: Given, own: OwnModel) -> Value | None:
 
 
 def _written_by(job: JobSource, name: str, output: str) -> StepOutput:
-    """Return which step writes an output: of a pipeline component, the one in it that is bound to it."""
+    """Return the output of the step that writes an output; in a pipeline component, that is one of its steps."""
     inner = job.steps[name].inner
     if inner is None:
         return StepOutput(job.full(name), output)
-    [(writer, its)] = [
-        (step.name, its)
+    [(writer, port)] = [
+        (step.name, port)
         for step in inner.steps.values()
-        for its, value in step.given("outputs").items()
+        for port, value in step.given("outputs").items()
         if any(binding.name == output for binding in bound(value))
     ]
-    return _written_by(inner, writer, its)
+    return _written_by(inner, writer, port)
 
 
 def _mode(job: JobSource, step: StepSource, output: str) -> str | None:
-    """Return how a step's output is bound to where it lies, as the step says or, above it, what the output goes to."""
+    """Return the mode of a step's output: the step sets it, or the pipeline's output that it is bound to."""
     value = step.given("outputs").get(output)
     binding = whole(value)
     if binding is None or binding.step is not None:

@@ -4,10 +4,10 @@ run.json                the state (class RunState), replaced as a whole at each 
 lock                    held by the runner
 runner.json             which process the runner is, or was last
 runner.log              what it wrote, if the Python client started it
-<step>/log.txt          what the step wrote
-<step>/work             where it runs, of a step without code
-<step>/outputs/<name>   its outputs; while it runs, they are in <step>/outputs.unfinished
-outputs/<name>          the job's outputs, links to those of steps
+<step>/log.txt          the output of the step's processes
+<step>/work             the folder in which a step without code runs
+<step>/outputs/<name>   the outputs of a finished step; until then they are in <step>/outputs.unfinished
+outputs/<name>          the outputs of the job: links to outputs of steps
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from tables.whole_file import ANYONE, write_json
 STATE = "run.json"
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 RESERVED = {"outputs", "lock", "runner.json", "runner.log", STATE}
-"""What a step of a job cannot be called here."""
+"""Names that a step cannot have, as they are parts of the folder."""
 
 
 @dataclass
 class StepState:
-    """What is known of a step. Times are ISO 8601 in UTC, paths absolute."""
+    """The record of a step. Times are ISO 8601 in UTC, paths are absolute."""
 
     status: str = RUNNING
     fingerprint: dict[str, str] = field(default_factory=dict)
@@ -51,12 +51,12 @@ class StepState:
     exit_status: int | None = None
     mlflow_run_id: str | None = None
     made_for: dict[str, str] = field(default_factory=dict)
-    """What its outputs of mode rw_mount are kept for: hashes of its command, environment and inputs."""
+    """Hashes of its command, environment and inputs: with others, its outputs of mode rw_mount are not kept."""
 
 
 @dataclass
 class RunState:
-    """What is known of a run: the job as it was asked for, and each step that was begun."""
+    """The record of a run: the job file with its settings, and each step that was begun."""
 
     name: str
     job_file: str
@@ -83,7 +83,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, runs: Path, stem: str) -> RunFolder:
-        """Make a new folder, named by the job file's stem and the time."""
+        """Make a new folder, named by the stem of the job file and the time."""
         stem = re.sub(r"[^\w.-]+", "-", stem).strip("-.") or "job"
         name = f"{stem}-{datetime.now():%Y%m%d-%H%M%S}"
         runs.mkdir(parents=True, exist_ok=True)
@@ -92,18 +92,18 @@ class RunFolder:
             with contextlib.suppress(FileExistsError):
                 path.mkdir()
                 return cls(path)
-        raise RunError(f"expected room for a run at {runs / name}, found a thousand of that name; wait a second")
+        raise RunError(f"there are a thousand runs {name} in {runs}; wait a second")
 
     @property
     def state(self) -> Path:
-        """Return the folder of local state, in whose runs/ this is."""
+        """Return the folder of local state; this folder is in its runs/."""
         return self.path.parent.parent
 
     def read(self) -> RunState:
         """Return the state.
 
         Raises:
-            RunError: there is none that can be read.
+            RunError: the state is missing or damaged.
         """
         try:
             raw: dict[str, Any] = json.loads((self.path / STATE).read_bytes())
@@ -111,21 +111,21 @@ class RunFolder:
             return RunState(**raw, steps=steps)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
             raise RunError(
-                f"expected the state of a run in {self.path / STATE}, found: {exc}; start a new one with `asset run -f`"
+                f"the state of the run in {self.path / STATE} cannot be read: {exc}; start a new run with `asset run -f`"
             ) from exc
 
     def write(self, state: RunState) -> None:
-        """Replace the state: whoever reads sees the old one or the new one, also after a crash."""
+        """Replace the state; a reader sees the old state or the new, also after a crash."""
         write_json(self.path / STATE, asdict(state), mode=ANYONE)
 
     @property
     def runner(self) -> Background:
-        """Return the process that runs the steps, or ran them last."""
+        """Return the process that runs the steps, or that ran them last."""
         return Background(self.path / "runner.json", self.path / "runner.log")
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the run for this process. The lock goes with the process, however that ends.
+        """Hold the run for this process. The lock is released when the process ends, however it ends.
 
         Raises:
             RunError: another process holds it.
@@ -147,13 +147,17 @@ class RunFolder:
         """Return the folder of a step."""
         return StepFolder(self.path / name)
 
+    def output(self, step: str, name: str) -> Path:
+        """Return the path of an output of a finished step."""
+        return self.step(step).outputs / name
+
     def unlink_outputs(self) -> None:
-        """Remove the links in outputs/, not what they lead to."""
+        """Remove the links in outputs/, but not their targets."""
         for link in (self.path / "outputs").glob("*"):
             link.unlink()
 
     def link_output(self, name: str, target: Path) -> Path:
-        """Make outputs/<name> a link to a step's output, which moves along with the run's folder."""
+        """Make outputs/<name> a link to an output of a step; it stays valid if the run's folder is moved."""
         link = self.path / "outputs" / name
         link.parent.mkdir(exist_ok=True)
         link.unlink(missing_ok=True)
@@ -169,7 +173,7 @@ class StepFolder:
 
     @property
     def log(self) -> Path:
-        """Return the file with what the step wrote."""
+        """Return the file with the output of the step's processes."""
         return self.path / "log.txt"
 
     @property
@@ -179,30 +183,30 @@ class StepFolder:
 
     @property
     def unfinished(self) -> Path:
-        """Return the folder that the step writes to."""
+        """Return the folder that the step writes its outputs to."""
         return self.path / "outputs.unfinished"
 
     @property
     def work(self) -> Path:
-        """Return the folder that a step without code runs in: what it writes there is beside our files."""
+        """Return the folder in which a step without code runs."""
         return self.path / "work"
 
     def begun(self, names: Iterable[str]) -> list[str]:
-        """Return which of these outputs an unfinished try has written to."""
+        """Return those of the named outputs that an unfinished try has written to."""
         tried = self.unfinished if self.unfinished.exists() else self.outputs
         return [name for name in names if (tried / name).is_file() or any((tried / name).glob("*"))]
 
     def clear(self, kept: Iterable[str] = ()) -> None:
-        """Remove what an earlier try wrote, but for outputs to keep, and make the folders to write to.
+        """Remove what an earlier try wrote, except the log and the outputs to keep, and make the folders to write to.
 
-        The log is kept. What is kept is at each moment in one of the two folders, whole.
+        At each moment, the kept outputs are whole in one of the two folders of outputs.
         """
         kept = set(kept)
         if kept and self.outputs.exists() and not self.unfinished.exists():
-            # Its runner was killed between calling the outputs finished and writing that down.
+            # The runner was killed after `finish` and before it wrote that down.
             self.outputs.rename(self.unfinished)
         self.unfinished.mkdir(parents=True, exist_ok=True)
-        for path in (self.outputs, self.work, *(one for one in self.unfinished.iterdir() if one.name not in kept)):
+        for path in (self.outputs, self.work, *(path for path in self.unfinished.iterdir() if path.name not in kept)):
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)
             else:
@@ -210,30 +214,34 @@ class StepFolder:
         self.work.mkdir()
 
     def finish(self) -> None:
-        """Call what was written finished, in one act."""
+        """Rename the folder of unfinished outputs: from then on, they are finished."""
         self.unfinished.rename(self.outputs)
 
 
+def all_runs(runs: Path) -> list[tuple[RunFolder, RunState]]:
+    """Return the runs of a folder whose state can be read, in the order in which they were started."""
+    known = []
+    for path in runs.glob(f"*/{STATE}"):
+        folder = RunFolder(path.parent)
+        with contextlib.suppress(RunError):
+            known.append((folder, folder.read()))
+    return sorted(known, key=lambda run: (run[1].started, run[0].path.name))
+
+
 def find_run(runs: Path, name: str | None, job_file: Path | None = None) -> RunFolder:
-    """Return the run of this name, or the one that was started last (of this job file).
+    """Return the run of this name, or the last run (of this job file) that was started.
 
     Raises:
-        RunError: there is none.
+        RunError: there is no such run.
     """
-    found = []
-    for path in runs.glob(f"*/{STATE}"):
-        with contextlib.suppress(RunError):
-            found.append((RunFolder(path.parent), RunFolder(path.parent).read()))
-    found.sort(key=lambda one: (one[1].started, one[0].path.name))
+    known = all_runs(runs)
     fitting = [
         folder
-        for folder, state in found
+        for folder, state in known
         if name in (None, folder.path.name) and job_file in (None, Path(state.job_file))
     ]
     if not fitting:
-        asked = f"the run {name}" if name else "a run" + (f" of {job_file.name}" if job_file else "")
-        known = ", ".join(folder.path.name for folder, _ in found[-5:]) or "none"
-        raise RunError(
-            f"expected {asked} in {runs}, found {known}; name one of those, or start one with `asset run -f`"
-        )
+        wanted = f"run {name}" if name else "run" + (f" of {job_file.name}" if job_file else "")
+        names = ", ".join(folder.path.name for folder, _ in known[-5:]) or "none"
+        raise RunError(f"there is no {wanted} in {runs} (the last runs: {names}); start a run with `asset run -f`")
     return fitting[-1]

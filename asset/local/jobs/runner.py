@@ -1,8 +1,6 @@
-"""Run the steps of a plan, one after the other, and keep what they did in the run's folder.
+"""Run the steps of a plan, one after the other, and write down in the run's folder what they did.
 
-A step is kept on a second try of the same run where it had finished, its outputs are there, and its command, environment,
-inputs and code are what they were. The first that is not kept runs, and all that take something from it. One that had
-not finished finds what it wrote to its outputs of mode rw_mount, unless its command, environment or inputs are others.
+`resume` decides which steps run again in a second try of the same run.
 """
 
 from __future__ import annotations
@@ -16,8 +14,8 @@ from signal import Signals
 from asset.checks.pipeline.command import ESCAPED, ends_quotation, resolve
 from asset.checks.pipeline.errors import JobError, StepError
 from asset.findings import shown
-from asset.local.jobs.fingerprint import Parts, changed, fingerprint, made_for
-from asset.local.jobs.plan import Plan, Step, StepOutput
+from asset.local.jobs.plan import Plan, Step, StepOutput, Value
+from asset.local.jobs.resume import Hashes, Resumption
 from asset.local.jobs.run_folder import (
     FAILED,
     FINISHED,
@@ -29,22 +27,21 @@ from asset.local.jobs.run_folder import (
     StepState,
     now,
 )
-from asset.local.jobs.step_log import StepLog
-from asset.local.jobs.step_process import Launch, StepProcess
+from asset.local.jobs.step import Launch, StepLog, StepProcess
 from asset.local.jobs.tracking import Tracker, can_log
 from asset.local.processes import end_marked
 from asset.screen import Screen
 
 TIMED_OUT = 124
-"""The status that `timeout` gives."""
+"""The exit status of the command `timeout`."""
 
 MARK = "ASSET_RUN_FOLDER"
-"""The environment variable that tells a step's processes from all others: it holds the folder of their run."""
+"""The environment variable that marks the processes of a step: it holds the folder of their run."""
 
 
 @dataclass
 class Runner:
-    """One run of a plan. The folder is locked by whoever calls."""
+    """One run of a plan. The caller holds the folder's lock."""
 
     plan: Plan
     folder: RunFolder
@@ -53,7 +50,7 @@ class Runner:
     screen: Screen
 
     def run(self) -> None:
-        """Run all steps that are not kept.
+        """Run all steps that are not kept from an earlier try.
 
         Raises:
             StepError: a step failed; the state says so.
@@ -63,43 +60,38 @@ class Runner:
             self._begin()
             self._run_steps()
             for name, output in self.plan.outputs.items():
-                target = self.folder.step(output.step).outputs / output.name
-                self.state.outputs[name] = str(self.folder.link_output(name, target))
+                self.state.outputs[name] = str(
+                    self.folder.link_output(name, self.folder.output(output.step, output.name))
+                )
         except BaseException as exc:
             self._end(_status(exc))
             raise
         self._end(FINISHED)
 
     def _run_steps(self) -> None:
-        made_by: dict[str, Parts] = {}
-        kept: set[str] = set()
-        earlier = dict(self.state.steps)
+        resumption = Resumption(self.plan, self.folder, self.state.steps, self.screen.note)
         for step in self.plan.steps:
-            made_by[step.name] = fingerprint(step, made_by, self.folder.state)
-            if self._keeps(step, earlier.get(step.name), made_by[step.name], kept):
-                kept.add(step.name)
-            else:
-                before = earlier.get(step.name)
-                wanted = made_for(step, made_by[step.name], self._written) if step.mounted else {}
-                kept_outputs = self._kept_outputs(step, before, wanted)
+            if not resumption.keeps(step):
+                made_for = resumption.unfinished_hashes(step)
+                kept_outputs = resumption.kept_outputs(step, made_for)
                 self._forget(step, itself=not kept_outputs)
                 self.folder.step(step.name).clear(kept_outputs)
-                self._run_step(step, made_by[step.name], wanted)
+                self._run_step(step, resumption.hashes[step.name], made_for)
 
     def _begin(self) -> None:
         self.state.status, self.state.ended = RUNNING, None
-        # What an earlier try came to is not what this one comes to.
+        # The outputs of an earlier try are not the outputs of this one.
         self.state.outputs = {}
         self.folder.unlink_outputs()
         self.state.steps = {s.name: self.state.steps[s.name] for s in self.plan.steps if s.name in self.state.steps}
         left = end_marked(MARK, str(self.folder.path))
         if left:
-            self.screen.note(f"stopped what an earlier runner left behind: {len(left)} processes")
+            self.screen.note(f"stopped {len(left)} processes that an earlier runner left behind")
         for step in self.state.steps.values():
             if step.status == RUNNING:
                 step.status = INTERRUPTED
                 self.tracker.end(step.mlflow_run_id, INTERRUPTED)
-        # A run's parameters cannot be changed in MLflow: other inputs are another run there.
+        # MLflow cannot change the parameters of a run: with other inputs, this is another run there.
         again = self.state.mlflow_run_id if self.state.inputs == self.plan.inputs else None
         self.state.inputs = self.plan.inputs
         self.state.mlflow_run_id = self.tracker.begin(self.state.name, self.plan.inputs, again=again)
@@ -110,46 +102,11 @@ class Runner:
         self.folder.write(self.state)
         self.tracker.end(self.state.mlflow_run_id, status)
 
-    def _keeps(self, step: Step, before: StepState | None, parts: Parts, kept: set[str]) -> bool:
-        if before is None or before.status != FINISHED:
-            return False
-        if different := changed(before.fingerprint, parts):
-            reason = f"its {' and '.join(different)} changed"
-        elif step.needs - kept:
-            reason = f"{', '.join(sorted(step.needs - kept))} ran again"
-        elif not self._has_outputs(step, before):
-            reason = "an output of it is gone"
-        else:
-            self.screen.note(f"{step.name}: kept, it finished at {before.ended}")
-            return True
-        self.screen.note(f"{step.name}: runs again, as {reason}")
-        return False
-
-    def _has_outputs(self, step: Step, record: StepState) -> bool:
-        """Return whether what a step wrote is there, and all that is taken from it was written."""
-        written = all(Path(path).exists() for path in record.outputs.values())
-        return written and self.plan.taken(step.name) <= set(record.outputs)
-
-    def _kept_outputs(self, step: Step, before: StepState | None, wanted: Parts) -> list[str]:
-        """Return the outputs of mode rw_mount that a step finds as it left them, and say what becomes of such ones."""
-        if before is None or before.status == FINISHED:
-            return []
-        written = self.folder.step(step.name).begun(step.mounted)
-        if not written:
-            return []
-        names, different = " and ".join(written), changed(before.made_for, wanted)
-        if not different:
-            self.screen.note(f"{step.name}: goes on with what it had written to {names}")
-            return written
-        reason = f"its {' and '.join(different)} changed"
-        self.screen.note(f"{step.name}: starts anew, as {reason}; what it had written to {names} is removed")
-        return []
-
     def _forget(self, step: Step, itself: bool) -> None:
-        """Drop what is known of a step (`itself`), and that those made from its outputs had finished, before it runs.
+        """Before a step runs, drop the record of it (`itself`), and those of finished steps that take its outputs.
 
-        A runner that ends between the two would else leave a step finished that has no outputs, or others. One that
-        had not finished is remembered: what it wrote may be kept.
+        Otherwise a runner that is killed meanwhile would leave a step called finished without its outputs, or with others.
+        A step that had not finished is remembered, as what it wrote may be kept.
         """
         stale = {step.name}
         for other in self.plan.steps:
@@ -160,18 +117,18 @@ class Runner:
                 del self.state.steps[name]
         self.folder.write(self.state)
 
-    def _run_step(self, step: Step, parts: Parts, wanted: Parts) -> None:
+    def _run_step(self, step: Step, hashes: Hashes, made_for: Hashes) -> None:
         where = self.folder.step(step.name)
         inputs = {name: self._text(value) for name, value in step.inputs.items()}
         record = StepState(
-            fingerprint=parts,
+            fingerprint=hashes,
             command=resolve(step.command, inputs, _room_for_outputs(step, where)),
             environment=step.environment.name,
             inputs=inputs,
             log=str(where.log),
             started=now(),
             mlflow_run_id=self.tracker.begin(step.name, inputs, parent=self.state.mlflow_run_id),
-            made_for=wanted,
+            made_for=made_for,
         )
         self.state.steps[step.name] = record
         self.folder.write(self.state)
@@ -210,30 +167,27 @@ class Runner:
                 process.stop()
                 raise
         if process.problem:
-            reason = f"its output could not be kept in {where.log}: {process.problem}; make room for it"
+            reason = f"its output cannot be written to {where.log}: {process.problem}; make room on the disk"
             raise StepError(step.name, record.exit_status, reason, list(log.last))
         missing = sorted(name for name in self.plan.taken(step.name) if not (where.unfinished / name).exists())
         if record.exit_status or missing:
             raise StepError(step.name, record.exit_status, _reason(record.exit_status, missing), list(log.last))
         where.finish()
-        # A machine that loses its power after the step is called finished has its outputs on the disk.
+        # Before the step is called finished, its outputs are on the disk: the machine may lose its power.
         os.sync()
         record.outputs = {name: str(where.outputs / name) for name in step.outputs if (where.outputs / name).exists()}
         if not can_log(step.environment):
             for path in record.outputs.values():
                 self.tracker.result(record.mlflow_run_id, Path(path))
 
-    def _text(self, value: str | Path | StepOutput) -> str:
-        return str(self._written(value) if isinstance(value, StepOutput) else value)
-
-    def _written(self, output: StepOutput) -> Path:
-        return self.folder.step(output.step).outputs / output.name
+    def _text(self, value: Value) -> str:
+        return str(self.folder.output(value.step, value.name) if isinstance(value, StepOutput) else value)
 
     def _variables(self, step: Step, record: StepState) -> dict[str, str]:
-        """Return the environment of a step's processes: its virtual environment's, its own, and those that Azure sets."""
+        """Return the environment variables of a step: of its virtual environment, of Azure, and its own."""
         return {
             **step.environment.variables(),
-            # Lines come when they are written, not when a buffer is full.
+            # Lines appear when they are written, not when a buffer is full.
             "PYTHONUNBUFFERED": "1",
             "AZUREML_RUN_ID": f"{self.state.name}-{step.name}",
             "AZUREML_ROOT_RUN_ID": self.state.name,
@@ -245,7 +199,7 @@ class Runner:
 
 
 def _room_for_outputs(step: Step, where: StepFolder) -> dict[str, str]:
-    """Return the paths that a step writes to: of a file, for it to make, or of a folder, which is there."""
+    """Return the paths of a step's outputs. Folders are made; a file is for the step to make."""
     for name, kind in step.outputs.items():
         if kind != "uri_file":
             (where.unfinished / name).mkdir(exist_ok=True)
@@ -258,16 +212,16 @@ def _status(error: BaseException) -> str:
 
 def _reason(status: int, missing: list[str]) -> str:
     if not status:
-        return f"its command ended with status 0 and did not write {', '.join(missing)}, which is taken from it"
+        return f"its command ended with status 0 and did not write {', '.join(missing)}, which the job uses"
     named = f", by {Signals(status - 128).name}" if status - 128 in set(Signals) else ""
     return f"its command ended with status {status}{named}"
 
 
 def require_commands(plan: Plan) -> None:
-    """See that each step's command can be filled in before the first one runs.
+    """Raise JobError if the command of a step cannot be filled in.
 
     Raises:
-        JobError: one names what its step does not have, or a value would break it.
+        JobError: the command names a port that its step does not have, or a value would break it.
     """
     for step in plan.steps:
         try:
@@ -277,16 +231,16 @@ def require_commands(plan: Plan) -> None:
         texts = {name: value for name, value in step.inputs.items() if isinstance(value, str)}
         for name in ends_quotation(step.command, texts):
             raise JobError(
-                f"step '{step.name}': expected '{name}' without an apostrophe, as its command puts it between two, found "
-                f"{texts[name]}; write {ESCAPED} in the place of each"
+                f"step '{step.name}': its command puts '{name}' between apostrophes, and the value has one: {texts[name]}; "
+                f"write {ESCAPED} in the place of each"
             )
 
 
 def require_environments(plan: Plan) -> None:
-    """See that each step's environment is set up before the first one runs.
+    """Raise JobError if the environment of a step is not set up.
 
     Raises:
-        JobError: one is not; the message names the command that does it.
+        JobError: an environment is missing; the message names the command that sets it up.
     """
     for environment in dict.fromkeys(step.environment for step in plan.steps):
         environment.require()

@@ -1,7 +1,4 @@
-"""What a run came to: its outputs, the metrics of an evaluation among them, and how to go on where it did not end well.
-
-The metrics.json that an evaluation leaves in its result.
-"""
+"""Show the result of a run: its metrics and outputs, or why it failed and how to continue it."""
 
 from __future__ import annotations
 
@@ -25,14 +22,14 @@ from evaluation.report.number_format import interval, quantity
 
 
 def read_metrics(output: Path) -> list[Metric]:
-    """Return the metrics of an output that is an evaluation's result; an empty list for any other."""
+    """Return the metrics of an evaluation's result, from its metrics.json; an empty list for another output."""
     with contextlib.suppress(MetricsFileError):
         return parse(read(output / "metrics.json")).metrics
     return []
 
 
 def show_finished(console: Console, state: RunState) -> None:
-    """Print the metrics that the run has, where its outputs are, and how a model among them is served."""
+    """Print the metrics of a run, the paths of its outputs, and the command that serves a model among them."""
     for metrics in _metrics(state):
         console.print(_table(metrics))
     for name, path in state.outputs.items():
@@ -45,28 +42,28 @@ def show_finished(console: Console, state: RunState) -> None:
 
 
 def show_failed(console: Console, error: StepError, state: RunState, folder: RunFolder, resume: str) -> None:
-    """Print which step failed and why, the last lines of its log, and how to go on."""
+    """Print which step failed and why, the last lines of its log, and how to continue."""
     if error.last_lines:
         console.print(Text(f"The last lines of {error.step}:", "bold"))
         for line in error.last_lines:
             console.print(Text("  ").append_text(Text.from_ansi(line)), soft_wrap=True)
     console.print(Text(str(error), "bold red"), soft_wrap=True)
-    console.print(Text(f"All of its log: {shown(Path(state.steps[error.step].log))}"), soft_wrap=True)
+    console.print(Text(f"The whole log: {shown(Path(state.steps[error.step].log))}"), soft_wrap=True)
     show_way_on(console, folder, resume)
 
 
 def show_way_on(console: Console, folder: RunFolder, resume: str) -> None:
     """Print where the run is kept and the command that continues it."""
     console.print(
-        Text(f"The run is kept in {shown(folder.path)}. Go on from its first unfinished step with\n  {resume}"),
+        Text(f"The run is kept in {shown(folder.path)}. Continue it from its first unfinished step with\n  {resume}"),
         soft_wrap=True,
     )
 
 
 def program() -> str:
-    """Return how the user calls this command: by its name where that is found, else by its path."""
-    called = Path(sys.argv[0])
-    return shown(called) if called.name == "asset" and not shutil.which("asset") else "asset"
+    """Return `asset`, or the path of the command if its name alone is not found."""
+    path = Path(sys.argv[0])
+    return shown(path) if path.name == "asset" and not shutil.which("asset") else "asset"
 
 
 def resume_command(folder: RunFolder, state_folder: Path | None) -> str:
@@ -84,13 +81,13 @@ def _where(state_folder: Path | None) -> list[str]:
 
 
 def as_json(state: RunState, folder: RunFolder, resume: str, error: StepError | None = None) -> dict[str, Any]:
-    """Return what `--json` prints of a run that was begun."""
+    """Return the object that `--json` prints."""
     return {
         "name": state.name,
         "status": state.status,
         "folder": str(folder.path),
         "outputs": state.outputs,
-        "metrics": {metric.name: metric.value for found in _metrics(state) for metric in found},
+        "metrics": {metric.name: metric.value for metrics in _metrics(state) for metric in metrics},
         "steps": {
             name: {"status": step.status, "exit_status": step.exit_status, "log": step.log, "outputs": step.outputs}
             for name, step in state.steps.items()
@@ -104,19 +101,19 @@ def as_json(state: RunState, folder: RunFolder, resume: str, error: StepError | 
 
 
 def shown_link(path: Path) -> str:
-    """Return the path of an output by its short name, and not by what it is a link to."""
+    """Return the path of an output from the current folder; links are not followed."""
     with contextlib.suppress(ValueError):
         return str(path.relative_to(Path.cwd()))
     return str(path)
 
 
 def _metrics(state: RunState) -> list[list[Metric]]:
-    """Return the metrics of the run: of its outputs, or where it has ended well and none of these has any, its steps'."""
+    """Return the metrics in the run's outputs; if there are none and the run finished, those in the outputs of its steps."""
     of_steps = [path for step in state.steps.values() for path in step.outputs.values()] if state.outputs else []
     for paths in (list(state.outputs.values()), of_steps):
-        found = [metrics for path in paths if (metrics := read_metrics(Path(path)))]
-        if found:
-            return found
+        results = [metrics for path in paths if (metrics := read_metrics(Path(path)))]
+        if results:
+            return results
     return []
 
 

@@ -1,9 +1,9 @@
-"""Runs in MLflow: a job is a run, each of its steps a run below it, in a SQLite file that `asset ui` shows.
+"""Track runs in MLflow: a job is a run, and each of its steps a run below it, in a SQLite file that `asset ui` shows.
 
     inputs -> parameters        status, seconds -> status, metric `seconds`        the log -> an artifact
 
-What a step logs itself goes to its own run: MLFLOW_TRACKING_URI and MLFLOW_RUN_ID are set for it. An image with
-mlflow-skinny alone can only speak to a server, not open the file; for such a step the runner logs its metrics.json.
+A step logs to its own run, as MLFLOW_TRACKING_URI and MLFLOW_RUN_ID are set for it. An image with mlflow-skinny alone cannot
+open the file, only speak to a server; for a step in such an image, the runner logs its metrics.json.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 STATUS = {FINISHED: "FINISHED", FAILED: "FAILED", INTERRUPTED: "KILLED"}
 LONGEST_PARAMETER = 6000
-"""Characters; MLflow refuses more."""
+"""In characters; MLflow refuses a longer one."""
 
 
 def database(state: Path) -> Path:
@@ -41,10 +41,10 @@ def tracking_uri(state: Path) -> str:
 
 
 class Tracker:
-    """Tells MLflow of a job's run. A store that fails is told of once, and the job goes on without it."""
+    """Tracks a job's run in MLflow. If the store fails, it warns once, and the job goes on untracked."""
 
     def __init__(self, state: Path, experiment: str, warn: Callable[[str], None]) -> None:
-        """Open the store in the folder of local state, and set it up where it is not there."""
+        """Open the store in the folder of local state; set it up if there is none."""
         self._uri, self._warn, self._experiment = tracking_uri(state), warn, experiment
         self._client: MlflowClient | None = None
         self._experiment_id = self._try(lambda: self._open(state, experiment))
@@ -52,22 +52,22 @@ class Tracker:
     def begin(
         self, name: str, inputs: Mapping[str, str], parent: str | None = None, again: str | None = None
     ) -> str | None:
-        """Start a run (below another), or take an earlier one up `again`; return its id, None without a store."""
+        """Start a run (below `parent`), or continue the run `again`; return its id, or None without a store."""
         return self._try(lambda: self._begin(name, inputs, parent, again))
 
     def end(self, run: str | None, status: str, seconds: float | None = None, log: Path | None = None) -> None:
-        """End a run with what it came to."""
+        """End a run with its status, its duration and its log."""
         if run is not None:
             self._try(lambda: self._end(run, status, seconds, log))
 
     def result(self, run: str | None, folder: Path) -> None:
-        """Log the metrics of an evaluation's result, and its files."""
+        """Log the metrics and the files of an evaluation's result; does nothing for another output."""
         metrics = {metric.name: metric.value for metric in read_metrics(folder) if metric.value is not None}
         if run is not None and metrics:
             self._try(lambda: self._result(run, metrics, folder))
 
     def variables(self, run: str | None, environment: VirtualEnvironment) -> dict[str, str]:
-        """Return the environment variables with which a step logs to its run; none where it could not open the store."""
+        """Return the environment variables that let a step log to its run; none if it cannot open the store."""
         if run is None or not can_log(environment):
             return {}
         return {
@@ -108,7 +108,7 @@ class Tracker:
         self._client.log_artifacts(run, str(folder))
 
     def _is_known(self, run: str) -> bool:
-        """Return whether the store has a run: it may have been removed since."""
+        """Return whether the store has a run; the user may have removed it."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -136,23 +136,23 @@ class Tracker:
         except (MlflowException, SQLAlchemyError, OSError) as exc:
             self._client = None
             reason = str(exc).splitlines()[0]
-            self._warn(f"MLflow does not take this run ({reason}): it goes on untracked; mend or remove {self._uri}")
+            self._warn(f"MLflow cannot track this run ({reason}): it goes on untracked; repair or remove {self._uri}")
             return None
 
 
 def can_log(environment: VirtualEnvironment) -> bool:
-    """Return whether steps of an environment can open a store that is a SQLite file."""
+    """Return whether steps in an environment can open a store that is a SQLite file."""
     return environment.has("sqlalchemy")
 
 
 def set_up(state: Path) -> None:
-    """Make the store, where there is none. It gets its name when it is whole: a half-made one could not be opened."""
+    """Make the store if there is none. It gets its name once it is whole, as nobody could open a half-made store."""
     with warnings.catch_warnings():
-        # In a notebook, MLflow's progress bars ask for a package that draws them.
+        # In a notebook, MLflow warns that a package for progress bars is missing.
         warnings.filterwarnings("ignore", message="IProgress not found")
         from mlflow import MlflowClient
 
-    # Else it says of each of its tables that it is made. Importing MLflow sets the levels that this changes.
+    # Otherwise it logs each table that it makes. This comes after the import of MLflow, which sets the levels.
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     if database(state).exists():
@@ -165,6 +165,6 @@ def set_up(state: Path) -> None:
         MlflowClient(f"sqlite:///{fresh.resolve()}").search_experiments()
         os.link(fresh, database(state))
     except FileExistsError:
-        pass  # Another run was faster.
+        pass  # another run was faster
     finally:
         fresh.unlink()

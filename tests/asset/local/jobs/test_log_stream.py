@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asset.local.jobs.step_log import LogStream
+from asset.local.jobs.step import LogStream
 
 
 def lines(*pieces: bytes) -> tuple[list[str], list[str]]:

@@ -56,7 +56,7 @@ def test_a_runner_that_was_killed_is_continued(asset: Asset) -> None:
     again = asset.start("run", "--resume", asset.last.path.name)
     output, errors = again.communicate(timeout=120)
     assert again.returncode == 0, errors
-    assert KEPT in output and "stopped what an earlier runner left behind" in output
+    assert KEPT in output and "processes that an earlier runner left behind" in output
     assert not alive(left) and half_written(asset) == []
     assert (asset.last.path / "outputs/shown/result.txt").read_text(encoding="utf-8") == "count: 3\n"
 
@@ -135,7 +135,7 @@ def test_a_finished_step_whose_output_is_now_taken_runs_again(asset: Asset) -> N
     )
     result = asset("run", "--resume")
     assert "count: runs again, as an output of it is gone" in result.stdout and result.exit_code == 1
-    assert "did not write rejects, which is taken from it" in result.stderr
+    assert "did not write rejects, which the job uses" in result.stderr
 
 
 def test_a_finished_run_has_nothing_to_do(asset: Asset) -> None:
@@ -181,11 +181,11 @@ def test_the_last_run_of_a_job_is_the_one_that_is_continued(asset: Asset) -> Non
 
 
 def test_runs_that_are_not_there_are_told_of(asset: Asset) -> None:
-    assert "expected a run in" in asset("run", "--resume").stderr
+    assert "there is no run in" in asset("run", "--resume").stderr
     fail_in_the_middle(asset)
     result = asset("run", "--resume", "job-1999")
     assert result.exit_code == 2
-    assert f"expected the run job-1999 in {asset.state}/runs, found {asset.last.path.name}" in result.stderr
+    assert f"there is no run job-1999 in {asset.state}/runs (the last runs: {asset.last.path.name})" in result.stderr
     assert "expected --resume before the name of a run" in asset("run", asset.last.path.name).stderr
 
 
@@ -211,5 +211,5 @@ def test_the_state_is_never_seen_in_part(tmp_path: Path) -> None:
 
 def test_a_state_that_cannot_be_read_is_told_of(tmp_path: Path) -> None:
     (tmp_path / STATE).write_text("{", encoding="utf-8")
-    with pytest.raises(RunError, match="expected the state of a run in .*run.json, found: .*; start a new one"):
+    with pytest.raises(RunError, match="the state of the run in .*run.json cannot be read: .*; start a new run"):
         RunFolder(tmp_path).read()

@@ -148,7 +148,7 @@ def test_an_output_that_is_taken_and_not_written_is_told(asset: Asset) -> None:
     (asset.folder / "code/count.sh").write_text("echo nothing\n", encoding="utf-8")
     result = asset.run()
     assert result.exit_code == 1
-    said = "step 'count' failed: its command ended with status 0 and did not write counted, which is taken from it"
+    said = "step 'count' failed: its command ended with status 0 and did not write counted, which the job uses"
     assert said in result.stderr
 
 
@@ -189,7 +189,7 @@ def test_a_log_that_cannot_be_written_fails_the_step(asset: Asset) -> None:
     log.symlink_to("/dev/full")
     result = asset("run", "--resume")
     assert result.exit_code == 1
-    assert f"step 'show' failed: its output could not be kept in {log}: [Errno 28] No space left" in result.stderr
+    assert f"step 'show' failed: its output cannot be written to {log}: [Errno 28] No space left" in result.stderr
 
 
 def test_json_is_one_object_on_standard_output(asset: Asset) -> None:
@@ -285,8 +285,6 @@ def test_a_store_that_cannot_be_used_does_not_stop_a_run(asset: Asset) -> None:
     (asset.state / "mlflow.db").write_bytes(b"this is no database" * 100)
     result = asset.run()
     assert result.exit_code == 0, result.output
-    assert (
-        "warning: MLflow does not take this run" in result.stdout and result.stdout.count("MLflow does not take") == 1
-    )
+    assert "warning: MLflow cannot track this run" in result.stdout and result.stdout.count("MLflow cannot track") == 1
     assert asset.last_state.mlflow_run_id is None
     shutil.rmtree(asset.last.path)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from asset.local.jobs.step_process import Launch, StepProcess
+from asset.local.jobs.step import Launch, StepProcess
 from tests.asset.local.jobs.processes import alive, wait_for
 
 QUICK = ((signal.SIGINT, 0.5), (signal.SIGTERM, 0.5))
