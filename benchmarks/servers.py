@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from asset.local.processes import start, stop
 from benchmarks.workers import ROOT, environment_of, interpreter
 
 SERVED = Path(__file__).with_name("served")
@@ -133,22 +134,14 @@ def running(server: Server, text: str, threads: int, log: Path) -> Iterator[Runn
     port = _free_port()
     command = [part.format(port=port) if part == "{port}" else part for part in server.command]
     log.parent.mkdir(parents=True, exist_ok=True)
-    start = time.perf_counter()
+    began = time.perf_counter()
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            command,
-            env=environment_of(threads, server.env),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+        process = start(command, folder=ROOT, variables=environment_of(threads, server.env), output=output)
     try:
         _first_answer(process, port, server, text, log)
-        yield Running(f"http://127.0.0.1:{port}{server.path}", port, process, time.perf_counter() - start)
+        yield Running(f"http://127.0.0.1:{port}{server.path}", port, process, time.perf_counter() - began)
     finally:
-        _stop(process)
+        stop([process], ((signal.SIGINT, STOP_SECONDS),))
 
 
 def _first_answer(process: subprocess.Popen[bytes], port: int, server: Server, text: str, log: Path) -> None:
@@ -167,23 +160,6 @@ def _first_answer(process: subprocess.Popen[bytes], port: int, server: Server, t
             raise ServerError(f"{server.name}: expected status 200, found {status}: {content[:300]!r}")
         time.sleep(0.02)
     raise ServerError(f"{server.name}: expected an answer within {START_SECONDS:g} s, found none: {_end(log)}")
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt a server, then kill the processes that it started, which can have sessions of their own."""
-    import psutil
-
-    with contextlib.suppress(psutil.NoSuchProcess):
-        below = psutil.Process(process.pid).children(recursive=True)
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
-        for child in below:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def _free_port() -> int:

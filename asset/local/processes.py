@@ -18,7 +18,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Self
@@ -153,8 +153,9 @@ Handle = subprocess.Popen[bytes] | ProcessId
 def stop(processes: Sequence[Handle], signals: Signals = IN_ORDER) -> None:
     """Send the signals to the processes and their groups, one after the other, until all processes have ended.
 
-    At the end, or if this wait is interrupted, `kill` ends what is left of each.
+    At the end, or if this wait is interrupted, all that is left of them and of the processes below them is killed.
     """
+    members = [member for process in processes if _runs(process) for member in _tree(process.pid)]
     try:
         for number, seconds in signals:
             for process in filter(_runs, processes):
@@ -165,6 +166,7 @@ def stop(processes: Sequence[Handle], signals: Signals = IN_ORDER) -> None:
     finally:
         for process in processes:
             kill(process)
+        _kill_all(members)
 
 
 def kill(process: Handle) -> None:
@@ -177,9 +179,7 @@ def kill(process: Handle) -> None:
     tree = _tree(process.pid) if runs else []
     if runs or isinstance(process, subprocess.Popen):
         signal_group(process.pid, signal.SIGKILL)
-    for member in tree:
-        with contextlib.suppress(psutil.Error):
-            member.kill()
+    _kill_all(tree)
     _wait(lambda: not _runs(process), KILL_SECONDS)
 
 
@@ -201,6 +201,13 @@ def _tree(pid: int) -> list[psutil.Process]:
         return []
 
 
+def _kill_all(processes: Iterable[psutil.Process]) -> None:
+    for process in processes:
+        # It has ended meanwhile; psutil does not kill another process that has its number by then.
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+
+
 def end_marked(mark: str, value: str) -> list[int]:
     """Kill each process of this user that has the environment variable `mark` at this value; return their numbers.
 
@@ -210,10 +217,8 @@ def end_marked(mark: str, value: str) -> list[int]:
     deadline = time.monotonic() + KILL_SECONDS
     # Until there is none: a process may have started another one meanwhile.
     while (marked := _marked(mark, value)) and time.monotonic() < deadline:
-        for process in marked:
-            ended.add(process.pid)
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+        ended |= {process.pid for process in marked}
+        _kill_all(marked)
         _wait(lambda left=marked: not any(map(_alive, left)), deadline - time.monotonic())
     return sorted(ended)
 

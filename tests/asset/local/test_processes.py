@@ -91,6 +91,16 @@ def test_a_process_is_killed_with_those_below_it_in_sessions_of_their_own() -> N
     assert not alive(process.pid)
 
 
+def test_a_process_that_ends_in_order_leaves_nothing_below_it() -> None:
+    process = start([sys.executable, "-c", NESTED], output=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    below = psutil.Process(process.pid).children()
+    stop([process])
+    assert process.returncode == -15
+    wait_for(lambda: not alive(below[0].pid), 5)
+
+
 def test_leftovers_are_found_by_their_mark(tmp_path: Path) -> None:
     mark = "ASSET_TEST_MARK"
     ours = os.environ | {mark: str(tmp_path)}
