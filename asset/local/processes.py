@@ -29,10 +29,10 @@ from tables.whole_file import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 
-Signals = Sequence[tuple[signal.Signals, float]]
+StopSignals = Sequence[tuple[signal.Signals, float]]
 """Signals in the order in which they are sent, each with the seconds that a process gets to end after it."""
 
-IN_ORDER: Signals = ((signal.SIGTERM, 30.0),)
+IN_ORDER: StopSignals = ((signal.SIGTERM, 30.0),)
 POLL_SECONDS = 0.02
 KILL_SECONDS = 5.0
 
@@ -150,7 +150,7 @@ class Background:
 Handle = subprocess.Popen[bytes] | ProcessId
 
 
-def stop(processes: Sequence[Handle], signals: Signals = IN_ORDER) -> None:
+def stop(processes: Sequence[Handle], signals: StopSignals = IN_ORDER) -> None:
     """Send the signals to the processes and their groups, one after the other, until all processes have ended.
 
     At the end, or if this wait is interrupted, all that is left of them and of the processes below them is killed.

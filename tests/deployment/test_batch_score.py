@@ -171,7 +171,7 @@ def test_columns_can_be_named(score: Score, put: Put, sharp_classifier: Path) ->
         ("a.bin", "text", "expected a file that ends in .jsonl, .json, .csv, .tsv, .parquet, .txt, found a.bin"),
     ],
 )
-def test_a_file_that_cannot_be_read_is_told_and_the_others_are_scored(
+def test_a_file_that_cannot_be_read_gets_an_error_and_the_others_are_scored(
     score: Score, put: Put, sharp_checkpoint: Path, name: str, content: list[Any] | str | bytes, said: str
 ) -> None:
     files = [put(name, content), put("good.txt", "The [MASK] sat.")]
@@ -181,14 +181,14 @@ def test_a_file_that_cannot_be_read_is_told_and_the_others_are_scored(
     assert scored.files == [f"{name}.summary.json", "good.txt.answers.jsonl", "good.txt.summary.json"]
 
 
-def test_columns_that_the_task_does_not_take_are_told(score: Score, put: Put, sharp_reader: Path) -> None:
+def test_columns_that_the_task_does_not_take_are_refused(score: Score, put: Put, sharp_reader: Path) -> None:
     scored = score(sharp_reader, [put("a.csv", as_csv(ASK)), put("a.txt", "Who?")], COLUMNS="question")
     assert scored.summaries == []
     assert "BATCH_SCORING_COLUMNS names question; name 2 columns" in scored.summary("a.csv")["error"]
     assert "an object with question and context" in scored.summary("a.txt")["error"]
 
 
-def test_a_parquet_file_without_pyarrow_is_told(
+def test_a_parquet_file_without_pyarrow_gets_an_error(
     score: Score, put: Put, sharp_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = put("a.parquet", as_parquet(FILL))
@@ -233,7 +233,7 @@ def test_files_of_the_same_name_in_two_folders_have_outputs_of_their_own(
     assert all(found["file"].startswith("a.txt-") for found in elsewhere.summaries)
 
 
-def test_progress_is_told(
+def test_progress_is_logged(
     score: Score,
     put: Put,
     sharp_checkpoint: Path,

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 
-from asset.local.processes import Signals, end_marked, signal_group, start, stop
+from asset.local.processes import StopSignals, end_marked, signal_group, start, stop
 from asset.screen import Screen
 
 BASH = ("bash", "-e", "-o", "pipefail", "-c")
@@ -89,7 +89,7 @@ class StepProcess:
         self._finish()
         return 0
 
-    def stop(self, signals: Signals = STOPPING) -> None:
+    def stop(self, signals: StopSignals = STOPPING) -> None:
         """Send the signals until the step ends, and kill it at last; a KeyboardInterrupt meanwhile kills it at once."""
         try:
             stop(self._processes, signals)

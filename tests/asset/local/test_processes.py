@@ -40,7 +40,7 @@ time.sleep(600)
 """
 
 
-def test_a_process_is_told_once_and_waited_for(tmp_path: Path) -> None:
+def test_a_process_gets_one_signal_and_time_to_end(tmp_path: Path) -> None:
     process = Background(tmp_path / "process.json", tmp_path / "log")
     process.start([sys.executable, "-c", TAKES_ITS_TIME])
     deadline = time.monotonic() + 30

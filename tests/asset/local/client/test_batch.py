@@ -121,7 +121,7 @@ def test_a_registered_data_asset_is_found(batch: LocalClient, files: Path, calls
     assert calls[0]["input"] == files / "rows.jsonl"
 
 
-def test_what_cannot_be_asked_is_refused(batch: LocalClient, calls: list[dict[str, Any]]) -> None:
+def test_input_that_is_not_one_file_or_folder_here_is_refused(batch: LocalClient, calls: list[dict[str, Any]]) -> None:
     data = Input(type="uri_file", path="rows.jsonl")
     for given, message in (
         ({"input": Input(type="uri_file", path="gone.jsonl")}, "there is no file or folder"),

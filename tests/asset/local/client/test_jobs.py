@@ -16,7 +16,8 @@ from azure.core.exceptions import ResourceNotFoundError
 
 from asset.local.client.client import LocalClient
 from asset.local.client.errors import UnsupportedError
-from asset.local.jobs.run_folder import RunFolder
+from asset.local.client.runs import RUNNING, STARTING, LocalRun
+from asset.local.jobs.run_folder import FINISHED, INTERRUPTED, RunFolder, RunState
 from asset.local.jobs.runner import MARK
 from asset.local.processes import end_marked
 from tests.asset.local.client.asset_files import FILES
@@ -89,7 +90,7 @@ def test_a_job_is_built_in_python(ml_client: LocalClient, here: Path) -> None:
     assert (ml_client.state / "jobs" / found.name / "counted/component.yml").is_file()
 
 
-def test_pipeline_components_are_taken_along(ml_client: LocalClient, here: Path) -> None:
+def test_pipeline_components_are_written_down(ml_client: LocalClient, here: Path) -> None:
     for name, text in PIPELINE_FILES.items():
         (here / name).write_text(text, encoding="utf-8")
     job = load_job("job.yml")
@@ -109,7 +110,7 @@ def test_a_registered_data_asset_and_component_are_found(ml_client: LocalClient,
     assert finished(ml_client, load_job("job.yml")) == "count: 4\n"
 
 
-def test_what_is_given_beside_the_job_is_taken(
+def test_arguments_beside_the_job_change_it(
     ml_client: LocalClient, here: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     job = ml_client.jobs.create_or_update(load_job("job.yml"), experiment_name="other", tags={"a": "b"}, compute="big")
@@ -118,7 +119,7 @@ def test_what_is_given_beside_the_job_is_taken(
     ml_client.jobs.stream(job.name)
 
 
-def test_a_failed_job_is_told_of(ml_client: LocalClient, here: Path) -> None:
+def test_a_failed_job_raises_with_its_log(ml_client: LocalClient, here: Path) -> None:
     (here / "code/show.sh").write_text("echo no; exit 3\n", encoding="utf-8")
     job = ml_client.jobs.create_or_update(load_job("job.yml"))
     with pytest.raises(JobException, match=f"job {job.name} ended as Failed"):
@@ -155,7 +156,7 @@ def test_a_job_that_cannot_run_is_refused_and_leaves_nothing(ml_client: LocalCli
         ml_client.jobs.create_or_update(load_job("job.yml"), skip_validation=True)
 
 
-def test_another_name_of_a_job_is_not_found(ml_client: LocalClient) -> None:
+def test_an_unknown_job_is_not_found(ml_client: LocalClient) -> None:
     with pytest.raises(
         ResourceNotFoundError, match=r"there is no job x on this machine; name one of the last jobs \(none\)"
     ):
@@ -177,6 +178,15 @@ def test_a_killed_runner_is_a_failed_job(ml_client: LocalClient, here: Path, tmp
         time.sleep(0.05)
     assert ml_client.jobs.get(job.name).status == "Failed"
     assert end_marked(MARK, str(ml_client.state / "runs" / job.name))
+
+
+def test_a_run_whose_runner_is_about_to_end_is_not_starting(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path / "runs", "job")
+    folder.write(RunState(folder.path.name, "job.yml", [], "", INTERRUPTED))
+    with folder.lock():
+        assert LocalRun(folder).status == STARTING
+        folder.write(RunState(folder.path.name, "job.yml", [], "", FINISHED))
+        assert LocalRun(folder).status == RUNNING
 
 
 @pytest.fixture(autouse=True)

@@ -35,7 +35,7 @@ def test_a_step_does_not_draw_as_a_notebook_does(tmp_path: Path) -> None:
     }
 
 
-def test_an_environment_that_this_checkout_does_not_have_is_told_with_those_it_has(asset: Asset) -> None:
+def test_an_unknown_environment_is_refused_with_the_known_ones(asset: Asset) -> None:
     (asset.folder / "environment/dev").rename(asset.folder / "environment/elsewhere")
     for name in ("count", "show"):
         asset.edit(f"components/{name}.yml", "environment/dev/", "environment/elsewhere/")
@@ -48,7 +48,7 @@ def test_an_environment_that_this_checkout_does_not_have_is_told_with_those_it_h
     assert not (asset.state / "runs").exists()
 
 
-def test_a_command_that_names_what_there_is_not_is_told_before_a_step_runs(asset: Asset) -> None:
+def test_a_command_that_names_an_unknown_port_is_refused_before_a_step_runs(asset: Asset) -> None:
     asset.edit("components/show.yml", "'${{inputs.flag}}'", "'${{inputs.flagg}}'")
     result = asset.run("--json")
     assert result.exit_code == 2 and json.loads(result.stdout)["status"] == "invalid"
@@ -56,7 +56,7 @@ def test_a_command_that_names_what_there_is_not_is_told_before_a_step_runs(asset
     assert not (asset.state / "runs").exists()
 
 
-def test_json_is_printed_also_where_nothing_could_be_begun(asset: Asset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_is_printed_also_if_no_step_could_begin(asset: Asset, monkeypatch: pytest.MonkeyPatch) -> None:
     (asset.state / "runs").write_text("", encoding="utf-8")
     result = asset.run("--json")
     found = json.loads(result.stdout)
@@ -80,7 +80,7 @@ def test_the_end_names_the_command_that_shows_the_run(asset: Asset) -> None:
     assert f"ui --asset-dir {asset.state}`" in asset.run().stdout
 
 
-def test_quotation_marks_in_paths_are_told_before_a_step_runs(asset: Asset) -> None:
+def test_quotation_marks_in_paths_are_refused_before_a_step_runs(asset: Asset) -> None:
     (asset.folder / "it's.txt").write_text("one\n", encoding="utf-8")
     result = asset.run("--set", "inputs.data.path=it's.txt")
     assert result.exit_code == 2
@@ -90,7 +90,7 @@ def test_quotation_marks_in_paths_are_told_before_a_step_runs(asset: Asset) -> N
     assert result.exit_code == 2 and f"{asset.folder}/it's, has quotation marks in its path; choose" in result.stderr
 
 
-def test_an_apostrophe_in_a_text_is_told_before_a_step_runs_and_how_to_write_it(asset: Asset) -> None:
+def test_an_apostrophe_in_a_text_is_refused_before_a_step_runs_with_the_fix(asset: Asset) -> None:
     result = asset.run("--set", "jobs.count.inputs.title=it's")
     assert result.exit_code == 2
     assert "step 'count': its command puts 'title' between apostrophes, and the value has one: it's" in (result.stderr)
@@ -106,7 +106,7 @@ def test_the_limit_of_a_step_holds(asset: Asset) -> None:
     assert "step 'show' failed: it ran longer than its limit of 1 s; raise limits.timeout" in result.stderr
 
 
-def test_a_setting_that_is_not_followed_here_is_told(asset: Asset) -> None:
+def test_a_setting_that_has_no_effect_here_gets_a_warning(asset: Asset) -> None:
     asset.edit("job.yml", "settings:\n", "settings:\n  continue_on_step_failure: true\n")
     result = asset.run()
     assert result.exit_code == 0 and "warning: continue_on_step_failure has no effect here" in result.stdout

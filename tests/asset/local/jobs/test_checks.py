@@ -321,14 +321,14 @@ def test_what_is_wrong_is_said_with_file_and_line(asset: Asset, name: str) -> No
     assert sdk_passes(asset.job) is passes_sdk
 
 
-def test_a_component_that_two_steps_share_is_told_of_once(asset: Asset) -> None:
+def test_a_mistake_in_a_component_that_two_steps_share_is_found_once(asset: Asset) -> None:
     asset.edit(COUNT, "default: lines", "default: letters")
     again = "  again:\n    type: command\n    component: ./components/count.yml\n    inputs:\n      data: ${{parent.inputs.data}}\n"
     asset.job.write_text(asset.job.read_text(encoding="utf-8") + again, encoding="utf-8")
     assert len([one for one in findings(asset.job) if "the default of input 'mode'" in one]) == 1
 
 
-def test_several_things_are_told_at_once(asset: Asset) -> None:
+def test_several_mistakes_are_found_at_once(asset: Asset) -> None:
     asset.edit(JOB, "path: data.txt", "path: dat.txt")
     asset.edit(JOB, "mode: lines", "mode: letters")
     assert len(findings(asset.job)) == 2
@@ -350,7 +350,7 @@ def test_the_command_line_shows_findings_and_runs_nothing(asset: Asset) -> None:
     assert not (asset.state / "runs").exists()
 
 
-def test_links_in_a_circle_are_no_job(tmp_path: Path) -> None:
+def test_links_in_a_circle_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "job.yml"
     path.symlink_to(path)
     with pytest.raises(InvalidFileError, match="its links lead in a circle; name a file"):

@@ -28,7 +28,7 @@ def test_a_value_that_looks_like_a_reference_is_not_one() -> None:
     assert resolve("${{inputs.a}} ${{inputs.b}}", {"a": "${{inputs.b}}", "b": "2"}, {}) == "${{inputs.b}} 2"
 
 
-def test_an_input_without_value_outside_a_group_is_told() -> None:
+def test_an_input_without_value_outside_a_group_is_refused() -> None:
     with pytest.raises(
         JobError, match=r"expected a value for \$\{\{inputs\.b\}\} in the command, found none; give it one"
     ):

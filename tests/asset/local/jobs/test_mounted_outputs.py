@@ -51,7 +51,7 @@ def run_killed(asset: Asset, *arguments: str) -> None:
     asset.flag.unlink()
 
 
-def test_it_is_there_again_after_the_runner_was_killed(pipeline: Asset) -> None:
+def test_a_mounted_output_is_kept_after_the_runner_was_killed(pipeline: Asset) -> None:
     run_killed(pipeline, "run", "-f", str(pipeline.job), "--set", f"inputs.flag={pipeline.flag}")
     run_killed(pipeline, "run", "--resume")
     result = pipeline("run", "--resume")
@@ -61,7 +61,7 @@ def test_it_is_there_again_after_the_runner_was_killed(pipeline: Asset) -> None:
     assert all(gone(int((pipeline.folder / f"pid-{rank}").read_text(encoding="utf-8"))) for rank in range(2))
 
 
-def test_what_else_the_step_wrote_is_not(pipeline: Asset) -> None:
+def test_other_outputs_are_removed(pipeline: Asset) -> None:
     fail_in_the_middle(pipeline)
     (pipeline.folder / "code/train.sh").write_text('ls "$3"; touch "$2/rank-$RANK"\n', encoding="utf-8")
     result = pipeline("run", "--resume")
@@ -69,7 +69,7 @@ def test_what_else_the_step_wrote_is_not(pipeline: Asset) -> None:
     assert not (pipeline.last.path / "tuned.train/outputs/report/half.txt").exists()
 
 
-def test_changed_code_goes_on_with_it(pipeline: Asset) -> None:
+def test_changed_code_goes_on_with_a_mounted_output(pipeline: Asset) -> None:
     fail_in_the_middle(pipeline)
     with open(pipeline.folder / "code/train.sh", "a", encoding="utf-8") as file:
         file.write("echo better\n")
@@ -80,7 +80,7 @@ def test_changed_code_goes_on_with_it(pipeline: Asset) -> None:
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["fails", "is killed"])
-def test_it_is_kept_while_a_step_before(pipeline: Asset, killed: bool) -> None:
+def test_a_mounted_output_is_kept_while_a_step_before(pipeline: Asset, killed: bool) -> None:
     fail_in_the_middle(pipeline)
     prepare = pipeline.folder / "code/prepare.sh"
     before = prepare.read_text(encoding="utf-8")
@@ -100,7 +100,9 @@ def test_it_is_kept_while_a_step_before(pipeline: Asset, killed: bool) -> None:
     ],
     ids=["another input", "another command", "other processes"],
 )
-def test_what_it_is_made_from_decides(pipeline: Asset, change: Callable[[Asset], object], part: str) -> None:
+def test_a_mounted_output_is_removed_if_its_command_environment_or_inputs_change(
+    pipeline: Asset, change: Callable[[Asset], object], part: str
+) -> None:
     fail_in_the_middle(pipeline)
     change(pipeline)
     result = pipeline("run", "--resume")
@@ -116,7 +118,7 @@ def test_a_finished_step_that_runs_again_starts_empty(pipeline: Asset) -> None:
     assert GOES_ON not in result.stdout and len(lines(pipeline)) == 1
 
 
-def test_a_step_that_wrote_nothing_has_nothing_to_be_told_of(pipeline: Asset) -> None:
+def test_a_step_that_wrote_nothing_gets_no_note(pipeline: Asset) -> None:
     code = (pipeline.folder / "code/train.sh").read_text(encoding="utf-8")
     (pipeline.folder / "code/train.sh").write_text("exit 3\n", encoding="utf-8")
     assert pipeline.run().exit_code == 1
@@ -154,7 +156,7 @@ def resume_killed(asset: Asset, patch: pytest.MonkeyPatch, acts: int) -> bool:
     return status != 0
 
 
-def test_a_runner_that_is_killed_between_any_two_acts_leaves_it(
+def test_a_runner_that_is_killed_between_any_two_acts_leaves_a_mounted_output(
     pipeline: Asset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fail_in_the_middle(pipeline)

@@ -267,12 +267,12 @@ def test_what_is_wrong_is_said_with_file_and_line(pipeline: Asset, name: str) ->
     assert sdk_passes(pipeline.job) is passes_sdk
 
 
-def test_what_does_not_suit_the_component_is_told_of_once(pipeline: Asset) -> None:
+def test_a_value_that_does_not_suit_the_component_is_found_once(pipeline: Asset) -> None:
     pipeline.edit(JOB, "owner: us", "owner: us\n      style: laud")
     assert len(findings(pipeline.job)) == 1
 
 
-def test_a_component_that_is_used_twice_is_told_of_once(pipeline: Asset) -> None:
+def test_a_mistake_in_a_component_that_is_used_twice_is_found_once(pipeline: Asset) -> None:
     again = "  again:\n    type: pipeline\n    component: ./components/tune.yml\n    inputs:\n      owner: them\n"
     pipeline.job.write_text(pipeline.job.read_text(encoding="utf-8") + again, encoding="utf-8")
     pipeline.edit(TUNE, "${{parent.inputs.table}}", "${{parent.inputs.tabel}}")
@@ -298,7 +298,7 @@ def test_a_pipeline_component_has_a_file_of_its_own(pipeline: Asset) -> None:
         ("gpus", "0", "input 'gpus' of step 'tuned': expected at least 1, found 0; correct it"),
     ],
 )
-def test_what_one_machine_does_not_have_is_told_where_it_is_given(
+def test_a_setting_that_does_not_suit_a_step_is_refused_by_its_name(
     pipeline: Asset, name: str, value: str, said: str
 ) -> None:
     result = pipeline.run("--set", f"jobs.tuned.inputs.{name}={value}")
@@ -306,7 +306,7 @@ def test_what_one_machine_does_not_have_is_told_where_it_is_given(
     assert f"--set jobs.tuned.inputs.{name}={value}: {said}" in result.stderr
 
 
-def test_a_count_that_is_bound_to_a_text_is_told(pipeline: Asset) -> None:
+def test_a_count_that_is_bound_to_a_text_is_refused(pipeline: Asset) -> None:
     pipeline.edit(TUNE, "${{parent.inputs.gpus}}", "${{parent.inputs.owner}}")
     said = "'distribution.process_count_per_instance' of step 'tuned.train': expected a whole number, found 'us'"
     result = pipeline.run()
@@ -328,6 +328,6 @@ def test_a_count_that_is_bound_to_a_text_is_told(pipeline: Asset) -> None:
         ("inputs.data.path=/none", "expected uri_file at /none, found nothing there; give --set inputs.data.path=PATH"),
     ],
 )
-def test_a_wrong_setting_is_told_with_what_is_known(pipeline: Asset, setting: str, said: str) -> None:
+def test_a_wrong_setting_is_refused_with_the_known_ones(pipeline: Asset, setting: str, said: str) -> None:
     result = pipeline.run("--set", setting)
     assert result.exit_code == 2 and f"--set {setting}: {said}" in result.stderr

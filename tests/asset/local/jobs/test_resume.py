@@ -71,7 +71,7 @@ def test_a_runner_that_was_killed_is_continued(asset: Asset) -> None:
     ],
     ids=["code", "data", "component", "output"],
 )
-def test_a_finished_step_runs_again_where_something_changed(
+def test_a_finished_step_runs_again_if_something_changed(
     asset: Asset, change: Callable[[Asset], object], reason: str
 ) -> None:
     fail_in_the_middle(asset)
@@ -82,14 +82,14 @@ def test_a_finished_step_runs_again_where_something_changed(
     assert f"count: runs again, as {reason}" in result.stdout
 
 
-def test_what_takes_from_a_step_that_ran_again_runs_again(asset: Asset) -> None:
+def test_a_step_runs_again_after_a_step_that_it_takes_outputs_from(asset: Asset) -> None:
     assert asset.run().exit_code == 0
     (asset.last.path / "count/outputs/counted").unlink()
     result = asset("run", "--resume")
     assert "show: runs again, as count ran again" in result.stdout and result.exit_code == 0
 
 
-def test_what_takes_from_a_step_that_ran_again_runs_again_also_where_another_failed_first(asset: Asset) -> None:
+def test_a_step_runs_again_after_a_step_that_it_takes_outputs_from_also_if_another_failed_first(asset: Asset) -> None:
     asset.add_step("aside", f"[ ! -e {asset.folder}/no ]")
     assert asset.run().exit_code == 0
     (asset.last.path / "count/outputs/counted").unlink()
@@ -180,7 +180,7 @@ def test_the_last_run_of_a_job_is_the_one_that_is_continued(asset: Asset) -> Non
     assert "run job-" in result.stdout and result.exit_code == 0
 
 
-def test_runs_that_are_not_there_are_told_of(asset: Asset) -> None:
+def test_a_missing_run_is_refused_with_the_last_ones(asset: Asset) -> None:
     assert "there is no run in" in asset("run", "--resume").stderr
     fail_in_the_middle(asset)
     result = asset("run", "--resume", "job-1999")
@@ -209,7 +209,7 @@ def test_the_state_is_never_seen_in_part(tmp_path: Path) -> None:
     assert json.loads((tmp_path / STATE).read_text(encoding="utf-8"))["settings"] == ["inputs.a=é"]
 
 
-def test_a_state_that_cannot_be_read_is_told_of(tmp_path: Path) -> None:
+def test_a_state_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / STATE).write_text("{", encoding="utf-8")
     with pytest.raises(RunError, match="the state of the run in .*run.json cannot be read: .*; start a new run"):
         RunFolder(tmp_path).read()

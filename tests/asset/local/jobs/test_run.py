@@ -36,7 +36,7 @@ def test_a_job_runs_in_order_and_keeps_what_it_did(asset: Asset) -> None:
     assert Path(count.log).read_text(encoding="utf-8") == "arguments: lines 1 True\n"
 
 
-def test_the_output_of_the_job_is_linked_and_told(asset: Asset) -> None:
+def test_the_output_of_the_job_is_linked_and_shown(asset: Asset) -> None:
     result = asset.run()
     shown = asset.last.path / "outputs/shown"
     assert (shown / "result.txt").read_text(encoding="utf-8") == "count: 3\n"
@@ -50,7 +50,7 @@ def test_lines_of_a_step_come_behind_its_name(asset: Asset) -> None:
     assert "count | arguments: lines 1 True" in lines and "show | count: 3" in lines
 
 
-def test_groups_are_kept_where_their_inputs_have_values(asset: Asset) -> None:
+def test_groups_are_kept_if_their_inputs_have_values(asset: Asset) -> None:
     asset.run("--set", "jobs.count.inputs.title=A title", "--set", "jobs.count.inputs.least=4")
     log = Path(asset.last_state.steps["count"].log).read_text(encoding="utf-8")
     assert log == "arguments: lines 4 True --title A title\n"
@@ -124,7 +124,7 @@ def test_a_distributed_step_runs_as_many_processes(asset: Asset) -> None:
         ),
     ],
 )
-def test_what_one_machine_does_not_have_is_told(asset: Asset, added: str, said: str) -> None:
+def test_several_nodes_and_other_distributions_are_refused(asset: Asset, added: str, said: str) -> None:
     asset.edit("components/show.yml", "command: >-", f"{added}command: >-")
     result = asset.run()
     assert result.exit_code == 2
@@ -144,7 +144,7 @@ def test_a_step_that_fails_is_named_with_the_end_of_its_log(asset: Asset) -> Non
     assert state.steps["show"].exit_status == 3 and not (asset.last.path / "show/outputs").exists()
 
 
-def test_an_output_that_is_taken_and_not_written_is_told(asset: Asset) -> None:
+def test_an_output_that_is_used_and_not_written_is_an_error(asset: Asset) -> None:
     (asset.folder / "code/count.sh").write_text("echo nothing\n", encoding="utf-8")
     result = asset.run()
     assert result.exit_code == 1
@@ -216,7 +216,7 @@ def test_the_metrics_of_an_evaluation_are_shown(asset: Asset) -> None:
     assert json.loads(asset.run("--json").stdout)["metrics"] == {"accuracy@1": 0.24123}
 
 
-def test_metrics_that_are_no_output_of_the_job_are_shown_and_how_a_model_is_served(asset: Asset) -> None:
+def test_metrics_of_a_step_are_shown_and_the_command_that_serves_a_model(asset: Asset) -> None:
     document = {"task": "text-classification", "metrics": [{"name": "accuracy", "value": 0.875}]}
     inline = f"""\
   tune:
@@ -260,7 +260,7 @@ def test_runs_of_one_second_have_names_of_their_own(asset: Asset) -> None:
     assert len(list((asset.state / "runs").iterdir())) == 3
 
 
-def test_there_has_to_be_a_job(asset: Asset) -> None:
+def test_run_without_a_job_is_refused(asset: Asset) -> None:
     result = asset("run")
     assert result.exit_code == 2
     assert "there is no job to run; name its file, as in `asset run -f evaluation/JOB.yml`" in result.stderr

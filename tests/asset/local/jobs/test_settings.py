@@ -52,12 +52,12 @@ def test_an_input_of_one_step_is_set(asset: Asset) -> None:
     assert (found["least"], found["strict"], found["title"]) == ("3", "False", "A, b=c")
 
 
-def test_data_of_one_step_is_set_in_the_place_of_a_binding(asset: Asset) -> None:
+def test_data_of_one_step_replaces_a_binding(asset: Asset) -> None:
     found = inputs(asset, "count", "jobs.count.inputs.data.type=uri_file", "jobs.count.inputs.data.path=job.yml")
     assert found["data"] == asset.job
 
 
-def test_a_file_in_the_place_of_a_folder_is_called_a_file(asset: Asset) -> None:
+def test_a_file_that_replaces_a_folder_gets_the_type_of_a_file(asset: Asset) -> None:
     asset.edit("job.yml", "type: uri_file\n    path: data.txt", "type: uri_folder\n    path: code")
     _, loaded = checked_job(asset.job, ["inputs.data.path=data.txt"], OwnModel.read())
     assert loaded.inputs["data"]._data.type == "uri_file"
@@ -98,7 +98,7 @@ def test_the_azure_sdk_sees_what_is_set(asset: Asset) -> None:
         ),
     ],
 )
-def test_a_wrong_setting_is_told_with_what_is_known(asset: Asset, setting: str, said: str) -> None:
+def test_a_wrong_setting_is_refused_with_the_known_ones(asset: Asset, setting: str, said: str) -> None:
     assert message(asset, setting).startswith(f"--set {setting}: {said}")
 
 

@@ -28,7 +28,7 @@ def start(asset: Asset, script: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
-def test_a_stop_reaches_the_step_and_is_told(asset: Asset, number: signal.Signals) -> None:
+def test_a_stop_reaches_the_step_and_is_shown(asset: Asset, number: signal.Signals) -> None:
     runner = start(asset, f"sleep 300 & echo $! > {asset.folder}/child; wait")
     while not (asset.folder / "child").exists():
         time.sleep(0.05)

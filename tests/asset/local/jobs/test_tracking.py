@@ -98,7 +98,7 @@ def test_a_store_gets_its_name_when_it_is_whole(tmp_path: Path, monkeypatch: pyt
     assert [path.name for path in tmp_path.iterdir()] == [database(tmp_path).name]
 
 
-def test_setting_up_the_store_is_told_in_one_line(asset: Asset) -> None:
+def test_setting_up_the_store_is_shown_in_one_line(asset: Asset) -> None:
     database(asset.state).unlink()
     runner = asset.start("run", "-f", str(asset.job), "--set", f"inputs.flag={asset.flag}")
     output, errors = runner.communicate(timeout=120)
@@ -106,7 +106,7 @@ def test_setting_up_the_store_is_told_in_one_line(asset: Asset) -> None:
     assert "setting up MLflow's store, once" in output and "INFO" not in output and "alembic" not in output
 
 
-def test_a_store_that_is_made_by_itself_is_made_in_silence(tmp_path: Path) -> None:
+def test_a_store_is_made_in_silence(tmp_path: Path) -> None:
     code = f"from pathlib import Path; from asset.local.jobs.tracking import set_up; set_up(Path({str(tmp_path)!r}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "") and database(tmp_path).exists()

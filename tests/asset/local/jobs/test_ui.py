@@ -38,13 +38,13 @@ def test_mlflow_answers_at_the_address_that_is_printed(asset: Asset, number: sig
     assert ui.returncode == 0 and "Traceback" not in errors
 
 
-def test_without_runs_it_says_how_to_make_one(asset: Asset) -> None:
+def test_without_runs_ui_names_the_command_that_makes_one(asset: Asset) -> None:
     (asset.state / "mlflow.db").unlink()
     result = asset("ui")
     assert result.exit_code == 2
     assert f"there are no runs: {asset.state}/mlflow.db is missing; make a run with `asset run -f …`" in result.stderr
 
 
-def test_a_port_that_there_is_not_is_told(asset: Asset) -> None:
+def test_a_port_that_does_not_exist_is_refused(asset: Asset) -> None:
     result = asset("ui", "--port", "70000")
     assert result.exit_code == 2 and "less than or equal to 65535" in result.stderr

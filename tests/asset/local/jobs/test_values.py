@@ -16,7 +16,7 @@ def test_what_is_written_as_text_is_read_as_it_was(value: object) -> None:
 
 
 @given(st.text(), st.sampled_from(["integer", "number", "boolean", "string"]))
-def test_a_text_is_read_or_told_of(text: str, kind: str) -> None:
+def test_a_text_is_read_or_refused(text: str, kind: str) -> None:
     read = typed(text, kind)
     assert (value_problem(read, {"type": kind}) is None) == (kind == "string" or not isinstance(read, str))
 

@@ -21,7 +21,7 @@ from azure.ai.ml.entities._load_functions import load_model_batch_deployment
 from asset.local.batch.run import files_of, run_batch
 from asset.local.batch.settings import BatchError, BatchFailed, BatchResult, BatchSettings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[4]
 PYTHON = ROOT / ".venv/batch/bin/python"
 
 # Each file of input is JSON, and says what happens at which try.
@@ -225,7 +225,9 @@ def test_an_interrupted_run_leaves_no_process(
         os.kill(int(marker.read_text().split()[0]), 0)
 
 
-def test_what_is_missing_is_told(settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path) -> None:
+def test_missing_files_and_environments_are_refused(
+    settings: BatchSettings, inputs: Callable[..., Path], tmp_path: Path
+) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(BatchError, match="there is no file to score in .*empty"):
         run_batch(tmp_path / "empty", tmp_path / "out", settings)
@@ -236,7 +238,7 @@ def test_what_is_missing_is_told(settings: BatchSettings, inputs: Callable[..., 
         run_batch(folder, tmp_path / "out", replace(settings, script="absent.py"))
 
 
-def test_files_are_those_of_a_folder_and_below_but_hidden_ones_and_the_outputs(tmp_path: Path) -> None:
+def test_all_files_below_a_folder_are_scored_except_hidden_files_and_outputs(tmp_path: Path) -> None:
     for name in ("b.txt", "a/c.txt", ".hidden", ".folder/d.txt", "out/b.txt.answers.jsonl"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
