@@ -68,7 +68,7 @@ class SkuSpec:
 
 @dataclass(frozen=True)
 class SkuList:
-    """The machines for one scenario (inference, evaluation or finetune), in the card's order."""
+    """The machines for a scenario (inference, evaluation or finetune), in the card's order."""
 
     minimum: SkuSpec
     allow_list: tuple[str, ...]
@@ -76,11 +76,11 @@ class SkuList:
 
 
 def read_sku_lists(path: Path) -> dict[str, SkuList]:
-    """Read sku_lists.yaml into one checked SkuList a scenario.
+    """Read and check the SkuList of each scenario in sku_lists.yaml.
 
     Raises:
-        SkuListsError: a part is missing, a machine is listed twice or has no size, `recommended` is
-            another set than `allow_list`, or `minimum` is not the minimum over the sizes.
+        SkuListsError: a part is missing, a machine is listed twice or has no size, `recommended` differs from
+            `allow_list`, or `minimum` is not the minimum over the sizes.
     """
     document = _document(path)
     sizes = _sizes(document, path.name)
@@ -115,8 +115,8 @@ def _sku_list(section: dict[str, Any], sizes: dict[str, SkuSpec], file: str, nam
     recommended = _machines(section, file, (name, "recommended"))
     minimum = SkuSpec.parse(section.get("minimum"), file, (name, "minimum"))
     if set(recommended) != set(allowed):
-        odd = sorted(set(recommended) ^ set(allowed))
-        message = f"expected the same set as allow_list, found a difference in {odd}"
+        different = sorted(set(recommended) ^ set(allowed))
+        message = f"expected the same set as allow_list, found a difference in {different}"
         raise SkuListsError(file, (name, "recommended"), message, "make it an alias of allow_list")
     unsized = [machine for machine in allowed if machine not in sizes]
     if unsized:
@@ -141,19 +141,19 @@ def _machines(section: dict[str, Any], file: str, keys: tuple[str, str]) -> tupl
 
 
 def render(spec_text: str, lists: dict[str, SkuList]) -> str:
-    """Return spec_text with its three marked blocks filled from the lists; all else is kept.
+    """Return the text of spec.yaml with its three marked blocks filled from the lists; the rest is kept.
 
     Raises:
-        SkuListsError: a block's markers are not there exactly once, in their order, or a key of a
-            block is written a second time outside it.
+        SkuListsError: the markers of a block are not there exactly once and in order, or a key of a block is written a
+            second time outside of the block.
     """
     for name, body in _blocks(lists).items():
         pattern = re.compile(rf"(?ms)^(  # >>> {name}:[^\n]*\n)(.*?)^(  # <<< {name}\n)")
-        found = len(pattern.findall(spec_text))
-        if found != 1:
-            message = f"expected one block from '# >>> {name}:' to '# <<< {name}', found {found}"
+        count = len(pattern.findall(spec_text))
+        if count != 1:
+            message = f"expected one block from '# >>> {name}:' to '# <<< {name}', found {count}"
             raise SkuListsError("spec.yaml", (name,), message, "restore its two marker lines")
-        # A function, because a replacement string would have its backslashes interpreted.
+        # The replacement is a function, because backslashes in a replacement string would be interpreted.
         spec_text = pattern.sub(lambda match, body=body: match[1] + body + match[3], spec_text)
     _load_yaml(spec_text, "spec.yaml")
     return spec_text
@@ -182,7 +182,7 @@ def _sequence(key: str, items: tuple[str, ...]) -> str:
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML lets the last of two equal keys win in silence, which would defeat the rendering."""
+    """Refuses a key that is written twice; PyYAML would take the last without a word, and the rendering would be lost."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [key.value for key, _ in node.value]
@@ -195,7 +195,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 
 
 def _load_yaml(text: str, name: str) -> dict[str, Any]:
-    # A subclass of SafeLoader: nothing but plain data is built.
+    # The loader is a subclass of SafeLoader, so it builds only plain data.
     loader = _UniqueKeyLoader(text)
     loader.name = name
     try:
@@ -210,24 +210,23 @@ def _load_yaml(text: str, name: str) -> dict[str, Any]:
     return document
 
 
-def differences(found_text: str, expected_text: str) -> list[str]:
-    """Say what sets one text of spec.yaml apart from another, a line for each value.
+def differences(current_text: str, rendered_text: str) -> list[str]:
+    """Return how two texts of spec.yaml differ, a line for each value; nothing if they are equal.
 
-    Returns lines like 'tags.inference_compute_allow_list: missing Standard_D4a_v4', or the one line
-    that says that only the formatting differs; nothing where the texts are equal.
+    A line is 'tags.inference_compute_allow_list: missing Standard_D4a_v4', or says that only the formatting differs.
     """
-    lines = [f"{'.'.join(keys)}: {text}" for keys, text in different_values(found_text, expected_text).items()]
-    if not lines and found_text != expected_text:
+    lines = [f"{'.'.join(keys)}: {text}" for keys, text in different_values(current_text, rendered_text).items()]
+    if not lines and current_text != rendered_text:
         lines.append("the values agree, the formatting inside the marked blocks does not")
     return lines
 
 
-def different_values(found_text: str, expected_text: str) -> dict[tuple[str, ...], str]:
-    """Say what sets one text of spec.yaml apart from another, by the keys that lead to each value."""
-    found, expected = (_leaves(_load_yaml(text, "spec.yaml")) for text in (found_text, expected_text))
-    keys = [*expected, *(key for key in found if key not in expected)]
-    values = {key: (found.get(key, ""), expected.get(key, "")) for key in keys}
-    return {key: _difference(have, want) for key, (have, want) in values.items() if have != want}
+def different_values(current_text: str, rendered_text: str) -> dict[tuple[str, ...], str]:
+    """Return how the values of two texts of spec.yaml differ, by the keys that lead to each value."""
+    current, rendered = (_leaves(_load_yaml(text, "spec.yaml")) for text in (current_text, rendered_text))
+    keys = [*rendered, *(key for key in current if key not in rendered)]
+    values = {key: (current.get(key, ""), rendered.get(key, "")) for key in keys}
+    return {key: _difference(*pair) for key, pair in values.items() if pair[0] != pair[1]}
 
 
 def _leaves(node: object, keys: tuple[str, ...] = ()) -> dict[tuple[str, ...], str]:
@@ -240,16 +239,17 @@ def _leaves(node: object, keys: tuple[str, ...] = ()) -> dict[tuple[str, ...], s
     return leaves
 
 
-def _difference(have: str, want: str) -> str:
-    have_skus, want_skus = (re.findall(r"Standard_\w+", text) for text in (have, want))
-    missing = [name for name in want_skus if name not in have_skus]
-    extra = [name for name in have_skus if name not in want_skus]
+def _difference(current: str, rendered: str) -> str:
+    """Return how two values differ; of two lists of machines, the machines that only one of them has."""
+    current_skus, rendered_skus = (re.findall(r"Standard_\w+", text) for text in (current, rendered))
+    missing = [name for name in rendered_skus if name not in current_skus]
+    extra = [name for name in current_skus if name not in rendered_skus]
     if missing or extra:
         parts = (("missing", missing), ("not in sku_lists.yaml:", extra))
-        return "; ".join(f"{what} {', '.join(names)}" for what, names in parts if names)
-    if sorted(have_skus) == sorted(want_skus) != []:
+        return "; ".join(f"{words} {', '.join(names)}" for words, names in parts if names)
+    if sorted(current_skus) == sorted(rendered_skus) != []:
         return "the same machines in another order or notation"
-    return f"expected {want or 'nothing'}, found {have or 'nothing'}"
+    return f"expected {rendered or 'nothing'}, found {current or 'nothing'}"
 
 
 def render_file(folder: Path, write: bool = True) -> list[str]:
