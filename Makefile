@@ -48,10 +48,10 @@ lint: .venv/dev/.installed  ## Check style, formatting and types
 	@.venv/dev/bin/clang-format --dry-run --Werror serving/native/*.[ch]
 	@.venv/dev/bin/hadolint environment/*/Dockerfile
 
-bench: .venv/serving/.installed .venv/bench/.installed .venv/bench-azureml/.installed .venv/wrk/.installed  ## Time it beside the alternatives (ARGS="--help")
+bench: .venv/serving/.installed .venv/bench/.installed .venv/bench-azureml/.installed .venv/wrk/.installed  ## Time the engine beside the alternatives (ARGS="--help")
 	@.venv/bench/bin/python -m benchmarks $(ARGS)
 
-# The load generator, unpacked from Debian's packages without installing them, so that no root is needed. If that fails, the
+# The load generator, unpacked from Debian's packages without installing them, so root is not needed. If that fails, the
 # benchmark uses its own load generator and says so.
 .venv/wrk/.installed:
 	@mkdir -p .venv/wrk && cd .venv/wrk && \
