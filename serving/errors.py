@@ -57,7 +57,7 @@ class NotFiniteError(ModelFolderError):
 
     def __init__(self, folder: Path, name: str) -> None:
         self.found = f"{folder}: expected weights that are numbers, found NaN or infinity in {name}"
-        super().__init__(f"{self.found}; train the model, or get it, anew")
+        super().__init__(f"{self.found}; train or get the model again")
 
 
 class SignatureError(ModelFolderError):

@@ -24,7 +24,7 @@ class HeadFacts:
     size: how many numbers the last layer gives a token: a fixed number, or one for each word or label.
     dense: a linear layer before the last one; the model's activation and the layer normalization `norm` follow it, or the
         pooler's activation if there is no `norm`.
-    outputs: what the results are called: one name for all numbers, or a name for each.
+    outputs: the names of the results: one name for all numbers, or a name for each.
     pairs: whether a row may be a pair of texts, whose tokens differ by their segment.
     """
 

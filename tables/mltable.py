@@ -132,5 +132,5 @@ def _files(path: Path, index: int, entry: Any) -> list[Path]:  # noqa: ANN401 - 
         ]
     if not files or not all(file.is_file() for file in files):
         message = f"expected {kind} {place} to be there, found no file"
-        raise MLTableError(path, ("paths", index), message, "name one that is there")
+        raise MLTableError(path, ("paths", index), message, "correct the path")
     return files

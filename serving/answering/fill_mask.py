@@ -146,7 +146,7 @@ class FillMask:
     form: ClassVar[AnswerForm] = AnswerForm(
         "candidate",
         {
-            "token_str": {"type": "string", "description": "A word, or a piece of one as ##ing."},
+            "token_str": {"type": "string", "description": "A word, or a piece of a word, such as ##ing."},
             "token": {
                 "type": ["integer", "array"],
                 "minimum": 0,
@@ -214,8 +214,8 @@ class FillMask:
         words = self._target_words(encoded, targets) if targets else self._best_words(encoded, top_k)
         filled = Filled()
         for text, row, masks in zip(texts, encoded, words, strict=True):
-            found = zip(row.spans, masks, strict=True)
-            filled.append([[Candidate(*word, text, span) for word in best[:top_k]] for span, best in found])
+            best_words = zip(row.spans, masks, strict=True)
+            filled.append([[Candidate(*word, text, span) for word in best[:top_k]] for span, best in best_words])
         filled.windowed = sum(len(row.ids) > self.tokenizer.window for row in encoded)
         return filled
 
@@ -250,9 +250,11 @@ class FillMask:
         scores = self._run(plain) if plain else nothing
 
         def scored(mask: Scores) -> list[Word]:
-            found = [Word(t.word, t.pieces[0], score) for t, score in zip(whole, mask.target_scores, strict=True)]
-            found += [Word(t.word, t.pieces, next(spelled)) for t in split]
-            return sorted(found, key=lambda word: -word.score)
+            scored_words = [
+                Word(t.word, t.pieces[0], score) for t, score in zip(whole, mask.target_scores, strict=True)
+            ]
+            scored_words += [Word(t.word, t.pieces, next(spelled)) for t in split]
+            return sorted(scored_words, key=lambda word: -word.score)
 
         return [[scored(mask) for mask in row] for row in scores]
 

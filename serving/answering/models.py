@@ -87,8 +87,8 @@ class Model(Protocol):
 
 def model_class(task: Task) -> type[Model]:
     """Return the class of a task's models."""
-    found: type[Model] = import_module(f"serving.answering.{TASKS[task].module}").MODEL
-    return found
+    model: type[Model] = import_module(f"serving.answering.{TASKS[task].module}").MODEL
+    return model
 
 
 def load_model(folder: Path, settings: Settings) -> Model:

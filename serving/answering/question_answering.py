@@ -130,7 +130,7 @@ class QuestionAnswering:
                 "Tokens of a window with its question, at most what the model reads; by default 384.",
             ),
             "align_to_words": Parameter(Flag(), "Answers begin and end where words do; by default true."),
-            "handle_impossible_answer": Parameter(Flag(), "The empty answer is one too; by default false."),
+            "handle_impossible_answer": Parameter(Flag(), "The empty answer is an answer too; by default false."),
         },
         sample={"question": "Who sat?", "context": "The cat sat on the mat."},
         text={"type": "string", "description": "Not empty.", "minLength": 1},
@@ -139,7 +139,7 @@ class QuestionAnswering:
         "span",
         {
             "answer": {"type": "string", "description": "The context from start to end."},
-            "score": {"type": "number", "minimum": 0, "description": "Above 1 where it stands for several places."},
+            "score": {"type": "number", "minimum": 0, "description": "Above 1 if the answer is in several places."},
             "start": {"type": "integer", "minimum": 0, "description": "In characters (Unicode code points)."},
             "end": {"type": "integer", "minimum": 0, "description": "After the last character."},
         },

@@ -97,7 +97,7 @@ class TextClassification:
         "label",
         {
             "label": {"type": "string", "description": "A label of the model's config.json."},
-            "score": {"type": "number", "description": "By function_to_apply; a probability where that is not none."},
+            "score": {"type": "number", "description": "By function_to_apply; a probability unless that is none."},
         },
         _row_schema,
         _example,

@@ -185,7 +185,7 @@ def _check(
         try:
             error = relative_error(source, open_session(content, threads=0))
         except OverflowError as exc:
-            raise ModelFolderError(f"{folder}: {exc}; train the model, or get it, anew") from exc
+            raise ModelFolderError(f"{folder}: {exc}; train or get the model again") from exc
     if not error <= TOLERANCE[precision]:  # true for NaN too
         raise ModelFolderError(
             f"{folder}: the {precision} model for {backend} is off the reference by {error:.3g}, "

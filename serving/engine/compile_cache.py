@@ -46,7 +46,7 @@ class Entry:
                 reason = "its content has changed since it was written"
             except OSError as exc:
                 reason = exc.strerror or str(exc)
-            logger.warning("%s is not used and the model is compiled anew: %s", path, reason)
+            logger.warning("%s is not used and the model is compiled again: %s", path, reason)
         return None
 
     @contextmanager

@@ -123,7 +123,7 @@ class _Graph(Nodes):
         return self.feed_forward(index, first, self.attention_of(index, hidden, first, shape))
 
     def attention_of(self, index: int, hidden: str, some: str, shape: str) -> str:
-        """Return the attention of some tokens to all tokens, [N, hidden]; `shape` is that of some by rows, [B, N/B, hidden]."""
+        """Return the attention of some tokens to all tokens, [N, hidden]; `shape` is [B, N/B, hidden]."""
         prefix = f"encoder.layer.{index}.attention.self."
         key, value = self.split(self.linear([f"{prefix}key", f"{prefix}value"], hidden), 2)
         query = self.op("Reshape", self.linear([f"{prefix}query"], some), shape)

@@ -45,7 +45,7 @@ class Scores:
 
 
 class MaskInputs:
-    """The inputs of fill-mask: where a batch's masks are, and what is asked about them."""
+    """The inputs of fill-mask: the places of a batch's masks, the candidates a mask, and the targets."""
 
     def __init__(self, vocab_size: int) -> None:
         """Take the size of the vocabulary, which bounds the candidates."""

@@ -169,7 +169,7 @@ class Checkpoint:
 
 
 def check(folder: Path) -> tuple[BertConfig, Task]:
-    """Return a checkpoint's dimensions and task, after the checks of Checkpoint.read except those of the numbers.
+    """Return a checkpoint's dimensions and task, after the checks of Checkpoint.read except the checks of the numbers.
 
     Raises ModelFolderError, also for a weights file that is shorter than its header says, such as a cut download.
     """
@@ -215,14 +215,14 @@ def _fp32(folder: Path, name: str, array: npt.NDArray[Any]) -> Array:
 
 
 def _check_shapes(
-    folder: Path, task: Task, expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]
+    folder: Path, task: Task, expected: Mapping[str, tuple[int, ...]], present: Mapping[str, tuple[int, ...]]
 ) -> None:
     for name, shape in expected.items():
-        if name not in found:
+        if name not in present:
             raise ModelFolderError(f"{folder}: no tensor {name} in model.safetensors; expected a {TASKS[task].model}")
-        if found[name] != shape:
+        if present[name] != shape:
             raise ModelFolderError(
-                f"{folder}: expected {name} of shape {shape}, as config.json says, found {found[name]}"
+                f"{folder}: expected {name} of shape {shape}, as config.json says, found {present[name]}"
             )
 
 

@@ -72,15 +72,15 @@ def find_weights(folder: Path) -> Path:
     """
     if not folder.is_dir():
         raise ModelFolderError(f"{folder}: expected a model folder, found no such folder")
-    found = list(_checkpoints(folder))
-    if not found:
+    checkpoints = list(_checkpoints(folder))
+    if not checkpoints:
         names = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
         raise ModelFolderError(f"{folder}: expected config.json and model.safetensors in it or below it, found {names}")
-    if len(found) > 1:
+    if len(checkpoints) > 1:
         raise ModelFolderError(
-            f"{folder}: expected one checkpoint, found {', '.join(map(str, found))}; name one of them"
+            f"{folder}: expected one checkpoint, found {', '.join(map(str, checkpoints))}; name one of them"
         )
-    return found[0]
+    return checkpoints[0]
 
 
 def _checkpoints(folder: Path, depth: int = DEPTH) -> Iterator[Path]:

@@ -54,8 +54,7 @@ LONGEST_WORD = 1000
 """Letters of a word that may be split into pieces, which takes the square of its length. BERT's own limit is 100."""
 
 MOST_ADDED = 0
-"""Letters that a normalizer may add for one that it replaces: a few such replacements in a row could make terabytes of a
-line."""
+"""Letters that a replacement in a normalizer may add: a few replacements in a row could make terabytes of a line."""
 
 PROBE = "the [MASK] \U0001f389 \u4e2d 1x."
 """A text with characters that a vocabulary may lack: a tokenizer that cannot encode it fails at start, not on a request."""
@@ -101,7 +100,7 @@ def _check_cost(path: Path, tokenizer: Tokenizer) -> None:
         added = len(part.get("content", "")) - room if part.get("type") == "Replace" else len(part.get("prepend", ""))
         if added > MOST_ADDED:
             raise ModelFolderError(
-                f"{path}: expected a normalizer that adds no text, found one that adds {added} letters"
+                f"{path}: expected a normalizer that adds no text, found a part that adds {added} letters"
             )
     longest = getattr(tokenizer.model, "max_input_chars_per_word", 0)
     if longest > LONGEST_WORD:
@@ -155,7 +154,7 @@ class MaskTokenizer:
         return encoded
 
     def pieces(self, word: str) -> list[int] | None:
-        """Return a word's token id if the vocabulary has it, else those of its pieces; None if it cannot be spelled."""
+        """Return a word's token id if the vocabulary has it, else its pieces' ids; None if it cannot be spelled."""
         whole = self._tokenizer.token_to_id(word)
         ids = [whole] if whole is not None else self._tokenizer.encode(word, add_special_tokens=False).ids
         return None if not ids or self.unk_id in ids else ids

@@ -83,10 +83,10 @@ def _check_signed(folder: Path, root: Path, key: Path | None) -> None:
                 f"{path}: expected it to be signed, found it outside of {root}; sign {folder} as a whole"
             )
     if key:
-        logger.info("%s: the %d files are those that the key %s signed", root, len(listed), key)
+        logger.info("%s: the %d files are as the key %s signed them", root, len(listed), key)
     else:
         logger.warning(
-            "%s: the %d files are those that %s lists, but nobody's key vouches for the list; name it in "
+            "%s: the %d files are as %s lists them, but its signer is not checked; name the signer's key in "
             "%sSIGNATURE_KEY",
             root,
             len(listed),

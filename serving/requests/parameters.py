@@ -99,7 +99,7 @@ class Targets:
                 raise BadRequest("invalid_parameter", f"expected each of {name} to be a word, found {kind_of(word)}")
             if len(word) > LONGEST_WORD:
                 found = f"{len(word)} letters, expected at most {LONGEST_WORD}"
-                raise BadRequest("invalid_parameter", f"expected each of {name} to be a word, found one of {found}")
+                raise BadRequest("invalid_parameter", f"expected each of {name} to be a word, found a word of {found}")
         return words
 
     def schema(self, settings: Settings) -> dict[str, Json]:

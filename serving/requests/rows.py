@@ -84,7 +84,7 @@ def table(data: Json, name: str, fields: Fields) -> list[Row]:
 
 
 def is_record(data: Mapping[str, Json], fields: Fields) -> bool:
-    """Tell whether an object is a row by itself rather than columns of them."""
+    """Return whether an object is a single row, and not columns of rows."""
     values = [data[column] for column in (*fields.text, *fields.pair) if column in data]
     return bool(values) and not any(isinstance(value, list) for value in values)
 
@@ -95,7 +95,7 @@ def _records(data: list[dict[str, Json]], name: str, fields: Fields) -> list[Row
 
 
 def _check_record(row: Json, name: str, fields: Fields, index: int | None = None) -> None:
-    """Raise BadRequest for what is no object, where the task needs one."""
+    """Raise BadRequest for a row that is not an object, if the task needs objects."""
     if isinstance(row, dict):
         return
     code: BadCode = "wrong_task" if isinstance(row, str) else "invalid_rows"

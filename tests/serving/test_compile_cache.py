@@ -62,7 +62,7 @@ def test_a_damaged_graph_is_compiled_anew_and_answers_as_before(
     content[len(content) * 3 // 4] ^= 0x40  # in the weights, where the engine itself sees nothing wrong
     kept.write_bytes({"cut": content[:-1000], "flipped": bytes(content), "empty": b""}[damage])
     assert TextClassification.load(folder, settings=settings).classify([Pair("the red cat")], None) == expected
-    assert f"{kept} is not used and the model is compiled anew" in caplog.text
+    assert f"{kept} is not used and the model is compiled again" in caplog.text
     assert [path.name for path in (folder / ".compiled").iterdir()] == [kept.name]
 
 

@@ -140,7 +140,7 @@ def test_candidates_a_mask_are_what_the_client_asks_or_expects(body: dict[str, A
         (
             {"input_data": [A], "parameters": {"targets": ["x" * 5000]}},
             "invalid_parameter",
-            "found one of 5000 letters",
+            "found a word of 5000 letters",
         ),
         ({"input_data": [A], "parameters": {}, "params": {}}, "invalid_parameter", "found them in several"),
     ],

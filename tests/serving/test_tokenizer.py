@@ -144,14 +144,14 @@ def test_texts_are_encoded_a_few_at_a_time_and_no_longer_than_the_deadline(
         (
             "normalizer",
             {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"},
-            "a normalizer that adds no text, found one that adds 1 letters",
+            "a normalizer that adds no text, found a part that adds 1 letters",
         ),
         (
             "normalizer",
             {"type": "Sequence", "normalizers": [{"type": "Replace", "pattern": {"Regex": "."}, "content": "x" * 99}]},
-            "found one that adds 98 letters",
+            "found a part that adds 98 letters",
         ),
-        ("normalizer", {"type": "Prepend", "prepend": "[MASK]"}, "found one that adds 6 letters"),
+        ("normalizer", {"type": "Prepend", "prepend": "[MASK]"}, "found a part that adds 6 letters"),
     ],
 )
 def test_a_tokenizer_that_makes_much_of_little_is_refused(

@@ -61,7 +61,7 @@ def test_a_server_serves_what_was_signed_and_does_not_start_on_anything_else(
     env = {"BERT_SERVING_SIGNATURE": "required", "BERT_SERVING_SIGNATURE_KEY": str(keys[1])}
     with local_server(signed, python=SERVING_PYTHON, env=env) as server:
         assert server.post(b'{"input_data": ["The [MASK] sat"]}').status == 200
-        assert "files are those that the key" in server.log.read_text(encoding="utf-8")
+        assert "files are as the key" in server.log.read_text(encoding="utf-8")
     weights = bytearray((signed / "model.safetensors").read_bytes())
     weights[-1] ^= 1
     (signed / "model.safetensors").write_bytes(weights)
@@ -94,7 +94,7 @@ def test_without_a_key_the_files_are_checked_and_a_warning_says_what_is_not(
     signed: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     check_folder(signed, Settings())
-    assert "nobody's key vouches for the list; name it in BERT_SERVING_SIGNATURE_KEY" in caplog.text
+    assert "its signer is not checked; name the signer's key in BERT_SERVING_SIGNATURE_KEY" in caplog.text
     (signed / "config.json").write_text("{}")
     with pytest.raises(SignatureError, match=r"config\.json is not what was signed"):
         check_folder(signed, Settings())

@@ -14,10 +14,10 @@ from serving.settings import Settings
 from serving.tasks import TASKS, Task
 
 ERRORS: dict[int, tuple[str, tuple[str, ...]]] = {
-    400: ("The body is no request of this model's task.", BadRequest.codes),
+    400: ("The body is not a request for this model's task.", BadRequest.codes),
     413: ("The request is over a limit.", TooLarge.codes),
-    429: ("As many requests as may wait are waiting; send it again after the seconds in Retry-After.", QueueFull.codes),
-    500: ("A fault of ours; the server's log has it.", (INTERNAL_ERROR["error"]["code"],)),
+    429: ("The queue is full; send the request again after the seconds in Retry-After.", QueueFull.codes),
+    500: ("An error of the server; its log says why.", (INTERNAL_ERROR["error"]["code"],)),
     504: ("The answer was not ready in time.", DeadlineExceeded.codes),
 }
 """An error's status -> its meaning and its codes."""
@@ -72,7 +72,7 @@ def _error(codes: tuple[str, ...]) -> dict[str, Json]:
     error = _closed(
         {
             "code": {"type": "string", "enum": list(codes), "description": "Stable, for programs."},
-            "message": {"type": "string", "description": "What was expected and what was found, for people."},
+            "message": {"type": "string", "description": "The reason, for people."},
         }
     )
     error["properties"]["index"] = {"type": "integer", "minimum": 0, "description": "The row at fault."}

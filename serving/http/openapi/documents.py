@@ -196,7 +196,7 @@ def description() -> dict[str, Json]:
         "schema": {"type": "string", "enum": list(VERSIONS)},
     }
     answer = _response("This description.", {"type": "object"}, {})
-    missing = _response("There is none of that version.", ref("ErrorResponse"), {})
+    missing = _response("There is no description of this version.", ref("ErrorResponse"), {})
     return {
         "operationId": "GetSwaggerSpec",
         "summary": "Describe requests and answers",

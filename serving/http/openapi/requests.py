@@ -65,7 +65,7 @@ def _parameters(inputs: TaskInput, settings: Settings) -> dict[str, Json]:
     }
     return {
         "type": ["object", "null"],
-        "description": f"What {inputs.task} takes; null is as if it were not there, but where it says something.",
+        "description": f"The parameters of {inputs.task}; null leaves a parameter out, unless null is a value of its own.",
         "properties": properties,
         "additionalProperties": False,
     }

@@ -107,7 +107,7 @@ MODELS_AND_DATA = {
         "- file:",
         "mltable",
         "expected file ./row.jsonl to be there, found no file",
-        "name one that is there",
+        "correct the path",
     ),
     "a transformation that is not known": Mistake(
         TABLE,
