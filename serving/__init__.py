@@ -1,12 +1,12 @@
-"""The scoring runtime: a Hugging Face checkpoint folder in, answers out, on our kernels or ONNX Runtime.
+"""The scoring runtime: answers requests with a Hugging Face checkpoint folder, on our own kernels or ONNX Runtime.
 
-    score.py -> service -> schema      the request, in each client's dialect -> rows, parameters
-                        -> fill_mask, text_classification, question_answering
-                             -> tokenizer, pair_tokenizer   texts to passages
-                             -> engine -> heads             passages to scores, in batches
-                             -> backend -> cuda             which engine, on the CPU or a GPU, in which precision
-                             -> compile -> graph, reference -> checkpoint -> tasks, tensor_names
-                        -> answers     the answer, in the client's shape
+    score.py -> http/                  set up the inference server: logs, early refusals, stalled clients
+             -> answering/service      a request's body -> an answer with its status
+                  -> requests/         rows and parameters, in each client's dialect
+                  -> answering/models  a task's module, by the table in tasks: fill_mask, text_classification, …
+                       -> model/       tokenizer, checkpoint, signature
+                       -> engine/      passages to scores, in batches; the compiler and its reference
+                            -> native/ our int8 kernels
 
-Never torch, never a hub, never a pickle.
+The runtime never imports torch, never calls a hub and never reads a pickle.
 """

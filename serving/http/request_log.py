@@ -39,6 +39,16 @@ logger = logging.getLogger("serving.requests")
 ANSWER = "serving.answer"
 """The key of the service's answer in the WSGI environment."""
 
+REQUEST_ID = "x-request-id"
+CLIENT_IDS = ("x-ms-client-request-id", "x-ms-request-id")
+"""Azure's headers with the client's id of the request; the second is the older name."""
+
+LONGEST = 100
+"""The longest id; the inference server answers a longer id with 431."""
+
+_ID = re.compile(rf"[A-Za-z0-9._:|=+~-]{{1,{LONGEST}}}")
+_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+
 PATHS = {"/", "/score", "/swagger.json"}
 METHODS = {"GET", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "PATCH", "TRACE"}
 OTHER = "other"
@@ -125,17 +135,6 @@ def header_key(header: str) -> str:
     'HTTP_X_REQUEST_ID'
     """
     return f"HTTP_{header.upper().replace('-', '_')}"
-
-
-REQUEST_ID = "x-request-id"
-CLIENT_IDS = ("x-ms-client-request-id", "x-ms-request-id")
-"""Azure's headers with the client's id of the request; the second is the older name."""
-
-LONGEST = 100
-"""The longest id; the inference server answers a longer id with 431."""
-
-_ID = re.compile(rf"[A-Za-z0-9._:|=+~-]{{1,{LONGEST}}}")
-_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def is_id(text: str) -> bool:

@@ -115,7 +115,7 @@ def test_every_example_is_answered(services: dict[str, Service], dialect: Dialec
         ),
         (CLASSIFY, {"prompt": MASKED}, "wrong_task", "this model's task is text-classification"),
         (FILL, {"X": [A]}, "wrong_task", "this model's task is fill-mask"),
-        (FILL, {"inputs": Q}, "wrong_task", "it is fill-mask"),
+        (FILL, {"inputs": Q}, "wrong_task", "but this model's task is fill-mask"),
         (ANSWER, {"text": A}, "unknown_request", "expected one of input_data, inputs, dataframe_split"),
         (ANSWER, {"input_data": [{"question": A}]}, "invalid_rows", "to have question and context, as this model's"),
         (ANSWER, {"input_data": [7]}, "invalid_rows", "[0] to be an object with question and context"),

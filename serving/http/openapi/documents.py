@@ -19,6 +19,7 @@ from serving.requests.schema import DIALECTS, Dialect
 from serving.settings import Settings
 from serving.tasks import TASKS, Task
 
+ROOT = Path(__file__).resolve().parents[3]
 TITLE = "BERT on Azure Machine Learning"
 ABOUT = """\
 A deployment serves one model, and the model one task: {tasks}. This \
@@ -305,9 +306,6 @@ def _narrowed(operation: dict[str, Json]) -> dict[str, Json]:
     ]
     kept = {key: operation[key] for key in ("operationId", "summary", "description") if key in operation}
     return kept | {"parameters": parameters, "produces": produces, "responses": responses}
-
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def documents(version: str) -> dict[str, Json]:
