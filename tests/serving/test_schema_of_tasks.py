@@ -111,7 +111,7 @@ def test_every_example_is_answered(services: dict[str, Service], dialect: Dialec
             CLASSIFY,
             {"input_data": [Q]},
             "wrong_task",
-            "has a question and a context, and this model's task is not that",
+            "has a question and a context, but this model's task is",
         ),
         (CLASSIFY, {"prompt": MASKED}, "wrong_task", "this model's task is text-classification"),
         (FILL, {"X": [A]}, "wrong_task", "this model's task is fill-mask"),
