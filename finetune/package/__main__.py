@@ -3,11 +3,11 @@ r"""Package a tuned model: an MLflow folder with its card, checked on the engine
     python -m finetune.package --prepared PREPARED --pytorch-model-folder TRAINED \
         --mlflow-model-folder MODEL --metrics METRICS
 
-With apply_ort the model is compiled as score.py compiles it, in fp32 and, where the CPU is made for it, in int8, and
-its figures of all validation rows are compared with those of transformers in fp32. The command fails where one falls
-by more than 0.1 points in fp32 or 2 points in int8, or by more than one row moves it where that is more. apply_ort of
-the public component is another thing, training on ONNX Runtime (onnxruntime-training, last released as 1.19.2, whose
-module is called as onnxruntime's); this one is about what is served.
+With apply_ort, the model is compiled as score.py compiles it: in fp32, and in int8 if the CPU is made for it. The figures
+on all validation rows are compared with those of transformers in fp32. The command fails if a figure falls by more than
+0.1 points in fp32 or 2 points in int8, or by more than one row can move it, if that is more. The public component's
+apply_ort is different: it trains with ONNX Runtime (onnxruntime-training, whose last release is 1.19.2 and whose module
+name is onnxruntime's). Ours checks the model that is served.
 
 An adapter (merge_lora_weights false) is merged into the base model here. MLmodel is written last.
 """
@@ -37,14 +37,14 @@ from serving.errors import ModelFolderError, SettingsError
 
 
 def run(args: argparse.Namespace) -> None:
-    """Do what the command line asks; raises FinetuneError, SettingsError, TrackingError or OSError."""
+    """Package the model; raises FinetuneError, SettingsError, TrackingError or OSError."""
     prepared = PreparedFolder(args.prepared)
     settings = prepared.settings()
     if "validation" not in settings.data:
         raise FinetuneError(f"{prepared.path}: expected validation rows, found none; prepare the data again")
     tuned = read_tuned(args.pytorch_model_folder)
     check_output(args.mlflow_model_folder)
-    settings_for("cpu", "fp32", None)  # a variable of serving's that is wrong is told now
+    settings_for("cpu", "fp32", None)  # a wrong environment variable of serving is reported now, not after the work
     with tempfile.TemporaryDirectory(prefix="package-") as made:
         work = Path(made)
         checkpoint = _checkpoint(prepared, settings, tuned, work / "merged")
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _checkpoint(prepared: PreparedFolder, settings: Settings, tuned: TunedModel, to: Path) -> Path:
-    """Return the folder of the whole model, merged into `to` where training left an adapter alone."""
+    """Return the folder of the whole model; an adapter alone is merged with its base model into `to`."""
     if not tuned.is_adapter:
         return tuned.path
     to.mkdir()
@@ -89,7 +89,7 @@ def _checked(staged: Path, prepared: PreparedFolder, settings: Settings, cache: 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run from the command line; exit status 1 and a line where something cannot be used, 130 where stopped."""
+    """Run from the command line; exit status 1 and one line if an input cannot be used, 130 if stopped."""
     args = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
@@ -110,8 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("python -m finetune.package", description=__doc__, formatter_class=formatter)
-    parser.add_argument("--prepared", type=Path, required=True, help="what finetune.prepare wrote")
-    parser.add_argument("--pytorch-model-folder", type=Path, required=True, help="what finetune.train wrote")
+    parser.add_argument("--prepared", type=Path, required=True, help="the folder that finetune.prepare wrote")
+    parser.add_argument("--pytorch-model-folder", type=Path, required=True, help="the folder that finetune.train wrote")
     parser.add_argument("--mlflow-model-folder", type=Path, required=True, help="folder for the model")
     parser.add_argument("--metrics", type=Path, required=True, help="folder for metrics.json")
     return parser

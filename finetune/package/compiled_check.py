@@ -1,7 +1,7 @@
-"""The check behind apply_ort: does the engine that serves the tuned model answer as transformers does, and how fast?
+"""The check behind apply_ort: the engine must answer as well as transformers; and how fast it is.
 
-The model is compiled in fp32 and, where the CPU multiplies in int8, in int8; its figures of all validation rows are
-compared with those of transformers in fp32. A figure may fall by the points of POINTS, or by what one row moves it.
+The model is compiled in fp32, and in int8 if the CPU multiplies in int8. Its figures on all validation rows are compared with
+those of transformers in fp32. A figure may fall by the points in POINTS, or by as much as one row can move it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TIMED_ROWS = 100
 PROBED_ROWS = 5
 ROUNDS = 5
 TIMED_SECONDS = 10
-"""What timing takes, but where a round of a single row takes longer: as many rows are timed as this leaves room for."""
+"""The time that timing may take: the number of timed rows follows from it; at least one row is timed."""
 
 WAYS_OUT = {
     "fp32": "train again, or set apply_ort to 'false' and serve it with transformers",
@@ -48,9 +48,9 @@ WAYS_OUT = {
 
 @dataclass
 class Checked:
-    """A precision that was checked: what was predicted, the figures, and the milliseconds of a row, a median.
+    """The result of one precision: the predictions, the figures, and the median milliseconds of a row.
 
-    The milliseconds are 0 where the check failed and nothing was timed.
+    The milliseconds are 0 if the check failed, because then nothing is timed.
     """
 
     predictions: list[str] = field(default_factory=list)
@@ -60,7 +60,7 @@ class Checked:
 
 @dataclass
 class CompiledCheck:
-    """What was found on how many rows; `failures` says what fell too far, `notes` what was not checked and why."""
+    """The results and their number of rows; `failures` names the figures that fell too far, `notes` the checks that were left out, and why."""
 
     rows: int
     timed_rows: int
@@ -80,8 +80,8 @@ def check(
 ) -> CompiledCheck:
     """Compile a model folder into `cache` and compare it with transformers on the validation rows.
 
-    `int8` says whether it is compiled in int8 too; None is where this CPU is made for it. Raises FinetuneError where
-    there is no row, or the model cannot be compiled in fp32.
+    `int8` says if the model is compiled in int8 too; None means if this CPU is made for it. Raises FinetuneError if there
+    is no row, or if the model cannot be compiled in fp32.
     """
     found = CompiledCheck(0, 0, usable_cpus(), Checked(), {}, [], [])
     models = _open(folder, settings, cache, found, has_int8_products() if int8 is None else int8)
@@ -95,7 +95,7 @@ def check(
     for precision in found.compiled:
         found.failures += falls(settings.tuning, precision, truths, found)
     if found.failures:
-        return found  # nobody waits for the times of what is not handed out
+        return found  # a model that failed is not delivered, so its times are not needed
     sample = list(_sample(prepared, settings, found.rows))
     found.timed_rows, milliseconds_of = times(models, sample, TIMED_SECONDS)
     for name, milliseconds in milliseconds_of.items():
@@ -108,7 +108,7 @@ def _all(found: CompiledCheck) -> dict[str, Checked]:
 
 
 def _open(folder: Path, settings: Settings, cache: Path, found: CompiledCheck, int8: bool) -> dict[str, Model]:
-    """Return the models, transformers' first. An int8 that fails to compile is a failure; one not for here, a note."""
+    """Return the models, transformers' first. A failed int8 compilation is a failure; int8 on an unsuitable CPU is a note."""
     compiled: dict[str, Any] = {}
     for precision in POINTS:
         if precision == "int8" and not int8:
@@ -142,7 +142,7 @@ def _share_threads(threads: int) -> None:
 def _predict(
     models: Mapping[str, Model], prepared: PreparedFolder, settings: Settings, found: CompiledCheck
 ) -> list[Any]:
-    """Predict all validation rows with each model, a chunk in memory at a time; return what is right of them."""
+    """Predict all validation rows with each model, a chunk in memory at a time; return the predictions."""
     truths: list[Any] = []
     rows = read_rows(prepared, settings, "validation")
     with progress_bar(settings.data["validation"].rows, "validation rows", "row") as bar:
@@ -152,7 +152,7 @@ def _predict(
                 _all(found)[name].predictions += model.predict(chunk)
             bar.update(len(chunk))
     if not truths:
-        raise FinetuneError(f"{prepared.file('validation')}: expected validation rows, found none; prepare them again")
+        raise FinetuneError(f"{prepared.file('validation')}: no validation rows; prepare the data again")
     return truths
 
 
@@ -172,7 +172,7 @@ def falls(task: TuningTask, precision: str, truths: Sequence[Any], found: Compil
 
 
 def failed(found: CompiledCheck) -> str:
-    """Return the message of a check that failed, with what can be done."""
+    """Return the message of a failed check, with the ways to mend it."""
     worst = "fp32" if any(failure.startswith("fp32") for failure in found.failures) else "int8"
     return f"apply_ort: {'; '.join(found.failures)}; {WAYS_OUT[worst]}"
 
@@ -186,11 +186,11 @@ def _sample(prepared: PreparedFolder, settings: Settings, rows: int) -> Iterator
 def times(
     models: Mapping[str, Model], rows: Sequence[Mapping[str, Any]], seconds: float
 ) -> tuple[int, dict[str, float]]:
-    """Return how many of the rows were timed, and each model's milliseconds of a row.
+    """Return the number of timed rows, and each model's milliseconds for a row.
 
-    They are the median over rounds of the median over rows. Rows go one at a time, and the models take turns, so that
-    what else the machine does falls on all of them. The first row of a turn is not counted: the other library's threads
-    may still wait for work, and take the CPU while they do.
+    The milliseconds are the median over rounds of the median over rows. Rows go one at a time and the models take turns, so
+    that other load on the machine affects all models. The first row of a turn is not counted: the other library's threads
+    may still spin and take the CPU.
     """
     chosen = rows[:: -(-len(rows) // _affordable(models, rows, seconds / ROUNDS))]
     rounds: dict[str, list[float]] = {name: [] for name in models}
@@ -204,7 +204,7 @@ def times(
 
 
 def _affordable(models: Mapping[str, Model], rows: Sequence[Mapping[str, Any]], seconds: float) -> int:
-    """Return how many rows all models predict in so many seconds, one at least, by a few rows from all over."""
+    """Return how many rows all models can predict in the given seconds, at least 1; estimated from a few rows spread over the data."""
     some = rows[:: -(-len(rows) // PROBED_ROWS)]
     for model in models.values():
         model.predict(rows[:1])

@@ -1,8 +1,8 @@
 """metrics.json of a fine-tuning run, in the form of an evaluation's: figures of training and of the compiled model.
 
-`asset run` shows it as a table in the end. A figure's name says whose it is: accuracy is that of the tuned model as
-transformers runs it, accuracy_compiled_int8 that of the compiled one; latency_… is the milliseconds of one row, and
-speedup_… how many times as fast as transformers.
+`asset run` shows it as a table at the end. Names of figures: `accuracy` is the tuned model's with transformers,
+`accuracy_compiled_int8` the compiled model's; `latency_…` is the milliseconds of one row, and `speedup_…` the ratio to
+transformers.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ UNITS = {
 
 
 def of_model(settings: Settings, training: Training, check: CompiledCheck | None) -> list[Metric]:
-    """Return the figures of the tuned model: as the check found them with transformers in fp32, with intervals.
+    """Return the figures of the tuned model: from the check with transformers in fp32, with intervals.
 
-    Those that the check does not have are training's, of the best checkpoint in the precision of training.
+    Figures that the check does not have come from training: the best checkpoint, in the precision of training.
     """
     rows = settings.data["validation"].rows
     checked = check.transformers.figures if check else {}
@@ -76,7 +76,7 @@ def of_check(check: CompiledCheck) -> list[Metric]:
 
 
 def document(settings: Settings, metrics: list[Metric], check: CompiledCheck | None) -> dict[str, Any]:
-    """Return what metrics.json holds."""
+    """Return the content of metrics.json."""
     left_out = [{"name": "int8", "reason": note} for note in check.notes] if check else []
     if check is None:
         left_out = [{"name": "the compiled model", "reason": "apply_ort is off"}]

@@ -1,9 +1,9 @@
-"""The files that make a checkpoint folder an MLflow model, for each task and whether it was tuned here or not.
+"""The files that make a checkpoint folder an MLflow model, for each task, tuned here or not.
 
     MLmodel  requirements.txt  conda.yaml  python_env.yaml  input_example.json  components/tokenizer/
     code/ (question answering)
 
-transformers and MLflow load the folder, as score.py does; the weights and config.json stay where they are, in its root.
+transformers, MLflow and score.py load the folder; the weights and config.json stay in its root.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from serving.errors import ModelFolderError
 from serving.tasks import Task
 
 LOADER = Path(__file__).with_name("question_answering_pyfunc.py")
-"""What loads a question answerer: it stands in the folder, as neither transformers 5 nor MLflow has such a loader."""
+"""The loader of a question-answering model. It is copied into the folder, because neither transformers 5 nor MLflow has one."""
 
 NEEDED = ("mlflow", "torch", "transformers")
-"""What loading takes, but for what these bring."""
+"""The packages that loading needs, without their own dependencies."""
 
 PIPELINES: dict[Task, str] = {
     "fill-mask": "FillMaskPipeline",
@@ -47,10 +47,10 @@ EXAMPLES = {
     "question": "Where did the cat sleep?",
     "context": "The cat slept on the roof, and the dog below it.",
 }
-"""An input example is about nothing, as a row of the data would be somebody's text."""
+"""The input example is made up: a row of the data would publish a user's text."""
 
 CONFIGS: dict[Task, dict[str, Any]] = {
-    # A text longer than the model is cut where the pipelines would fail: as score.py does for a classifier. For a mask
+    # The pipelines would fail on a text longer than the model, so it is cut, as score.py does for a classifier. For a mask
     # score.py reads windows instead, which a pipeline cannot.
     "fill-mask": {"tokenizer_kwargs": {"truncation": True}},
     "text-classification": {"truncation": True},
@@ -59,9 +59,9 @@ CONFIGS: dict[Task, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Described:
-    """What MLmodel says of a checkpoint: its task, the columns of the input frame, config.json, name and metadata.
+    """The facts about a checkpoint for MLmodel: its task, input columns, config.json, name and metadata.
 
-    `fp32` is false for weights of another type: the pipelines would compute in that, and score.py does in fp32.
+    `fp32` is false if the weights have another type, in which the pipelines would compute; score.py computes in fp32.
     """
 
     task: Task
@@ -84,10 +84,10 @@ def columns_of(task: Task, pairs: bool = False) -> list[str]:
 
 
 def write_files(checkpoint: Path, folder: Path, described: Described) -> None:
-    """Write all but the weights, config.json and the tokenizer of the root; MLmodel comes last.
+    """Write all files except the weights, config.json and the tokenizer of the root; MLmodel comes last.
 
     `checkpoint` has config.json and the tokenizer, and may be the folder itself. Raises ModelFolderError if transformers
-    does not load the tokenizer, OSError where there is no writing.
+    does not load the tokenizer, and OSError if the folder cannot be written.
     """
     positions = int(described.config["max_position_embeddings"])
     copy_tokenizer(checkpoint, folder / "components" / "tokenizer", positions)
@@ -101,7 +101,7 @@ def write_files(checkpoint: Path, folder: Path, described: Described) -> None:
 
 
 def copy_tokenizer(checkpoint: Path, folder: Path, positions: int) -> None:
-    """Copy the tokenizer's files; it gets the model's length where it has none, or texts would not be cut to it."""
+    """Copy the tokenizer's files; add the model's length if it is missing, so that texts are cut to it."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in TOKENIZER_FILES:
         if (checkpoint / name).is_file():
@@ -116,8 +116,8 @@ def copy_tokenizer(checkpoint: Path, folder: Path, positions: int) -> None:
 
 
 def _write_environment(folder: Path) -> None:
-    """Write the versions that loading takes, those of this environment, in MLflow's three forms."""
-    # A build of torch for one kind of machine (2.13.0+cpu) is found on no public index.
+    """Write the packages that loading needs, at this environment's versions, in MLflow's three formats."""
+    # A local version of torch, such as 2.13.0+cpu, is not on the public index.
     pins = [f"{name}=={version(name).partition('+')[0]}" for name in NEEDED]
     python = platform.python_version()
     (folder / "requirements.txt").write_text("".join(f"{pin}\n" for pin in pins), encoding="utf-8")
@@ -181,7 +181,7 @@ def _tokenizer_class(folder: Path) -> str:
         ) from exc
 
 
-def _signature(described: Described) -> Any:  # noqa: ANN401 - MLflow is imported where it is needed
+def _signature(described: Described) -> Any:  # noqa: ANN401 - MLflow is imported only when it is needed
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 

@@ -1,10 +1,10 @@
-"""A tuned model as an MLflow folder that transformers, MLflow and score.py each load as it is.
+"""A tuned model as an MLflow folder that transformers, MLflow and score.py load without changes.
 
     MLmodel  config.json  model.safetensors  tokenizer.json …  components/tokenizer/  README.md  input_example.json
     requirements.txt  conda.yaml  python_env.yaml  training.json  adapter/ (LoRA)  code/ (question answering)
 
-`stage` makes it in a folder of its own, with a link for the weights. `publish` copies it to its place, where
-no MLmodel is until all is whole.
+`stage` makes the folder in a temporary place, with a link to the weights. `publish` copies it to its final place; MLmodel
+appears there last.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from finetune.prepare.prepared import Settings
 
 WEIGHTS = "model.safetensors"
 LAST = (WEIGHTS, "config.json", "MLmodel")
-"""What makes a folder look whole, in the order in which it is written."""
+"""The files that make a folder look complete, in the order in which they are written."""
 
 
 def model_name(settings: Settings) -> str:
-    """Return what the tuned model calls itself: by its base, and not as it.
+    """Return the name of the tuned model: the base model's name and the task.
 
     >>> model_name(settings)
     'bert-base-cased-text-classification'
@@ -56,7 +56,7 @@ def stage(tuned: TunedModel, checkpoint: Path, settings: Settings, folder: Path)
 
 
 def publish(staged: Path, output: Path) -> None:
-    """Put a folder in its place, whose earlier content goes; raises FinetuneError where that is none of ours."""
+    """Put a folder in its place and delete the earlier content; raises FinetuneError if this command did not write that content."""
     check_output(output)
     output.mkdir(parents=True, exist_ok=True)
     for name in reversed(LAST):
@@ -75,7 +75,7 @@ def publish(staged: Path, output: Path) -> None:
 
 
 def check_output(output: Path) -> None:
-    """Raise FinetuneError where a folder has what this command did not write."""
+    """Raise FinetuneError if a folder has files that this command did not write."""
     if output.exists() and not output.is_dir():
         raise FinetuneError(f"--mlflow-model-folder {output}: expected a folder, found a file; give another")
     known = {*LAST, *TOKENIZER_FILES, "components", "adapter", "code", "training.json", "README.md", ".compiled"}

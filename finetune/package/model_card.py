@@ -38,7 +38,7 @@ APACHE = {
     "distilbert-base-uncased",
     "distilbert-base-multilingual-cased",
 }
-"""Bases whose publishers say Apache-2.0."""
+"""Base models that their publishers license under Apache-2.0."""
 
 
 def card(
@@ -48,7 +48,7 @@ def card(
     metrics: Sequence[Metric],
     check: CompiledCheck | None,
 ) -> str:
-    """Return the text of README.md; `metrics` are those of the model (finetune.package.metrics_file.of_model)."""
+    """Return the text of README.md; `metrics` are the model's (finetune.package.metrics_file.of_model)."""
     environment = jinja2.Environment(keep_trailing_newline=True, undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - Markdown
     environment.filters |= {
         "cell": cell,
@@ -87,7 +87,7 @@ def card(
 
 
 def front_matter(prepared: PreparedFolder, settings: Settings, metrics: Sequence[Metric]) -> str:
-    """Return the card's metadata as YAML: what is known, and no language or license that nobody named."""
+    """Return the card's metadata as YAML: known facts only, so no language or license that was never stated."""
     known = license_of(prepared.model, settings.base.name)
     content = {
         **({"license": known} if known else {}),
@@ -101,7 +101,7 @@ def front_matter(prepared: PreparedFolder, settings: Settings, metrics: Sequence
 
 
 def license_of(base: Path, name: str) -> str | None:
-    """Return the license that the base model's own card names, else that of a base that is known; None for others."""
+    """Return the license that the base model's card names, or the license of a known base model; else None."""
     file = base / "README.md"
     if file.is_file():
         _, _, rest = file.read_text(encoding="utf-8", errors="replace").partition("---\n")
@@ -115,7 +115,7 @@ def license_of(base: Path, name: str) -> str | None:
 
 
 def cell(text: str) -> str:
-    r"""Return a text as a cell of a table: on one line, and read as it is.
+    r"""Return a text as a cell of a Markdown table: on one line, with markup escaped.
 
     >>> cell("good|*bad*")
     'good\\|\\*bad\\*'
@@ -154,7 +154,7 @@ def _labels(prepared: PreparedFolder, settings: Settings, parts: Sequence[Any]) 
 
 
 def _all_settings(settings: Settings) -> list[tuple[str, str, bool]]:
-    """Return each setting with its value, as the component takes it, and whether that is another than the default."""
+    """Return each setting with its value, as the component takes it, and if the value differs from the default."""
     found: list[tuple[str, str, bool]] = []
     for part in (settings.training, settings.features):
         for name, field in type(part).model_fields.items():

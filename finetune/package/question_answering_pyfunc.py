@@ -1,7 +1,8 @@
-"""A question answerer as MLflow's python_function. The file goes into the model folder too, where nothing of ours is.
+"""A question-answering model as MLflow's python_function.
 
-MLflow loads such models with the pipeline of transformers, of which version 5 has none for this task. So windows and
-scores are those that version 4's had (src/transformers/pipelines/question_answering.py there), and score.py's.
+This file is copied into the model folder, so it imports nothing of this project. MLflow would load the model with a pipeline of
+transformers, which version 5 does not have for this task. Windows and scores are those of version 4
+(src/transformers/pipelines/question_answering.py there), and of score.py.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ class Reader:
     """A model that finds the answer to a question in a text."""
 
     def __init__(self, folder: str | Path) -> None:
-        """Load a Hugging Face checkpoint; raises OSError or ValueError where it is none."""
+        """Load a Hugging Face checkpoint; raises OSError or ValueError if the folder is not one."""
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
         self.model = AutoModelForQuestionAnswering.from_pretrained(folder, dtype=torch.float32).eval()
 
@@ -45,9 +46,9 @@ class Reader:
         max_seq_len: int | None = None,
         doc_stride: int | None = None,
     ) -> dict[str, Any]:
-        """Return the best answer; lengths are in tokens, those of windows as serving.answering.question_answering has them.
+        """Return the best answer; lengths are in tokens, and windows are those of serving.answering.question_answering.
 
-        Raises ValueError for a question that leaves no room for the context, and for texts without a word.
+        Raises ValueError if the question leaves no room for the context, or if a text has no word.
         """
         length = max_seq_len or min(MAX_SEQ_LEN, self.model.config.max_position_embeddings)
         stride = min(DOC_STRIDE, length // 2) if doc_stride is None else doc_stride
@@ -93,7 +94,7 @@ class Reader:
             output = self.model(**{name: encoded[name] for name in self.tokenizer.model_input_names})
         for index, encoding in enumerate(encoded.encodings):
             outside = np.array([sequence != 1 for sequence in encoding.sequence_ids])
-            outside[0] = False  # [CLS] takes the share of what is not answered here
+            outside[0] = False  # [CLS] takes the probability of "no answer in this window"
             both = []
             for logits in (output.start_logits[index].numpy(), output.end_logits[index].numpy()):
                 masked = np.where(outside, -10000.0, logits)
@@ -113,5 +114,5 @@ def _best_spans(starts: np.ndarray, ends: np.ndarray, longest: int) -> Iterator[
 
 
 def _load_pyfunc(path: str) -> Reader:
-    """Load a model folder, as MLflow asks for it."""
+    """Load a model folder; MLflow calls it."""
     return Reader(path)

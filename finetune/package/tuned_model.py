@@ -1,6 +1,6 @@
-"""What training left, checked: the folder that `finetune.train` writes.
+"""The folder that `finetune.train` writes, checked.
 
-config.json model.safetensors tokenizer.json …  the best checkpoint; with merge_lora_weights false in its place:
+config.json model.safetensors tokenizer.json …  the best checkpoint; with merge_lora_weights false, instead of it:
 adapter_config.json adapter_model.safetensors   the adapter alone, as peft writes it (finetune.train.task_model)
 adapter/                                        beside a whole checkpoint, the adapter that is in it
 training.json                                   written last: class Training
@@ -37,7 +37,7 @@ class Best(_Part):
 
 
 class Training(_Part):
-    """What training.json tells of the run; `history` is the Trainer's log."""
+    """The content of training.json; `history` is the Trainer's log."""
 
     best: Best
     history: list[dict[str, Any]] = []
@@ -58,19 +58,19 @@ class TunedModel:
 
     @property
     def is_adapter(self) -> bool:
-        """Tell whether the weights are those of an adapter, to be put onto the base model."""
+        """True if the weights are an adapter, to be merged with the base model."""
         return (self.path / ADAPTER_FILES[0]).is_file()
 
     @property
     def adapter(self) -> Path | None:
-        """Return the folder of the adapter, where training made one."""
+        """Return the folder of the adapter; None if training made none."""
         return next(
             (place for place in (self.path, self.path / "adapter") if (place / ADAPTER_FILES[0]).is_file()), None
         )
 
 
 def read_tuned(folder: Path) -> TunedModel:
-    """Open the folder that training wrote; raises FinetuneError where it did not finish."""
+    """Open the folder that training wrote; raises FinetuneError if training did not finish."""
     file = folder / "training.json"
     if not file.is_file():
         found = ", ".join(sorted(path.name for path in folder.iterdir())) if folder.is_dir() else "no such folder"
@@ -87,7 +87,7 @@ def read_tuned(folder: Path) -> TunedModel:
 
 
 def check_checkpoint(folder: Path, settings: Settings) -> None:
-    """Raise FinetuneError where a checkpoint folder is not one of this run that can be served."""
+    """Raise FinetuneError if a checkpoint folder cannot be served, or is not of this run."""
     try:
         parts = find_checkpoint(folder)
         if parts.checkpoint != folder:

@@ -1,6 +1,6 @@
-"""Figures of predictions for the validation rows, with intervals, under the names of metric_for_best_model.
+"""Figures of predictions on the validation rows, with intervals, under the names of metric_for_best_model.
 
-Definitions and intervals are those of evaluation.metrics, so that a figure means here what it does in an evaluation.
+Definitions and intervals are those of evaluation.metrics, so a figure means the same as in an evaluation.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from finetune.tasks.task import TuningTask
 
 
 class Figure(NamedTuple):
-    """A figure of the validation rows, and its 95 % interval, which one row does not have."""
+    """A figure on the validation rows and its 95 % interval; a single row has no interval."""
 
     value: float
     low: float | None = None
@@ -42,9 +42,9 @@ def figures(task: TuningTask, truths: Sequence[Any], predictions: Sequence[str])
 
 
 def one_row(task: TuningTask, name: str, truths: Sequence[Any], before: Sequence[str], after: Sequence[str]) -> float:
-    """Return how far a figure can fall where one row is predicted as `after` has it, and the others as `before`.
+    """Return how far a figure can fall if one row's prediction changes from `before` to `after`.
 
-    That is one share of the rows, and more for macro F1 and MCC, where the row is of a rare label.
+    This is one row's share of all rows; for macro F1 and MCC it is more if the row has a rare label.
     """
     share = 1 / len(truths)
     if not task.classifies or name == "accuracy":

@@ -1,6 +1,6 @@
-"""A tuned model to predict validation rows with: as transformers runs it, and as the engine of serving/ does.
+"""A tuned model that predicts validation rows: through transformers, and through the engine of serving/.
 
-Both read the same tokens: a classifier as much of a text as the model takes, a question answerer the same windows.
+Both read the same tokens: a classifier reads as much of a text as the model takes; question answering reads the same windows.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ BATCH = 16
 """Rows of like length that transformers gets at once."""
 
 NO_ANSWER = ""
-"""What is predicted for a question that leaves no room for its context: score.py refuses it."""
+"""The prediction for a question that leaves no room for its context; score.py refuses this question."""
 
 
 class Model(Protocol):
     """A model that predicts a label, or an answer, for each row."""
 
     def predict(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        """Return what is predicted of the rows, in their order."""
+        """Return the predictions for the rows, in their order."""
 
 
 class CompiledClassifier:
@@ -109,7 +109,7 @@ class TransformersReader:
 
 
 def windows(settings: Settings, positions: int) -> Options:
-    """Return how contexts are read: in the windows of training, as far as the model's positions allow."""
+    """Return the window settings: those of training, limited by the model's positions."""
     features = settings.features
     length = min(features.max_seq_length if features.max_seq_length > 0 else MAX_SEQ_LEN, positions)
     stride = min(features.doc_stride, length // 2)

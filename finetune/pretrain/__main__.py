@@ -2,9 +2,9 @@
 
     asset pretrain --model model/embedded --text notes.txt --output-dir runs/notes
 
-reads text, one sentence or paragraph a line, carries on from the checkpoint and leaves in `runs/notes/model` the best
-one by held-out loss: a folder that `score.py` serves. Stopped at any moment, the same command with `--resume` goes on
-from its last whole checkpoint.
+reads text, with a sentence or a paragraph on each line, and trains the checkpoint further. `runs/notes/model` is the best
+checkpoint by held-out loss: a folder that `score.py` serves. If the run was stopped, the same command with `--resume`
+continues from the last complete checkpoint.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ HELD_OUT_ROWS = 512
 
 
 class MaskedPositionsBert(BertForMaskedLM):
-    """BertForMaskedLM whose vocabulary head sees the masked positions only: a seventh of its largest layer's work."""
+    """BertForMaskedLM whose vocabulary head computes the masked positions only, a seventh of the work of its largest layer."""
 
     accepts_loss_kwargs = False  # the loss is a batch's own mean; the Trainer would scale it by the number of processes
 
     def forward(self, input_ids: torch.Tensor, labels: torch.Tensor, **inputs: torch.Tensor) -> MaskedLMOutput:
         """Return the mean loss over masked positions; when evaluating, as `logits`, [rows, (guessed right, masked)]."""
-        # Additive, not boolean: eager attention is the fast one here (see load_model) and adds its mask.
+        # Additive, not boolean: eager attention is the fastest here (see load_model), and it adds the mask.
         dtype = torch.bfloat16 if torch.is_autocast_enabled(input_ids.device.type) else torch.float32
         seen = inputs.pop("attention_mask")
         bias = torch.zeros(seen.shape, dtype=dtype, device=seen.device).masked_fill_(~seen, torch.finfo(dtype).min)
@@ -73,13 +73,13 @@ class MaskedPositionsBert(BertForMaskedLM):
 
 
 def guessed_right(prediction: EvalPrediction) -> dict[str, float]:
-    """Held-out masked-token accuracy, from what MaskedPositionsBert returns as `logits`."""
+    """Return the held-out masked-token accuracy, from the `logits` of MaskedPositionsBert."""
     right, masked = prediction.predictions.sum(0)
     return {"masked_accuracy": float(right / max(masked, 1))}
 
 
 def load_model(folder: Path, dropout: float) -> MaskedPositionsBert:
-    """Load a BERT checkpoint in fp32 with its dropout replaced; raises FinetuneError where its weights do not fit."""
+    """Load a BERT checkpoint in fp32 with its dropout replaced; raises FinetuneError if its weights do not fit."""
     # Eager: the backward of torch's fused CPU attention took 48 ms a layer for 12 heads of 32, eager 6 ms.
     try:
         model = MaskedPositionsBert.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
@@ -147,12 +147,12 @@ def training_arguments(args: argparse.Namespace) -> TrainingArguments:
 
 def make_trainer(args: argparse.Namespace, tokenizer: Tokenizer, weights: Path) -> Trainer:
     """Read the weights, then the text: a damaged checkpoint is found in a second, a large text takes minutes."""
-    torch.manual_seed(args.seed)  # for the head, where the checkpoint has none
+    torch.manual_seed(args.seed)  # for the head, if the checkpoint has none
     model = load_model(weights, args.dropout)
     masking = Masking(args.mlm_probability, whole_words=args.whole_words)
     collator, eval_collator = (MaskingCollator(tokenizer, masking, seed) for seed in (args.seed, 0))
     train_rows, held_out = build_rows(args, tokenizer)
-    keep_freed_memory()  # after the text is read, whose memory is better returned
+    keep_freed_memory()  # after the text is read: its memory should go back to the system
     trainer = CheckpointingTrainer(
         model=model,
         args=training_arguments(args),
@@ -195,7 +195,7 @@ def run(trainer: Trainer, checkpoint: Path | None, receivers: list[TrainerCallba
         trainer.add_callback(receiver)
     try:
         if checkpoint is None:
-            trainer.evaluate()  # where it starts from, so that the gain can be read off the log
+            trainer.evaluate()  # the loss at the start, so that the log shows the gain
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     finally:
         progress.close()
@@ -205,7 +205,7 @@ def run(trainer: Trainer, checkpoint: Path | None, receivers: list[TrainerCallba
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run from the command line; exit status 1 and one line where training cannot start or go on."""
+    """Run from the command line; exit status 1 and one line if training cannot start or continue."""
     args = parse_args(argv, __doc__)
     try:
         metrics = train(args)

@@ -1,11 +1,10 @@
-"""Make questions and answers from plain text, to learn from before there are enough real ones.
+"""Make questions and answers from plain text, for training while there are few real questions.
 
     asset questions --text notes.txt --output questions.jsonl
 
-takes a part out of a sentence of a paragraph, puts a question word in its place, and drops and moves some of the words
-around it. "William was crowned at Westminster Abbey on Christmas Day, and ruled for 21 years." -> "William was crowned at
-what on Christmas Day?", or "How much years on Christmas and ruled for?". That is no good English, but to answer it a model
-must find its words in the context and point at what stands between them there: most of what reading for an answer takes.
+replaces a part of a sentence by a question word, and drops and moves some of the other words. "William was crowned at Westminster Abbey on Christmas Day, and ruled for 21 years." -> "William was crowned at
+what on Christmas Day?", or "How much years on Christmas and ruled for?". This is not good English, but to answer it, a model must
+find the question's words in the context and point at the words between them, which is most of the skill of finding answers.
 After Lewis, Denoyer and Riedel 2019, "Unsupervised Question Answering by Cloze Translation",
 https://arxiv.org/abs/1906.04980.
 
@@ -28,7 +27,7 @@ from finetune.train.training_log import progress_bar
 from tables.whole_file import Outputs
 
 MIN_CONTEXT, MAX_CONTEXT = 45, 170
-"""Words of a context: long enough that its words alone do not give the answer away, short enough for one window."""
+"""The number of words of a context: enough that the words alone do not give the answer away, few enough for one window."""
 
 MIN_SENTENCE, MAX_SENTENCE = 6, 45
 QUESTIONS_A_CONTEXT = 2
@@ -49,11 +48,11 @@ COMMON = frozenset(
     "they his her their which who whom what when where how there then than so such has have had do does did will would can "
     "could may might must into over under no more most".split()
 )
-"""Words that say little of what a sentence is about, and are no answer."""
+"""Function words: they are never an answer."""
 
 
 class Word(NamedTuple):
-    """A word without the marks at its edges: its text, and where it stands in the sentence."""
+    """A word without punctuation at its edges: its text, and its position in the sentence."""
 
     text: str
     start: int
@@ -62,7 +61,7 @@ class Word(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Words of a sentence that can be asked for, from `first` to before `last`, and the question words that ask for them."""
+    """A possible answer: the words from `first` to before `last`, and the question words that fit them."""
 
     first: int
     last: int
@@ -72,8 +71,8 @@ class Gap(NamedTuple):
 def make_questions(lines: Iterable[str], seed: int = 17) -> Iterator[dict[str, Any]]:
     """Yield rows with SQuAD's columns `id`, `context`, `question` and `answers` from paragraphs, one a line.
 
-    A paragraph of one sentence gives none, as nothing would stand beside the answer. The same lines and seed give the same
-    rows.
+    A paragraph of one sentence gives no row, because the context would be the answer's sentence alone. The same lines and
+    seed give the same rows.
     """
     draw = random.Random(seed)
     number = 0
@@ -99,7 +98,7 @@ def _sentences(text: str) -> list[tuple[int, int]]:
 
 
 def _context(text: str, draw: random.Random) -> str:
-    """Return a paragraph, or whole sentences of a long one; nothing where it is too short."""
+    """Return a paragraph, or whole sentences of a long paragraph; nothing if it is too short."""
     if len(text.split()) < MIN_CONTEXT:
         return ""
     spans = _sentences(text)
@@ -158,7 +157,7 @@ def _says_something(word: Word) -> bool:
 
 
 def _question(sentence: str, draw: random.Random) -> tuple[str, int, str] | None:
-    """Return a question, where in the sentence its answer begins, and the answer; None where the sentence has none."""
+    """Return a question, the start of its answer in the sentence, and the answer; None if the sentence has no answer."""
     words = _words(sentence)
     gaps = [*_numbers_and_names(words), *_things(words)] if MIN_SENTENCE <= len(words) <= MAX_SENTENCE else []
     if not gaps:
@@ -213,7 +212,7 @@ def write_questions(files: list[Path], output: Path, rows: int | None, seed: int
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run from the command line; exit status 1 and one line where there is nothing to make questions of."""
+    """Run from the command line; exit status 1 and one line if the text gives no question."""
     parser = argparse.ArgumentParser(
         prog="asset questions",
         description=__doc__,
@@ -223,7 +222,7 @@ def main(argv: list[str] | None = None) -> int:
     add("--text", type=Path, nargs="+", required=True, metavar="FILE", help="text, a paragraph a line; .gz and .xz too")
     add("--output", type=Path, required=True, metavar="FILE", help="JSON lines")
     add("--rows", type=int, help="so many of the rows, drawn at random; default: all")
-    add("--seed", type=int, default=17, help="what is drawn by (17)")
+    add("--seed", type=int, default=17, help="the seed of the random choices (17)")
     args = parser.parse_args(argv)
     if args.rows is not None and args.rows < 1:
         parser.error(f"--rows: expected a whole number of 1 or more, found {args.rows}")

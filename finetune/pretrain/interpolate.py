@@ -1,11 +1,11 @@
-"""Move the encoder of a masked language model a part of the way to another one, weight by weight.
+"""Move the encoder of a masked language model a part of the way to another encoder, weight by weight.
 
     asset interpolate --model runs/notes/model --toward model/embedded --share 0.3 --output-dir runs/mixed
 
-gives each weight of the encoder 0.7 of the first model and 0.3 of the second. Training on takes a model away from what it
-knew; a share of the model it came from gives some of that back, often at no cost in what was learned: linear interpolation
-of weights, as in WiSE-FT (Wortsman et al. 2022, https://arxiv.org/abs/2109.01903). The two must be of one shape, and one must
-come from the other. The masked-word head stays the first model's, so a folder of an encoder alone will do for the second.
+makes each weight of the encoder 0.7 of the first model's and 0.3 of the second's. Further training makes a model forget;
+a share of the original model restores some of that, often without a loss of new knowledge: linear interpolation of
+weights, as in WiSE-FT (Wortsman et al. 2022, https://arxiv.org/abs/2109.01903). Both models must have the same shape, and one
+must be trained from the other. The masked-word head is the first model's, so the second may be an encoder alone.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from finetune.train.task_model import quiet
 
 
 def interpolate(model: Path, toward: Path, share: float, output: Path) -> None:
-    """Write the folder of a model between two: (1 - share) of the first one's encoder, and share of the second's.
+    """Write a model between two models: (1 - share) of the first encoder plus share of the second.
 
     Args:
         model: a folder of a BERT with a masked-word head; the result has its head and its tokenizer.
         toward: a folder of a BERT of the same shape, with any head or none.
         share: from 0, the first model, to 1.
-        output: a folder that is not there yet; fp16 safetensors that score.py serves.
+        output: a new folder, with fp16 safetensors that score.py serves.
 
     Raises:
-        FinetuneError: a folder has no such model, the two differ in shape, or the output is there already.
+        FinetuneError: a folder has no suitable model, the models differ in shape, or the output exists.
     """
     if not 0 <= share <= 1:
         raise FinetuneError(f"--share: expected a number from 0 to 1, found {share}")
@@ -73,7 +73,7 @@ def _load(kind: type[PreTrainedModel], folder: Path, option: str, **options: boo
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run from the command line; exit status 1 and one line where there is nothing to interpolate."""
+    """Run from the command line; exit status 1 and one line if the models cannot be interpolated."""
     parser = argparse.ArgumentParser(
         prog="asset interpolate",
         description=__doc__,
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, required=True, help="folder of the model that has the masked-word head")
     parser.add_argument("--toward", type=Path, required=True, help="folder of the model that it moves to")
     parser.add_argument("--share", type=float, required=True, help="the part of the way: 0 is --model, 1 is --toward")
-    parser.add_argument("--output-dir", type=Path, required=True, help="where the folder goes, which is not there yet")
+    parser.add_argument("--output-dir", type=Path, required=True, help="the folder to write; it must not exist")
     args = parser.parse_args(argv)
     try:
         with quiet():

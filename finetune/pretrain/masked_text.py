@@ -1,8 +1,7 @@
-"""Text files in, masked rows out: the data side of masked-language-model training.
+"""Text files to masked rows: the data of masked-language-model training.
 
-A row holds several lines, one after another, each framed by [CLS] and [SEP]. The batch's attention mask is block
-diagonal and its positions restart at each [CLS], so a line sees itself alone, exactly as it will when it is served,
-and no computation is spent on padding.
+A row holds several lines, each framed by [CLS] and [SEP]. The batch's attention mask is block diagonal and its positions
+restart at each [CLS], so a line sees only itself, as in serving, and no computation is spent on padding.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ Rows = npt.NDArray[np.int32]
 
 
 def read_lines(files: Sequence[Path]) -> Iterator[str]:
-    """Yield the non-empty lines of UTF-8 text files; `.gz` and `.xz` are read as they are.
+    """Yield the non-empty lines of UTF-8 text files; `.gz` and `.xz` are decompressed.
 
     Raises FinetuneError for a file that is missing, not compressed as its name says, or not UTF-8.
     """
@@ -64,10 +63,10 @@ def _check_utf8(path: Path, number: int, line: str) -> None:
 
 
 def is_held_out(line: str, one_in: int) -> bool:
-    """Tell whether a line belongs to the held-out text: one in `one_in`, by its content.
+    """True if a line belongs to the held-out text: one line in `one_in`, chosen by its content.
 
-    By content and not by position, so that a line that occurs twice, or in two files, or in a later run over the
-    same text, is always on the same side.
+    The choice depends on the content, not on the position, so a line that occurs twice, in two files, or in a later run over
+    the same text is always on the same side.
     """
     return zlib.crc32(line.encode()) % one_in == 0
 
@@ -93,7 +92,7 @@ def encode(tokenizer: Tokenizer, lines: Sequence[str], length: int, min_tokens: 
 def without_seen(held_out: Sequence[array[int]], train: Sequence[array[int]]) -> list[array[int]]:
     """Return the held-out sequences that training never sees, each once.
 
-    Different lines can become the same tokens: to an uncased tokenizer "Yes, please" and "yes , please" are one.
+    Different lines can have the same tokens, such as "Yes, please" and "yes , please" with an uncased tokenizer.
     """
     unseen = {sequence.tobytes(): sequence for sequence in held_out}
     for sequence in train:
@@ -128,7 +127,7 @@ def pack(sequences: Sequence[Sequence[int]], length: int, pad_id: int, seed: int
 
 @dataclass(frozen=True)
 class Masking:
-    """How words are hidden: the proportions of BERT (Devlin et al., 2019, section 3.1) unless told otherwise."""
+    """The proportions of masked words; the defaults are BERT's (Devlin et al., 2019, section 3.1)."""
 
     probability: float = 0.15
     replaced_by_mask: float = 0.8
@@ -183,7 +182,7 @@ class MaskingCollator:
         ordinary = ~torch.isin(ids, self.special_ids)
         chosen = self._draw(ids.shape) < self.masking.probability
         if self.masking.whole_words:
-            # The row's n-th word takes the row's n-th draw, so that its pieces share one.
+            # The n-th word of a row takes the n-th random number, so all pieces of a word share it.
             starts_word = ~self.continues_word[ids]
             chosen = chosen.gather(1, starts_word.cumsum(1) - starts_word[:, :1].long())
         chosen &= ordinary
@@ -199,6 +198,6 @@ class MaskingCollator:
 
 
 def masked_once(rows: Rows, collator: MaskingCollator) -> list[dict[str, torch.Tensor]]:
-    """Mask rows for good, as a held-out set whose loss is comparable from one evaluation to the next."""
+    """Mask rows once, as a held-out set whose loss is comparable between evaluations."""
     masked, labels = collator.mask(torch.as_tensor(rows, dtype=torch.long))
     return [{"input_ids": m, "labels": y} for m, y in zip(masked, labels, strict=True)]

@@ -1,6 +1,6 @@
-"""The options of `asset pretrain`, and what is checked about them before any work is done.
+"""The options of `asset pretrain`, their checks, and the output folder.
 
-The output folder of `asset pretrain`: what may be written there, what a run resumes from, what it leaves.
+All checks run before any work starts. The output folder says if a run may write it and from where it resumes.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ ONE_IN = number(int, "an integer of 2 or more (1 leaves nothing to train on)", l
 
 
 def parse_args(argv: list[str] | None, description: str) -> argparse.Namespace:
-    """Return the command line's options; exits 2 with a message where they make no sense."""
+    """Return the command line's options; exits with status 2 and a message if they make no sense."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("asset pretrain", description=description, formatter_class=formatter)
     _add_files(parser)
@@ -84,7 +84,7 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         required=True,
-        help="UTF-8 files, one sentence or paragraph a line; .gz, .xz too",
+        help="UTF-8 files with a sentence or a paragraph on each line; .gz and .xz too",
     )
     add("--output-dir", type=Path, required=True, help="gets checkpoints/, logs/ and model/, the best checkpoint")
     add("--resume", action="store_true", help="go on from the last whole checkpoint in the output folder")
@@ -94,13 +94,13 @@ def _add_files(parser: argparse.ArgumentParser) -> None:
         "--held-out-one-in",
         type=ONE_IN,
         default=200,
-        help="one line in so many is held out, chosen by its content; keep the figure from run to run (%(default)s)",
+        help="hold out one line in N, chosen by its content; keep N the same from run to run (%(default)s)",
     )
     add(
         "--log-to",
         choices=LOG_RECEIVERS,
         default="tensorboard",
-        help="tensorboard: logs/ in the output folder; mlflow: where MLFLOW_TRACKING_URI says (%(default)s)",
+        help="tensorboard: logs/ in the output folder; mlflow: the store of MLFLOW_TRACKING_URI (%(default)s)",
     )
 
 
@@ -120,8 +120,8 @@ def _add_training(parser: argparse.ArgumentParser) -> None:
     add("--lr-schedule", choices=["cosine", "linear", "constant_with_warmup"], default="cosine", help="(%(default)s)")
     add("--warmup-steps", type=COUNT_OR_NONE, help="(200, or a tenth of a short run's steps)")
     add("--weight-decay", type=NOT_NEGATIVE, default=0.01, help="(%(default)s)")
-    add("--dropout", type=DROPOUT, default=0.0, help="none by default, as a short run underfits (%(default)s)")
-    add("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto: bf16 where the hardware has it")
+    add("--dropout", type=DROPOUT, default=0.0, help="none by default, because a short run underfits (%(default)s)")
+    add("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto: bf16 if the hardware has it")
     add("--seed", type=SEED, default=17, help="(%(default)s)")
 
 
@@ -136,7 +136,7 @@ def check_model(folder: Path, max_length: int) -> Tokenizer:
     try:
         described = read_config(folder)
         kind = described.get("model_type", "bert")
-        if kind != "bert":  # a DistilBERT can be served, but what is trained here is a BertForMaskedLM
+        if kind != "bert":  # a DistilBERT can be served, but this command trains a BertForMaskedLM
             raise FinetuneError(f"--model {folder}: config.json: expected model_type 'bert', found {kind!r}")
         config = BertConfig.from_json(described)
         tokenizer = open_tokenizer(folder / "tokenizer.json", config.vocab_size)
@@ -157,7 +157,7 @@ FREE_TO_CHANGE = ("model", "text", "output_dir", "resume", "max_steps", "warmup_
 
 
 def check_output(args: argparse.Namespace) -> Path | None:
-    """Return the checkpoint to resume from, if any; raises FinetuneError where work would be overwritten."""
+    """Return the checkpoint to resume from, if any; raises FinetuneError if earlier work would be overwritten."""
     folder = args.output_dir
     checkpoint = last_whole_checkpoint(folder / "checkpoints")
     if args.model.resolve() == (folder / "model").resolve():
@@ -182,7 +182,7 @@ def check_output(args: argparse.Namespace) -> Path | None:
 
 
 def _check_same_run(args: argparse.Namespace, resuming: bool) -> None:
-    """Compare the options with those the run was begun with, kept in options.json, and keep them."""
+    """Compare the options with those in options.json, which the first start of the run wrote; write them if there are none."""
     file = args.output_dir / "options.json"
     options: dict[str, Any] = {name: value for name, value in vars(args).items() if name not in FREE_TO_CHANGE}
     options["tokenizer"] = f"crc32 {zlib.crc32((args.model / 'tokenizer.json').read_bytes()):08x}"
@@ -203,7 +203,7 @@ def save_for_serving(model: PreTrainedModel, source: Path, folder: Path) -> None
     partial = folder.with_name(folder.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     model.config.architectures = ["BertForMaskedLM"]
-    # A name that config.json gave to the model it started from is not this one's.
+    # The name in config.json is the base model's, not the trained model's.
     vars(model.config).pop("model_name", None)
     half = BertForMaskedLM(model.config)
     half.load_state_dict(model.state_dict())

@@ -2,8 +2,8 @@
 
     python -m finetune.train --prepared prepared --pytorch-model-folder model
 
-Alone, or as one of several processes that torchrun, Azure ML or the runner of this machine have started. Stopped at any
-moment, the same command goes on from its last whole checkpoint where the settings say resume_from_checkpoint.
+It runs alone, or as one of several processes that torchrun, Azure ML or the local runner have started. If it was stopped,
+the same command continues from the last complete checkpoint, provided the settings say resume_from_checkpoint.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from finetune.train.processes import Processes
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run from the command line; exit status 1 and one line where training cannot start or go on."""
+    """Run from the command line; exit status 1 and one line if training cannot start or continue."""
     formatter = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("python -m finetune.train", description=__doc__, formatter_class=formatter)
     parser.add_argument("--prepared", type=Path, required=True, help="what finetune.prepare has written")
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         prepared = PreparedFolder(args.prepared)
         settings = prepared.settings()
         precision = precision_of(settings.training.precision)
-        # What takes seconds to load is loaded once a run is known to have a meaning.
+        # torch and transformers take seconds to load, so they are imported only after the checks.
         from finetune.train.output_folder import OutputFolder
         from finetune.train.training import Run, train
 

@@ -1,7 +1,7 @@
-"""The checkpoints of a run: which of them are whole however the run ended, which is the best, which are kept.
+"""The checkpoints of a run: which are complete after a kill, which is the best, and which are kept.
 
-The Trainer writes a checkpoint file by file, with DeepSpeed from several processes, and deletes one file by file. So the
-sizes of a checkpoint's files are written last, once all are on the disk; a checkpoint is whole where they agree.
+The Trainer writes and deletes a checkpoint file by file; with DeepSpeed, several processes do. So the sizes of the files are
+written last, once all files are on the disk. A checkpoint is complete if the sizes match.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MANIFEST = "manifest.json"
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Raise FinetuneError where weights cannot be written; safetensors and torch have errors of their own for it."""
+    """Turn the errors of safetensors, torch and the disk into a FinetuneError while weights are written."""
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as exc:
@@ -59,7 +59,7 @@ def seal(checkpoint: Path) -> None:
 
 
 def is_whole(checkpoint: Path) -> bool:
-    """Tell whether a checkpoint has all that it was sealed with."""
+    """True if all files of a checkpoint have the sizes that were recorded when it was sealed."""
     try:
         sizes = json.loads((checkpoint / MANIFEST).read_bytes())["files"]
         return bool(sizes) and all((checkpoint / name).stat().st_size == size for name, size in sizes.items())
@@ -73,7 +73,7 @@ def last_whole_checkpoint(folder: Path) -> Path | None:
 
 
 def remove_half_written(folder: Path) -> list[Path]:
-    """Delete the checkpoints whose writing or deletion was cut short; return them."""
+    """Delete the checkpoints that are incomplete; return them."""
     halves = [path for path in checkpoints_in(folder) if not is_whole(path)]
     for path in halves:
         shutil.rmtree(path)
@@ -81,7 +81,7 @@ def remove_half_written(folder: Path) -> list[Path]:
 
 
 def state_of(checkpoint: Path) -> dict[str, Any]:
-    """Return what trainer_state.json of a whole checkpoint says."""
+    """Read trainer_state.json of a complete checkpoint."""
     return json.loads((checkpoint / "trainer_state.json").read_bytes())
 
 
@@ -92,10 +92,10 @@ def best_checkpoint(checkpoint: Path) -> Path:
 
 
 class CheckpointingTrainer(Trainer):
-    """The Trainer, sealing each checkpoint, and deleting old ones only once the new one is whole.
+    """A Trainer that seals each checkpoint, and deletes old checkpoints only after the new one is complete.
 
-    `keep` is how many are kept, the best one and the last one always; None keeps all. The Trainer's own
-    save_total_limit has to be unset: it deletes before the new one is sealed.
+    `keep` is the number of checkpoints to keep; the best and the last are always kept; None keeps all. The Trainer's own
+    save_total_limit must be unset: it would delete old checkpoints before the new one is sealed.
     """
 
     keep: int | None = None
@@ -112,7 +112,7 @@ class CheckpointingTrainer(Trainer):
 
 
 class BestInThisFolder(TrainerCallback):
-    """Finds the best checkpoint again after its folder was moved: the Trainer recorded where it was written."""
+    """Finds the best checkpoint in this folder, even if the folder was moved since the Trainer recorded its path."""
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object

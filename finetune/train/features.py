@@ -1,4 +1,4 @@
-"""Class-label rows to tokens: cut and framed as `score.py` does it with what is asked of the trained model."""
+"""Rows with class labels to tokens, cut and framed as `score.py` does it for the trained model."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def open_tokenizer(model: Path, config: PreTrainedConfig, settings: Settings) ->
 def classification_rows(
     rows: Iterable[dict[str, Any]], tokenizer: PairTokenizer, labels: Sequence[str], batch_size: int
 ) -> TokenRows:
-    """Return the rows' tokens; raises FinetuneError for a label that is none of `labels`."""
+    """Return the rows' tokens; raises FinetuneError for a label that is not in `labels`."""
     ids: Mapping[str, int] = {label: index for index, label in enumerate(labels)}
     found = TokenRows(["labels"])
     for batch in batches(rows, batch_size):

@@ -1,9 +1,9 @@
-"""The output folder of a training run, pytorch_model_folder: whether it may be written, and where a run goes on.
+"""The output folder of a training run, pytorch_model_folder: whether a run may write it, and where the run continues.
 
-begun_with.json           what the run was begun with; written first
-checkpoints/, logs/       the Trainer's
+begun_with.json           the settings at the start of the run; written first
+checkpoints/, logs/       written by the Trainer
 config.json, …, adapter/  the best checkpoint
-training.json             what became of it; written last
+training.json             the result; written last
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ FREE_TO_CHANGE = frozenset(
         "eval_accumulation_steps",
     )
 )
-"""What a resumed run may be given anew: the weights that come out do not depend on it."""
+"""Settings that may change when a run resumes: the trained weights do not depend on them."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """Where a run begins: at a checkpoint or, with None, at the base model. `finished`: nothing is left to do.
+    """The point at which a run starts: a checkpoint, or None for the base model.
 
-    `over`: the checkpoint is the last one, the result alone is missing. `lines` are for people.
+    `finished`: the result is complete. `over`: training has ended, and only the result is missing. `lines` are messages for people.
     """
 
     checkpoint: Path | None = None
@@ -71,16 +71,16 @@ class OutputFolder:
 
     @property
     def begun_with(self) -> Path:
-        """Return the file of what the run was begun with."""
+        """The file with the settings at the start of the run."""
         return self.path / "begun_with.json"
 
     @property
     def training(self) -> Path:
-        """Return the file of what became of the run."""
+        """The file with the result of the run."""
         return self.path / "training.json"
 
     def open(self, settings: Settings, deepspeed: dict[str, Any] | None, processes: int) -> Start:
-        """Return where a run begins; raises FinetuneError where it would overwrite another's work, or is another run."""
+        """Return where a run starts; raises FinetuneError if it would overwrite other files, or if its settings differ from the first start's."""
         begun = next(iter(checkpoints_in(self.checkpoints)), None) or (
             self.training if self.training.exists() else None
         )
@@ -90,7 +90,7 @@ class OutputFolder:
                 f"{self.path}: expected a folder without a run, found {begun.relative_to(self.path)}; set "
                 "resume_from_checkpoint to true to go on with it, or give another folder"
             )
-        # As JSON has it: what is compared has been through a file.
+        # Through JSON and back, because the recorded settings have been through a file too.
         with_what = json.loads(
             json.dumps({"settings": settings.model_dump(), "deepspeed": deepspeed, "processes": processes})
         )
@@ -124,7 +124,7 @@ class OutputFolder:
         except ValueError as exc:
             raise FinetuneError(f"{self.begun_with}: expected JSON, found: {exc}; give another folder") from exc
         for name, was, now in differences(before, with_what):
-            # Where the same bytes were read from may change with each job that mounts them.
+            # The same data may be mounted at another path in each job.
             if name not in FREE_TO_CHANGE and not name.endswith(".source"):
                 raise FinetuneError(
                     f"resume_from_checkpoint: expected {name} {was!r} as the run was begun with, found {now!r}; give the "
@@ -132,20 +132,20 @@ class OutputFolder:
                 )
 
     def trim(self, keep: int, best: Path) -> None:
-        """Delete the last checkpoint where one alone is to be kept and another is the best; the run has ended."""
+        """Delete the last checkpoint if only one is to be kept and another one is the best; call it after the run has ended."""
         for path in checkpoints_in(self.checkpoints) if keep == 1 and is_whole(best) else []:
             if step_of(path) != step_of(best):
                 shutil.rmtree(path)
 
 
 def is_over(checkpoint: Path) -> bool:
-    """Tell whether a run's last checkpoint says that training has ended: all steps were done, or it stopped early."""
+    """True if a run's last checkpoint says that training has ended: all steps are done, or it stopped early."""
     control = state_of(checkpoint).get("stateful_callbacks", {}).get("TrainerControl", {})
     return bool(control.get("args", {}).get("should_training_stop"))
 
 
 def differences(before: object, now: object, name: str = "") -> Iterator[tuple[str, object, object]]:
-    """Yield (name, before, now) of what differs between two values of JSON, as a.b.c.
+    """Yield (name, before, now) of each difference between two JSON values; names look like a.b.c.
 
     >>> list(differences({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}))
     [('a.c', 2, 3)]

@@ -1,6 +1,6 @@
-"""The processes of a training run: which one this is, as torchrun, Azure ML or the runner of this machine say.
+"""The processes of a training run: the rank of this process, as torchrun, Azure ML or the local runner set it.
 
-What the C library does with memory that a training step has freed.
+`keep_freed_memory` tells the C library to keep the memory that a training step frees.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from finetune.errors import FinetuneError
 from serving.engine.machine import usable_cpus
 
 NAMES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-"""What each process of several must be told."""
+"""The environment variables that each of several processes needs."""
 
 Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's number among all and among those of its machine, and how many there are of each."""
+    """The rank of this process, overall and on its machine, and the number of processes of each."""
 
     rank: int = 0
     local_rank: int = 0
@@ -36,9 +36,9 @@ class Processes:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Processes:
-        """Read the environment; a process that is told nothing is alone. Raises FinetuneError where a part is missing.
+        """Read the environment; without these variables, the process is alone. Raises FinetuneError if some are missing.
 
-        Azure ML may leave LOCAL_WORLD_SIZE out, and says in AZUREML_NODE_COUNT over how many machines it spread them.
+        Azure ML may leave LOCAL_WORLD_SIZE out; its AZUREML_NODE_COUNT is the number of machines.
         """
         if "WORLD_SIZE" not in environ and "RANK" not in environ:
             return cls()
@@ -61,13 +61,13 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Tell whether this is the one that writes and speaks."""
+        """True if this process writes the files and the messages."""
         return self.rank == 0
 
     def set_up(self, environ: MutableMapping[str, str], deepspeed: bool) -> None:
         """Share the CPUs between the processes of this machine, and connect with the others.
 
-        DeepSpeed wants to be told where the others are by the environment, even where there are none.
+        DeepSpeed reads the addresses from the environment, even if there is only one process.
         """
         torch.set_num_threads(self._threads(environ))
         if deepspeed:
@@ -83,14 +83,14 @@ class Processes:
         distributed.init_process_group(backend(), timeout=timedelta(hours=1))
 
     def _threads(self, environ: Mapping[str, str]) -> int:
-        """Return the user's own number, else this process's share of the CPUs; torchrun's 1 is nobody's choice."""
+        """Return the user's OMP_NUM_THREADS, else this process's share of the CPUs; torchrun's default of 1 does not count."""
         wanted = environ.get("OMP_NUM_THREADS", "")
         if wanted.isdecimal() and int(wanted) and "TORCHELASTIC_RUN_ID" not in environ:
             return int(wanted)
         return max(1, usable_cpus() // self.local_count)
 
     def agree(self, find: Callable[[], Found]) -> Found:
-        """Return in every process what `find` returns in the first, or raise the FinetuneError that it raises there."""
+        """Call `find` in the first process, and return its result, or raise its FinetuneError, in every process."""
         found: list[Found | FinetuneError | None] = [None]
         if self.first:
             try:
@@ -110,12 +110,12 @@ class Processes:
 
 
 def backend() -> str:
-    """Return what the processes speak through."""
+    """The backend through which the processes communicate."""
     return "nccl" if torch.cuda.is_available() else "gloo"
 
 
 def free_port() -> str:
-    """Return a port of this machine that nothing listens on: what DeepSpeed wants to be told even by one process."""
+    """Return a free port of this machine; DeepSpeed needs one even for a single process."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return str(listener.getsockname()[1])

@@ -1,8 +1,7 @@
-"""Questions and their contexts to windows of tokens, and a model's logits over them back to answers.
+"""Questions and contexts to windows of tokens, and the model's logits back to answers.
 
-A context that is longer than a window is read in several, which share `doc_stride` tokens, as `score.py` reads it; the
-question is never cut. A window is labelled with the answer's first and last token where it has all of it, else with
-[CLS].
+A long context becomes several windows that overlap by `doc_stride` tokens, as in `score.py`; the question is never cut. The label
+of a window is the first and last token of the answer if the window has the whole answer, else [CLS].
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ NAMED = 3
 
 
 class Window(NamedTuple):
-    """A row of tokens: whose context it is of, where that begins in it, and its tokens' characters [tokens, 2]."""
+    """A row of tokens: the index of its question, the position of the context in it, and the characters of its tokens [tokens, 2]."""
 
     row: int
     place: int
@@ -53,7 +52,7 @@ class LeftOut:
 
 @dataclass
 class Questions:
-    """Questions, the windows that they became, and those windows' tokens in the same order."""
+    """Questions, their windows, and the tokens of the windows in the same order."""
 
     contexts: list[str]
     right: list[list[str]]
@@ -78,10 +77,10 @@ class Questions:
         return float(np.mean(both))
 
     def answers(self, starts: Logits, ends: Logits, features: FeatureSettings) -> list[str]:
-        """Return each question's best answer, a part of its context; "" where it is in no window.
+        """Return each question's best answer, a part of its context; "" if no window has an answer.
 
-        logits: [windows, tokens]. Of each window the `n_best_size` most probable spans count; those of the same text
-        are one answer with the sum of their probabilities.
+        logits: [windows, tokens]. The `n_best_size` most probable spans of each window count; spans with the same text are
+        one answer with the sum of their probabilities.
         """
         scores: list[dict[str, float]] = [{} for _ in self.contexts]
         for window, start, end in zip(self.windows, starts, ends, strict=True):
@@ -96,7 +95,7 @@ class Questions:
 def question_windows(
     rows: Iterable[dict[str, Any]], tokenizer: PairTokenizer, features: FeatureSettings, training: bool
 ) -> Questions:
-    """Return the rows' windows. For training, rows whose answer no window has are left out, and counted."""
+    """Return the rows' windows. For training, rows whose answer fits in no window are left out, and counted."""
     found = Questions([], [], [], TokenRows(["start_positions", "end_positions"]), LeftOut())
     for batch in batches(rows, features.batch_size):
         asked = tokenizer.encode([row["question"] for row in batch])
@@ -141,7 +140,7 @@ def _add(
 
 
 def window_starts(tokens: int, room: int, doc_stride: int) -> list[int]:
-    """Return where the windows of a context begin, each of `room` tokens, two sharing `doc_stride` where room allows.
+    """Return the starts of a context's windows of `room` tokens; neighbors overlap by `doc_stride` if there is room.
 
     >>> window_starts(10, 6, 2)
     [0, 4]
@@ -154,7 +153,7 @@ def window_starts(tokens: int, room: int, doc_stride: int) -> list[int]:
 
 
 def answer_tokens(answers: dict[str, Sequence[Any]], context: Tokens) -> tuple[int, int] | None:
-    """Return the first and last token of the first answer, both included; None where there is none in the context."""
+    """Return the first and last token of the first answer, both included; None if the context has no answer."""
     if not answers["text"]:
         return None
     start = answers["answer_start"][0]

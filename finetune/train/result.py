@@ -1,7 +1,6 @@
-"""What a training run leaves: the best checkpoint as a plain Hugging Face folder, its adapter, and training.json.
+"""The result of a training run: the best checkpoint as a plain Hugging Face folder, its adapter, and training.json.
 
-Everything is made from a checkpoint's files by one process: whatever DeepSpeed did with the weights, they are whole and
-in fp32 there.
+One process makes all of it from a checkpoint's files, in which the weights are complete and in fp32, even with DeepSpeed.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ PACKAGES = ("torch", "transformers", "accelerate", "peft", "deepspeed", "tokeniz
 
 
 def best_of(state: dict[str, Any]) -> dict[str, Any]:
-    """Return the best step with what was measured there, of what trainer_state.json says."""
+    """Return the best step and its metrics, from trainer_state.json."""
     step = state["best_global_step"]
     entry = next(entry for entry in state["log_history"] if entry["step"] == step and "eval_loss" in entry)
     speeds = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
@@ -44,7 +43,7 @@ def best_of(state: dict[str, Any]) -> dict[str, Any]:
 def write_model(prepared: PreparedFolder, settings: Settings, output: OutputFolder, best: Path, halves: bool) -> None:
     """Write a checkpoint's model, and its adapter beside it; `halves`: DeepSpeed trained it in 16 bits.
 
-    Where LoRA is not to be merged, the adapter alone is what is written.
+    If LoRA is not to be merged, only the adapter is written.
     """
     training = settings.training
     model = load(prepared, settings, read_config(prepared, settings)).model
@@ -68,7 +67,7 @@ def write_model(prepared: PreparedFolder, settings: Settings, output: OutputFold
 
 
 def _name_base(file: Path, name: str) -> None:
-    """Write the base's name for the place where this run had it, which peft looks at when it saves."""
+    """Replace the base model's path in this run by its name; peft reads it when it saves."""
     config = json.loads(file.read_bytes())
     file.write_text(json.dumps({**config, "base_model_name_or_path": name}, indent=2) + "\n", encoding="utf-8")
 
@@ -95,7 +94,7 @@ def _check(differ: list[str], best: Path) -> None:
 
 
 def _master_weights(best: Path) -> dict[str, torch.Tensor]:
-    """Return the weights in fp32 that DeepSpeed's optimizer keeps beside those it computes with."""
+    """Return the fp32 weights that DeepSpeed's optimizer keeps beside the 16-bit weights."""
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
     with contextlib.redirect_stdout(io.StringIO()):
@@ -105,7 +104,7 @@ def _master_weights(best: Path) -> dict[str, torch.Tensor]:
 def write_training(
     output: OutputFolder, state: dict[str, Any], seconds: float, precision: Precision, processes: int
 ) -> dict[str, Any]:
-    """Write training.json, the last of the folder's files; return what it says."""
+    """Write training.json, the last of the folder's files; return its content."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     found = {
         "best": best_of(state),

@@ -18,11 +18,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from serving.model.tokenizer import Passage
 
 PAD_TO_MULTIPLE = 8
-"""A batch's length where tensor cores compute in 16 bits."""
+"""A batch's length is a multiple of this number if tensor cores compute in 16 bits."""
 
 
 class TokenRows(Dataset[dict[str, Any]]):
-    """Rows of token ids, segments and labels: six bytes a token, where Python's lists take forty.
+    """Rows of token ids, segments and labels, at six bytes a token; Python's lists take forty.
 
     A row is {"input_ids": int32 [tokens], "token_type_ids": int8 [tokens], and each label by its name: int}.
     """
@@ -58,7 +58,7 @@ class TokenRows(Dataset[dict[str, Any]]):
         return np.diff(np.frombuffer(self._ends, np.int64))
 
     def longest_first(self) -> npt.NDArray[np.int64]:
-        """Return the rows' order by length: with the longest first, memory runs out in the first batch or in none."""
+        """Return the rows' indices, longest first: if memory is too small, the first batch shows it."""
         return np.argsort(-self.lengths(), kind="stable")
 
     def ordered(self, order: Sequence[int] | npt.NDArray[np.integer]) -> TokenRows:
@@ -75,10 +75,10 @@ class TokenRows(Dataset[dict[str, Any]]):
 
 
 class Padding:
-    """Makes a batch of rows, as long as its longest row, or as `length` where that is given."""
+    """Makes a batch of rows, padded to its longest row, or to `length` if it is set."""
 
     def __init__(self, pad_id: int, segments: bool, length: int | None = None, multiple: int = 1) -> None:
-        """Take the padding's id, whether the model takes token types, and what a batch's length is."""
+        """Take the padding token's id, whether the model takes token types, and the unit of a batch's length."""
         self.pad_id = pad_id
         self.segments = segments
         self.length = length
@@ -104,15 +104,15 @@ class Padding:
 
 
 BATCHES_SORTED_TOGETHER = 50
-"""More leave less padding, and more of a batch to be chosen by length; 50 are what transformers takes."""
+"""Batches that are sorted by length together. More batches mean less padding and less randomness; transformers uses 50."""
 
 
 class LengthGroups(Sampler[int]):
-    """Yields all rows, a batch's after one another, another order each epoch; the same in every process.
+    """Yields the indices of all rows, batch after batch, in another order each epoch; the same in every process.
 
-    transformers' LengthGroupedSampler takes the order from torch's global generator, which a run resumed within an epoch
-    has in another state, and goes from long to short, so that the last steps before each turn see short texts alone.
-    Here the order depends on the seed and the epoch alone, and whole batches are shuffled.
+    transformers' LengthGroupedSampler uses torch's global generator, whose state differs after a resume within an epoch, and
+    goes from long to short, so that the last steps of an epoch see only short texts. Here the order depends only on the
+    seed and the epoch, and whole batches are shuffled.
     """
 
     def __init__(self, lengths: npt.NDArray[np.int64], batch_size: int, seed: int) -> None:
@@ -142,7 +142,7 @@ class LengthGroups(Sampler[int]):
 
 
 class EpochOfOrder(TrainerCallback):
-    """Tells the order which epoch it is, after a resume too: the loader forgets to where batches are skipped."""
+    """Sets the epoch of the row order, also after a resume, when the loader skips batches and forgets to set it."""
 
     def __init__(self, order: LengthGroups) -> None:
         """Take the order."""

@@ -43,7 +43,7 @@ class Loaded:
     reshaped: list[str]
 
     def lines(self) -> Iterator[str]:
-        """Yield what people should know of it."""
+        """Yield the remarks about the loaded model that people should read."""
         if self.new:
             yield f"new in the model, to be trained: {', '.join(_modules(self.new))}"
         if self.reshaped:
@@ -85,7 +85,7 @@ def read_config(prepared: PreparedFolder, settings: Settings) -> PreTrainedConfi
         config.id2label = dict(enumerate(settings.labels))
         config.label2id = {label: index for index, label in enumerate(settings.labels)}
         config.problem_type = "single_label_classification"
-    # A name that config.json gave to the model it started from is not this one's.
+    # The name in config.json is the base model's, not the tuned model's.
     vars(config).pop("model_name", None)
     return config
 
@@ -96,14 +96,14 @@ def _class_of(settings: Settings) -> Any:  # noqa: ANN401 - a class of transform
 
 
 def attention() -> str:
-    """Return the attention that is fastest in training: on a CPU torch's fused one loses in its backward."""
+    """Return the attention that trains fastest: on a CPU, the backward pass of torch's fused attention is slower."""
     return "sdpa" if torch.cuda.is_available() else "eager"
 
 
 def load(prepared: PreparedFolder, settings: Settings, config: PreTrainedConfig) -> Loaded:
-    """Load the base's weights in fp32; raises FinetuneError where they are damaged or the head has another shape.
+    """Load the base model's weights in fp32; raises FinetuneError if they are damaged or the head has another shape.
 
-    A head of another shape is begun anew where ignore_mismatched_sizes says so.
+    With ignore_mismatched_sizes, a head of another shape is replaced by a new one.
     """
     options: dict[str, Any] = {
         "config": config,
@@ -167,7 +167,7 @@ def with_lora(model: PreTrainedModel, settings: Settings) -> PeftModel:
 def merge(base: Path, adapter: Path, settings: Settings, to: Path) -> None:
     """Write base and adapter as one fp32 checkpoint, with the adapter's tokenizer; raises FinetuneError.
 
-    All that the base lacks must be in the adapter: a head that neither has would be random.
+    The adapter must have every tensor that the base model lacks: a head that neither has would be random.
     """
     import peft  # it and torch take seconds, which most runs need not wait for
     import torch
@@ -196,7 +196,7 @@ def merge(base: Path, adapter: Path, settings: Settings, to: Path) -> None:
         ) from exc
     try:
         merged.save_pretrained(to)
-    except SafetensorError as exc:  # what it says where the disk is full
+    except SafetensorError as exc:  # the error of a full disk
         raise FinetuneError(f"{to}: expected a folder that can be written to, found: {exc}; set TMPDIR") from exc
     for name in TOKENIZER_FILES:
         source = next((place / name for place in (adapter, base) if (place / name).is_file()), None)

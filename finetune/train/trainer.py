@@ -1,6 +1,6 @@
-"""The Trainer, set up by the settings of a run: its options, the order of its rows, and what it measures.
+"""The Trainer, set up from the settings of a run: its options, the order of its rows, and its metrics.
 
-What is measured on validation data: the metrics of finetune.tasks, shares from 0 to 1.
+The metrics on validation data are those of finetune.tasks, between 0 and 1.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from finetune.train.rows import LengthGroups
 
 @dataclass(frozen=True)
 class Options:
-    """What the Trainer's options are made of beside the settings of the training."""
+    """The facts that the Trainer's options need beside the training settings."""
 
     task: TuningTask
     output: OutputFolder
@@ -59,7 +59,7 @@ def training_arguments(training: TrainingSettings, options: Options) -> Training
         auto_find_batch_size=training.auto_find_batch_size,
         gradient_accumulation_steps=training.gradient_accumulation_steps,
         eval_accumulation_steps=None if training.eval_accumulation_steps < 1 else training.eval_accumulation_steps,
-        # The same steps as adamw_torch, in one pass over the weights.
+        # It makes the same steps as adamw_torch, in one pass over the weights.
         optim="adamw_torch_fused" if training.optim == "adamw_torch" else training.optim,
         learning_rate=training.learning_rate,
         lr_scheduler_type=training.lr_scheduler_type,
@@ -76,7 +76,7 @@ def training_arguments(training: TrainingSettings, options: Options) -> Training
         remove_unused_columns=False,
         label_names=list(options.task.targets),
         include_num_input_tokens_seen="non_padding",
-        # A loss that is no number is an error of ours; with this it would be an earlier, finite one.
+        # With this filter, a NaN loss would be replaced by an earlier, finite loss; we stop the run instead.
         logging_nan_inf_filter=False,
         logging_strategy=training.logging_strategy,
         logging_steps=training.logging_steps,
@@ -115,14 +115,14 @@ class FineTuner(CheckpointingTrainer):
     order: LengthGroups
 
     def _get_train_sampler(self, train_dataset: Dataset[Any] | None = None) -> Sampler[int]:
-        # The smaller batch, where a smaller one had to be found.
+        # The batch size that auto_find_batch_size found, if it had to reduce it.
         self.order.batch_size = (
             self._train_batch_size * self.args.gradient_accumulation_steps * max(1, self.args.world_size)
         )
         return self.order
 
     def _load_best_model(self) -> None:
-        """Leave the last weights where they are: the result is made from the best checkpoint's files."""
+        """Load nothing at the end: the result is made from the best checkpoint's files."""
 
     def evaluation_loop(self, dataloader: DataLoader[Any], *args: object, **kwargs: object) -> EvalLoopOutput:
         """Take the loss from the logits of all rows: the Trainer's own counts a last batch that is not full as full."""
@@ -133,7 +133,7 @@ class FineTuner(CheckpointingTrainer):
 
 
 class MeasureAtTheEnd(TrainerCallback):
-    """Measures the last step too where that is done each so many steps: it may be the best, or the only one."""
+    """Measures the last step too if evaluation runs every N steps: it may be the best step, or the only one."""
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
@@ -145,16 +145,16 @@ class MeasureAtTheEnd(TrainerCallback):
 
 
 class TrainingTime(TrainerCallback, ExportableState):
-    """Counts the seconds of training, without those of evaluation and saving; a resumed run goes on counting."""
+    """Counts the seconds of training without evaluation and saving; a resumed run continues the count."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        """Begin at none."""
+        """Start at zero."""
         self.seconds = 0.0
         self._clock = clock
         self._since: float | None = None
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps."""
+        """Return the count for the checkpoint."""
         return {"args": {}, "attributes": {"seconds": self.seconds}}
 
     def _begin(self, *args: object, **kwargs: object) -> None:
@@ -181,9 +181,9 @@ def cross_entropy(logits: npt.NDArray[np.floating], targets: npt.NDArray[np.inte
 
 
 def classification_metrics(logits: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> dict[str, float]:
-    """Return what is measured of a classifier: logits [rows, labels], labels [rows].
+    """Return the metrics of a classifier from logits [rows, labels] and labels [rows].
 
-    The macro averages are over the labels that are true or predicted of a row, as scikit-learn takes them.
+    Macro averages include the labels that occur as a true or a predicted label, as in scikit-learn.
     """
     best = logits.argmax(axis=1)
     macro = {"average": "macro", "zero_division": 0}

@@ -52,7 +52,7 @@ SHOWN = {
 
 @dataclass(frozen=True)
 class Run:
-    """What is asked for, and where and how it is done."""
+    """A training run: its settings, its folders, its processes and its precision."""
 
     prepared: PreparedFolder
     settings: Settings
@@ -61,19 +61,19 @@ class Run:
     processes: Processes
 
     def say(self, line: str) -> None:
-        """Tell a person, once."""
+        """Print a line, in one process only."""
         if self.processes.first:
             say(line)
 
     @property
     def halves(self) -> bool:
-        """Tell whether checkpoints have weights in 16 bits: DeepSpeed's have, autocast keeps them in fp32."""
+        """True if checkpoints have 16-bit weights: DeepSpeed's do, autocast keeps fp32."""
         return self.settings.training.apply_deepspeed and self.precision != "fp32"
 
 
 @dataclass(frozen=True)
 class Data:
-    """Rows to train on and rows to measure on, and what is measured of the logits there."""
+    """The rows for training and for validation, and the function that measures the validation logits."""
 
     train: TokenRows
     validation: TokenRows
@@ -82,9 +82,9 @@ class Data:
 
 
 def train(run: Run) -> dict[str, Any] | None:
-    """Train; return what training.json says, None where the output folder has a finished run already.
+    """Train, and return the content of training.json; None if the output folder already has a finished run.
 
-    In every process. Raises FinetuneError.
+    Every process calls it. Raises FinetuneError.
     """
     quiet_libraries(run.processes.first)
     training = run.settings.training
@@ -104,7 +104,7 @@ def train(run: Run) -> dict[str, Any] | None:
             seconds = state["stateful_callbacks"]["TrainingTime"]["attributes"]["seconds"]
         else:
             state, seconds = fit(run, start, deepspeed)
-            # A model that is loaded from here on has all its weights, in one process.
+            # From here on, a model is loaded whole in one process, not divided by ZeRO.
             unset_hf_deepspeed_config()
         return run.processes.agree(lambda: leave(run, state, seconds))
     finally:
@@ -117,13 +117,13 @@ def fit(run: Run, start: Start, deepspeed: dict[str, Any] | None) -> tuple[dict[
     training = run.settings.training
     config = read_config(run.prepared, run.settings)
     data = read_data(run, config)
-    set_seed(training.seed)  # for what the base model lacks
+    set_seed(training.seed)  # for the tensors that the base model lacks, such as the head
     loaded = load(run.prepared, run.settings, config)
     for line in loaded.lines():
         run.say(line)
     model = with_lora(loaded.model, run.settings) if training.apply_lora else loaded.model
     _tell_size(run, model, data)
-    keep_freed_memory()  # after the text is read, whose memory is better returned
+    keep_freed_memory()  # after the text is read: its memory should go back to the system
     options = Options(run.settings.tuning, run.output, run.processes, run.precision, deepspeed, len(data.train))
     try:
         trainer = FineTuner(
@@ -149,7 +149,7 @@ def fit(run: Run, start: Start, deepspeed: dict[str, Any] | None) -> tuple[dict[
 
 
 def add_callbacks(trainer: FineTuner, run: Run, progress: ConciseProgress) -> None:
-    """Give the Trainer what it tells about its steps."""
+    """Give the Trainer the callbacks that report its steps."""
     training = run.settings.training
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(transformers.PrinterCallback)
@@ -164,7 +164,7 @@ def add_callbacks(trainer: FineTuner, run: Run, progress: ConciseProgress) -> No
 
 
 def read_data(run: Run, config: PreTrainedConfig) -> Data:
-    """Read and tokenize the rows; raises FinetuneError where none is left to train on."""
+    """Read and tokenize the rows; raises FinetuneError if no usable row is left."""
     settings, features = run.settings, run.settings.features
     tokenizer = open_tokenizer(run.prepared.model, config, settings)
     half = torch.cuda.is_available() and run.precision != "fp32"
@@ -196,7 +196,7 @@ def read_data(run: Run, config: PreTrainedConfig) -> Data:
 
 
 def measure_labels(found: EvalPrediction) -> dict[str, float]:
-    """Return what is measured of a classifier's logits."""
+    """Return the metrics of a classifier's logits."""
     metrics = classification_metrics(np.asarray(found.predictions, np.float32), np.asarray(found.label_ids))
     return {"loss_of_rows": metrics.pop("loss"), **metrics}
 
@@ -223,7 +223,7 @@ def _tell_size(run: Run, model: torch.nn.Module, data: Data) -> None:
 
 
 def leave(run: Run, state: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """Write what the run leaves; in one process."""
+    """Write the result of the run, in one process."""
     best = run.output.checkpoints / f"checkpoint-{state['best_global_step']}"
     write_model(run.prepared, run.settings, run.output, best, run.halves)
     found = write_training(run.output, state, seconds, run.precision, run.processes.count)
@@ -232,11 +232,11 @@ def leave(run: Run, state: dict[str, Any], seconds: float) -> dict[str, Any]:
 
 
 def quiet_libraries(first: bool) -> None:
-    """Leave what a person needs on the terminal: our lines, warnings of the first process, and errors."""
+    """Keep the terminal readable: our lines, the first process's warnings, and errors."""
     if not torch.cuda.is_available():
-        # DeepSpeed says it where it finds out itself, and it is loaded wherever it is installed.
+        # DeepSpeed logs its choice of accelerator, and transformers imports it if it is installed.
         os.environ["DS_ACCELERATOR"] = "cpu"
-    # The libraries' own use of what others of them call deprecated.
+    # These libraries use each other's deprecated names; the user can do nothing about it.
     warnings.filterwarnings(
         "ignore", category=FutureWarning, module=r"(accelerate|deepspeed|peft|torch|transformers)\b"
     )

@@ -1,6 +1,6 @@
-"""What a training run tells: short lines beside its progress bar, and TensorBoard's or MLflow's records.
+"""The output of a training run: a progress bar, short lines beside it, and records for TensorBoard or MLflow.
 
-What a long step tells while it runs: lines, and a bar below them that a log is not filled by.
+`say` and `progress_bar` serve every long step; the bar does not fill a log file.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ LOG_RECEIVERS = ("tensorboard", "mlflow", "none")
 
 
 class ConciseProgress(TrainerCallback):
-    """One progress bar for training and what is measured in between, and one short line a log entry."""
+    """One progress bar for training and evaluation, and one short line for each log entry."""
 
     def __init__(self, shown: Mapping[str, str]) -> None:
-        """Take the words for what is measured on held-out data: {"eval_loss": "held-out loss"}; the rest is not shown."""
+        """Take the names of the metrics to show, such as {"eval_loss": "held-out loss"}."""
         self.shown = shown
         self.bar: tqdm[Any] | None = None
         self.measuring: tqdm[Any] | None = None
@@ -35,7 +35,7 @@ class ConciseProgress(TrainerCallback):
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """Begin the bar; that of a resumed run begins where it goes on."""
+        """Start the bar; the bar of a resumed run starts at the step where the run continues."""
         if state.is_world_process_zero:
             self.bar = progress_bar(state.max_steps, "training", "step", state.global_step)
 
@@ -69,7 +69,7 @@ class ConciseProgress(TrainerCallback):
     def on_evaluate(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
     ) -> None:
-        """End what was measured."""
+        """End the bar of an evaluation."""
         self.batches = 0
         if self.bar is not None:
             self.bar.set_postfix_str("", refresh=False)
@@ -109,7 +109,7 @@ class ConciseProgress(TrainerCallback):
 
 
 class StopAtNoNumber(TrainerCallback):
-    """Ends a run whose loss is no longer a number; what was saved before is whole."""
+    """Ends a run whose loss is NaN; the earlier checkpoints are complete."""
 
     def on_log(
         self,
@@ -130,10 +130,10 @@ class StopAtNoNumber(TrainerCallback):
 
 
 class Guarded(TrainerCallback):
-    """Receivers of records, by name: the failure of one is said once, ends its records, and does not end the training."""
+    """Wraps the receivers of records: if one fails, it says so once and stops receiving; training continues."""
 
     def __init__(self, receivers: Mapping[str, Sequence[TrainerCallback]]) -> None:
-        """Take what each receiver is called, and its callbacks: {"MLflow": [MLflowCallback()]}."""
+        """Take the receivers by name, such as {"MLflow": [MLflowCallback()]}."""
         self.receivers = dict(receivers)
 
     def _call(self, event: str, *args: object, **kwargs: object) -> None:
@@ -141,7 +141,7 @@ class Guarded(TrainerCallback):
             try:
                 for callback in callbacks:
                     getattr(callback, event)(*args, **kwargs)
-            except Exception as exc:  # MLflow raises those of its store and of its HTTP library too
+            except Exception as exc:  # MLflow also raises the errors of its store and of its HTTP library
                 say(f"{name} takes no more records: {' '.join(str(exc).split())[:300]}")
                 del self.receivers[name]
 
@@ -159,7 +159,7 @@ class Guarded(TrainerCallback):
 
 
 def check_logging(log_to: str) -> None:
-    """Raise FinetuneError where what is to receive the logs is not installed, or MLflow's store does not answer."""
+    """Raise FinetuneError if the package that receives the logs is missing, or if MLflow's store does not answer."""
     if log_to != "none" and importlib.util.find_spec(log_to) is None:
         raise FinetuneError(
             f"--log-to {log_to}: expected the package {log_to}, found none; pip install {log_to}, or give --log-to none"
@@ -178,7 +178,7 @@ def check_logging(log_to: str) -> None:
 
 
 def log_receivers(log_to: str, folder: Path) -> list[TrainerCallback]:
-    """Return the Trainer's callbacks that --log-to asks for; TensorBoard's files go to `folder`."""
+    """Return the Trainer's callbacks for --log-to; TensorBoard's files go to `folder`."""
     if log_to == "mlflow":
         return [MLflowCallback()]
     if log_to == "tensorboard":
@@ -190,21 +190,21 @@ def log_receivers(log_to: str, folder: Path) -> list[TrainerCallback]:
 
 
 def records_of_run(folder: Path, settings: Mapping[str, Any]) -> Guarded:
-    """Return the receivers of a fine-tuning run: TensorBoard, and MLflow where MLFLOW_TRACKING_URI is set.
+    """Return the receivers of a fine-tuning run: TensorBoard, and MLflow if MLFLOW_TRACKING_URI is set.
 
-    MLflow's run is the one of MLFLOW_RUN_ID where that is set. It is told the settings of the training that it does not
-    have yet: a parameter of another value is an error to it, and the callback's own hundreds would meet the job's.
+    MLFLOW_RUN_ID names the run to use. Only settings that the run does not have yet are logged: MLflow refuses another value for
+    a parameter, and the callback's own hundreds of parameters would collide with the job's.
     """
     receivers = {"TensorBoard": log_receivers("tensorboard", folder)}
     if os.environ.get("MLFLOW_TRACKING_URI"):
         os.environ.setdefault("MLFLOW_MAX_LOG_PARAMS", "0")
         receivers["MLflow"] = [*log_receivers("mlflow", folder), Parameters(settings)]
-    # One callback, as the Trainer warns of two of one class.
+    # One callback, because the Trainer warns of two of the same class.
     return Guarded(receivers)
 
 
 class Parameters(TrainerCallback):
-    """Tells MLflow's run the settings that it does not have."""
+    """Logs the settings that MLflow's run does not have yet."""
 
     def __init__(self, settings: Mapping[str, Any]) -> None:
         """Take the settings."""
@@ -225,7 +225,7 @@ class Parameters(TrainerCallback):
 
 TERMINAL_SECONDS = 0.5
 LOG_SECONDS = 10.0
-"""Between two states of a bar: a log, or a pipe that ends in one, keeps what a terminal draws over."""
+"""Seconds between two states of a bar if the output is not a terminal: a log keeps every state."""
 
 
 def say(line: str) -> None:
