@@ -38,9 +38,9 @@ def deploy(
     """Deploy from the files that Azure takes, on this machine or with --azure in a workspace.
 
     On this machine, an endpoint is a process on 127.0.0.1 that keeps running. It checks keys, shares out the traffic and
-    runs an inference server for each deployment. If a deployment's endpoint does not exist, it is created from the file
-    beside the deployment's that has its name. The first deployment gets all of the traffic. An existing deployment is
-    replaced without losing a request.
+    runs an inference server for each deployment. If the endpoint of a deployment does not exist, it is created: from its
+    file in the deployment's folder, else with defaults. The first deployment gets all of the traffic. An existing
+    deployment is replaced without losing a request.
 
     Exit status: 0 if it is deployed, 1 if it failed, 2 if nothing was done, 130 if it was interrupted.
 

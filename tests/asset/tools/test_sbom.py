@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 
 from asset.tools.sbom import NAMES, READ, license_of, make_bill, pinned, table
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 # Licenses that ask more of those who ship an image than a notice. A person looked at each.
 KNOWN = {

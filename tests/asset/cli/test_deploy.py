@@ -25,7 +25,7 @@ from asset.local.jobs.tracking import database
 from tests.asset.local.client.asset_files import write_asset
 from tests.asset.local.client.fake_azure import FakeAzure, fake_azure
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ANSWER = '["capital", "beautiful"]\n'
 Asset = Callable[..., Result]
 

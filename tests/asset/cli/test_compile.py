@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from asset.cli.main import app
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def asset_compile(*options: str) -> subprocess.CompletedProcess[str]:
