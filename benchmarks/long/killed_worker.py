@@ -64,7 +64,7 @@ class Round:
         """Return the broken promises."""
         answered = [exchange for exchange in self.exchanges if exchange.status.isdigit()]
         problems = [
-            f"{exchange.status} where {asked[exchange.body].status} was due"
+            f"{exchange.status} instead of {asked[exchange.body].status}"
             for exchange in answered
             if exchange.status not in (asked[exchange.body].status, *OVERLOADED)
         ]

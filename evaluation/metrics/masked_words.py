@@ -95,7 +95,7 @@ class Texts:
 
 @metric("accuracy@1", "share", "higher", headline=True)
 def accuracy_at_1(masks: Masks) -> Ratio:
-    """Share of masks whose word is the model's best one, both as the model normalizes them (an uncased one: no case).
+    """Share of masks whose word is the model's best word, after the model's normalization (such as lower case).
 
     Source: precision at one (P@1) of F. Petroni et al. (2019), "Language Models as Knowledge Bases?",
     https://aclanthology.org/D19-1250.
@@ -105,7 +105,7 @@ def accuracy_at_1(masks: Masks) -> Ratio:
 
 @metric("accuracy@5", "share", "higher", headline=True)
 def accuracy_at_5(masks: Masks) -> Ratio:
-    """Share of masks whose word is among the model's five best, as the model normalizes it.
+    """Share of masks whose word is among the model's five best words, after the model's normalization.
 
     Source: precision at k (P@k) of F. Petroni et al. (2019), "Language Models as Knowledge Bases?",
     https://aclanthology.org/D19-1250.
@@ -124,7 +124,7 @@ def mean_reciprocal_rank(masks: Masks) -> Ratio:
 
 @metric("mean_nll", "nats", "lower")
 def mean_nll(masks: Masks) -> Ratio:
-    """Mean negative natural logarithm of the masked word's probability; of several pieces, the product of theirs.
+    """Mean negative natural logarithm of the masked word's probability, the product of its pieces' probabilities.
 
     Source: the loss of J. Devlin et al. (2019), "BERT", https://aclanthology.org/N19-1423.
     """
@@ -152,7 +152,7 @@ def expected_calibration_error(masks: Masks) -> ExpectedCalibrationError:
 
 @metric("exact_accuracy@1", "share", "higher")
 def exact_accuracy_at_1(masks: Masks) -> Ratio:
-    """Share of masks whose word is the model's best one, letter by letter as it is spelled in the data.
+    """Share of masks whose word is the model's best word, spelled exactly as in the data.
 
     Source: accuracy@1, without the model's normalization.
     """
@@ -161,7 +161,7 @@ def exact_accuracy_at_1(masks: Masks) -> Ratio:
 
 @metric("exact_accuracy@5", "share", "higher")
 def exact_accuracy_at_5(masks: Masks) -> Ratio:
-    """Share of masks whose word is among the model's five best, letter by letter as it is spelled in the data.
+    """Share of masks whose word is among the model's five best words, spelled exactly as in the data.
 
     Source: accuracy@5, without the model's normalization.
     """
@@ -172,7 +172,7 @@ def exact_accuracy_at_5(masks: Masks) -> Ratio:
 
 @metric("one_piece_accuracy@1", "share", "higher")
 def one_piece_accuracy_at_1(masks: Masks) -> Ratio:
-    """Share of masks whose word is the model's best one, of the words that are one piece of its vocabulary.
+    """Share of masks whose word is the model's best word, of the words that are one piece of the vocabulary.
 
     Source: accuracy@1.
     """
@@ -181,7 +181,7 @@ def one_piece_accuracy_at_1(masks: Masks) -> Ratio:
 
 @metric("one_piece_accuracy@5", "share", "higher")
 def one_piece_accuracy_at_5(masks: Masks) -> Ratio:
-    """Share of masks whose word is among the model's five best, of the words that are one piece of its vocabulary.
+    """Share of masks whose word is among the five best words, of the words that are one piece of the vocabulary.
 
     Source: accuracy@5.
     """
@@ -217,7 +217,7 @@ def several_pieces_mean_nll(masks: Masks) -> Ratio:
 
 @metric("pseudo_perplexity", "perplexity", "lower", headline=True)
 def pseudo_perplexity(texts: Texts) -> Ratio:
-    """Perplexity of whole texts, each token scored from all others: e to minus the log-likelihoods' sum by tokens.
+    """Perplexity of whole texts, each token scored from all others: e to the mean negative log-likelihood of a token.
 
     Source: J. Salazar et al. (2020), "Masked Language Model Scoring", https://aclanthology.org/2020.acl-main.240.
     """
@@ -226,7 +226,7 @@ def pseudo_perplexity(texts: Texts) -> Ratio:
 
 @metric("pseudo_perplexity_l2r", "perplexity", "lower", headline=True)
 def pseudo_perplexity_l2r(texts: Texts) -> Ratio:
-    """Pseudo-perplexity with the later pieces of the same word hidden too, so that they do not give the word away.
+    """Pseudo-perplexity with the later pieces of the same word masked too, so that they do not give the word away.
 
     Source: C. Kauf, A. Ivanova (2023), "A Better Way to Do Masked Language Model Scoring",
     https://aclanthology.org/2023.acl-short.80.

@@ -41,7 +41,7 @@ class Answers:
 
 @metric("exact_match", "share", "higher", headline=True)
 def exact_match(answers: Answers) -> Ratio:
-    """Share of answers that are one of those expected, but for case, punctuation, articles and white space.
+    """Share of answers that equal an expected answer, apart from case, punctuation, articles and white space.
 
     Source: the official script of SQuAD v1.1; P. Rajpurkar et al. (2016), https://aclanthology.org/D16-1264.
     """
@@ -50,7 +50,7 @@ def exact_match(answers: Answers) -> Ratio:
 
 @metric("f1", "share", "higher", headline=True)
 def f1(answers: Answers) -> Ratio:
-    """Mean F1 of the words that an answer shares with one expected, the best of those; normalized as for exact_match.
+    """Mean F1 of the words that an answer shares with the best expected answer, normalized as for exact_match.
 
     Source: the official script of SQuAD v1.1; P. Rajpurkar et al. (2016), https://aclanthology.org/D16-1264.
     """

@@ -50,9 +50,9 @@ def accuracy(texts: Texts) -> Ratio:
 
 @metric("macro_f1", "share", "higher", headline=True)
 def macro_f1(texts: Texts) -> Estimate:
-    """Mean over the labels, each counting the same, of the harmonic mean of precision and recall.
+    """Unweighted mean over the labels of the harmonic mean of precision and recall.
 
-    A label counts that is true or predicted of a text. Source: scikit-learn, f1_score with average="macro".
+    A label counts if it is true or predicted for a text. Source: scikit-learn, f1_score with average="macro".
     """
     return texts.confusion.macro_f1(texts.config)
 
@@ -69,7 +69,7 @@ def mcc(texts: Texts) -> Estimate:
 
 @metric("log_loss", "nats", "lower", headline=True)
 def log_loss(texts: Texts) -> Ratio:
-    """Mean negative natural logarithm of the true label's probability; one of zero counts as 2.2e-16.
+    """Mean negative natural logarithm of the true label's probability; a probability of zero counts as 2.2e-16.
 
     Source: scikit-learn, log_loss.
     """

@@ -112,25 +112,17 @@ class FillMaskPredictor:
         count = len(row.labels)
         pieces = iter(scores[count:])
         tops, rights, masks = [], [], []
-        for label, ids, span, mask in zip(row.labels, row.pieces, row.encoded.spans, scores[:count], strict=True):
+        for label, ids, span, score in zip(row.labels, row.pieces, row.encoded.spans, scores[:count], strict=True):
             whole = len(ids) == 1
-            # The logarithm is kept beside the probability, which is 0 in floating point for a word of many pieces.
-            logarithm = mask.log_probability if whole else sum(next(pieces).log_probability for _ in ids)
-            words = [self._token(token) for token in mask.tokens]
-            tops.append([[word, short(share)] for word, share in zip(words, mask.probabilities, strict=True)])
-            rights.append([self._normalized(word) == self._normalized(label) for word in words])
-            masks.append(
-                {
-                    "label_probability": short(math.exp(logarithm)),
-                    "label_log_probability": short(logarithm),
-                    "label_rank": mask.rank if whole else None,
-                    "label_pieces": len(ids),
-                    "best_probability": tops[-1][0][1],
-                    "found": rights[-1][0],
-                    "exact": label == words[0],
-                    **_place(row.text, span[0]),
-                }
-            )
+            logarithm = score.log_probability if whole else sum(next(pieces).log_probability for _ in ids)
+            words = [self._token(token) for token in score.tokens]
+            top = [[word, short(share)] for word, share in zip(words, score.probabilities, strict=True)]
+            right = [self._normalized(word) == self._normalized(label) for word in words]
+            about_label = _about_label(logarithm, score.rank if whole else None, len(ids))
+            about_best = {"best_probability": top[0][1], "found": right[0], "exact": label == words[0]}
+            masks.append({**about_label, **about_best, **_place(row.text, span[0])})
+            tops.append(top)
+            rights.append(right)
         best = [top[0][0] for top in tops]
         alone = count == 1
         listed = {"top": tops[0], "right": rights[0]} if alone else {"top": tops, "right": rights}
@@ -169,6 +161,19 @@ def _labels(value: Any) -> list[str] | None:  # noqa: ANN401 - a value of the us
     if not all(isinstance(word, str) and word.strip() and is_unicode(word) for word in words):
         return None
     return [word.strip() for word in words]
+
+
+def _about_label(logarithm: float, rank: int | None, pieces: int) -> dict[str, float | int | None]:
+    """Return the figures of a mask's label.
+
+    The logarithm is kept beside the probability, which is 0 in floating point for a word of many pieces.
+    """
+    return {
+        "label_probability": short(math.exp(logarithm)),
+        "label_log_probability": short(logarithm),
+        "label_rank": rank,
+        "label_pieces": pieces,
+    }
 
 
 def _place(text: str, start: int) -> dict[str, int]:

@@ -37,7 +37,7 @@ def exchange(sent: float, ended: float, status: str, content: bytes = b'["a"]') 
         ([], None),
         ([exchange(9.9, 10.1, "ConnectionResetError")], None),
         ([exchange(10.5, 11.0, "429")], None),
-        ([exchange(10.5, 11.0, "500")], "500 where 200 was due"),
+        ([exchange(10.5, 11.0, "500")], "500 instead of 200"),
         ([exchange(10.5, 11.0, "200", b'["b"]')], "a wrong answer"),
         ([exchange(9.9, 9.95, "ConnectionResetError")], "lost -0.05 s from the kill"),
         ([exchange(9.9, 12.0, "ConnectionResetError")], "lost +2.00 s from the kill"),

@@ -85,14 +85,17 @@ def restart(server: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("spoil", "noticed"),
     [
-        (lambda server: server["unexpected"].update({"500 where 200 was due": 1}), "each request gets its status"),
+        (lambda server: server["unexpected"].update({"500 instead of 200": 1}), "each request gets its status"),
         (lambda server: server.update(wrong_answers=1), "each request gets its status"),
         (lambda server: server["ms"].update(p99=4100.0), "p99 of the 200s"),
         (restart, "the serving process did not change"),
         (leak, "memory grows"),
         (lambda server: server["after"].update(files=40), "no open file is left"),
         (lambda server: server["samples"][50].update(threads=400), "no more threads"),
-        (lambda server: server["rude_clients"]["slow sender"].update({"no answer": 1}), "who sends or reads slowly"),
+        (
+            lambda server: server["rude_clients"]["slow sender"].update({"no answer": 1}),
+            "clients that send or read slowly",
+        ),
     ],
 )
 def test_each_kind_of_trouble_is_noticed_and_nothing_else(spoil: Callable[[Any], None], noticed: str) -> None:
@@ -123,7 +126,7 @@ def test_answers_are_counted_by_what_was_asked() -> None:
     ):
         record.add(Exchange(body, 101.0, 101.0, 101.5, status, content))
     assert record.wrong == 1
-    assert record.unexpected == Counter({"200 where 400 was due": 1, "no answer where 200 was due": 1})
+    assert record.unexpected == Counter({"200 instead of 400": 1, "no answer instead of 200": 1})
     found = record.report()
     assert found["statuses"]["200"] == 3
     assert found["ms"]["p99"] == 500.0

@@ -60,7 +60,7 @@ class Record:
         if exchange.status == "200":
             self.good[place].append(exchange.ended - exchange.due)
         if exchange.status not in (asked.status, *OVERLOADED):
-            self.unexpected[f"{exchange.status} where {asked.status} was due"] += 1
+            self.unexpected[f"{exchange.status} instead of {asked.status}"] += 1
         elif exchange.status == "200" and not self._right(exchange):
             self.wrong += 1
 
