@@ -71,11 +71,6 @@ class VirtualEnvironment:
         return variables | {"PATH": os.pathsep.join(path), "VIRTUAL_ENV": str(self.folder)}
 
 
-def environment_for(file: Path) -> VirtualEnvironment:
-    """Return the environment for …/environment/evaluation/environment.yaml: .venv/evaluation."""
-    return VirtualEnvironment(file.resolve().parent.name)
-
-
 def environment_of(environment: Environment | str | None) -> VirtualEnvironment:
     """Return the virtual environment that stands for an environment of Azure: an entity of the SDK, or a name.
 
@@ -85,18 +80,21 @@ def environment_of(environment: Environment | str | None) -> VirtualEnvironment:
     Raises:
         JobError: none stands for it; the message lists the environments of this checkout.
     """
-    names = {path.parent.name: path for path in sorted(ROOT.glob("environment/*/environment.yaml"))}
-    own_names = {str(yaml.safe_load(path.read_text(encoding="utf-8"))["name"]): name for name, path in names.items()}
+    known = sorted(path.parent.name for path in ROOT.glob("environment/*/requirements.txt"))
+    own_names = {_own_name(path): path.parent.name for path in ROOT.glob("environment/*/environment.yaml")}
     for candidate in _candidates(environment):
-        if (ROOT / "environment" / candidate / "requirements.txt").is_file():
-            return VirtualEnvironment(candidate)
-        if candidate in own_names:
-            return VirtualEnvironment(own_names[candidate])
+        if (name := own_names.get(candidate, candidate)) in known:
+            return VirtualEnvironment(name)
     label = environment if environment is None or isinstance(environment, str) else environment.name
     raise JobError(
-        f"no environment of this checkout ({', '.join(names)}) stands for the environment {label}; name one of those, such as "
+        f"no environment of this checkout ({', '.join(known)}) stands for the environment "
+        f"{environment_file(environment) or label}; name one of those, such as "
         "`environment: file:../environment/serving/environment.yaml`"
     )
+
+
+def _own_name(file: Path) -> str:
+    return str(yaml.safe_load(file.read_text(encoding="utf-8"))["name"])
 
 
 def _candidates(environment: Environment | str | None) -> Iterator[str]:

@@ -98,9 +98,9 @@ def _begin(
 ) -> tuple[Plan, RunFolder, list[str]]:
     """Check all that can be checked before a step runs; return the plan, the run's folder and the settings."""
     from asset.checks.pipeline.data import OwnModel, quoted
-    from asset.checks.pipeline.errors import RunError
     from asset.checks.pipeline.job import checked_job
     from asset.checks.pipeline.overrides import absolute
+    from asset.local.jobs.errors import RunError
     from asset.local.jobs.plan import plan_job
     from asset.local.jobs.run_folder import INTERRUPTED as INTERRUPTED_RUN
     from asset.local.jobs.run_folder import RunFolder, RunState, find_run, now
@@ -135,9 +135,9 @@ def _begin(
 
 
 def _run_steps(screen: Screen, plan: Plan, folder: RunFolder, state: RunState, asset_dir: Path | None) -> Result:
-    from asset.checks.pipeline.errors import StepError
     from asset.findings import shown
     from asset.local.jobs import summary
+    from asset.local.jobs.errors import StepError
     from asset.local.jobs.runner import Runner
     from asset.local.jobs.tracking import Tracker, database
 

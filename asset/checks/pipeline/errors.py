@@ -1,9 +1,7 @@
 """What can go wrong with a job here.
 
 RuntimeError
-├── JobError            a job cannot be run or continued
-│   ├── StepError       a step ended with a status other than 0, or without an output
-│   └── RunError        a run cannot be started or continued: another process has it, or no run has that name
+├── JobError            a job cannot be run or continued; asset/local/jobs/errors.py has two kinds of it
 └── InvalidFileError    (asset/findings.py) the job's file, or a file that it names, is wrong
 """
 
@@ -15,15 +13,3 @@ ELSEWHERE = "runs-elsewhere"
 
 class JobError(RuntimeError):
     """A job cannot be run or continued; the message says what to do."""
-
-
-class StepError(JobError):
-    """A step failed. `status` is its exit status: 0 if it ended well and did not write an output."""
-
-    def __init__(self, step: str, status: int, reason: str, last_lines: list[str]) -> None:
-        self.step, self.status, self.reason, self.last_lines = step, status, reason, last_lines
-        super().__init__(f"step '{step}' failed: {reason}")
-
-
-class RunError(JobError):
-    """A run cannot be started or continued."""

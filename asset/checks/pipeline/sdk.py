@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from asset.azure_sdk import Keys, RefusedError, advice, boundary, of_paths
@@ -54,8 +53,3 @@ def _finding(job: JobSource, keys: Keys, message: str) -> Finding:
     while keys[:1] == ("jobs",) and keys[2:3] == ("jobs",) and (inner := job.steps[keys[1]].inner):
         job, keys = inner, keys[2:]
     return Finding(job.place(*keys), f"the Azure SDK refuses it: {shown}{message}", fix, "azure-sdk")
-
-
-def source_path(environment: object) -> Path:
-    """Return the file that an environment of a loaded component was read from."""
-    return Path(str(environment._source_path))  # type: ignore[attr-defined]  the SDK has no public name for it

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from azure.ai.ml.exceptions import JobException, ValidationErrorType, ValidationException
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 
-from asset.checks.pipeline.errors import JobError, RunError
+from asset.checks.pipeline.errors import JobError
 from asset.findings import InvalidFileError
 from asset.local.endpoints.errors import ConflictError, EndpointError, InvalidEndpointError, NotFoundError
+from asset.local.jobs.errors import RunError
 
 
 class ClientError(RuntimeError):

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from asset.checks.pipeline import sdk
+from asset.checks.pipeline import references
 from asset.checks.pipeline.data import OwnModel, local_path
-from asset.checks.pipeline.references import Binding, Given, as_text, bound, own_input, plain, step_input, whole
 from asset.checks.pipeline.source import JobSource, StepSource
 from asset.checks.pipeline.steps import order, processes, timeout, variables
 from asset.checks.pipeline.values import is_absent
-from asset.environments import VirtualEnvironment, environment_for
+from asset.environments import VirtualEnvironment, environment_of
 from asset.findings import Finding, InvalidFileError
 from asset.local.jobs.run_folder import RESERVED
 
@@ -87,7 +86,7 @@ def plan_job(job: JobSource, loaded: PipelineJob, own: OwnModel) -> Plan:
     """
     steps = tuple(_steps(job, loaded.jobs, own))
     inputs = {
-        name: as_text(_value(own_input(job, name), own))
+        name: references.as_text(_value(references.own_input(job, name), own))
         for name, value in job.ports("inputs").items()
         if value is not None
     }
@@ -95,7 +94,7 @@ def plan_job(job: JobSource, loaded: PipelineJob, own: OwnModel) -> Plan:
         binding.name: _written_by(job, step.name, name)
         for step in job.steps.values()
         for name, value in step.given("outputs").items()
-        for binding in bound(value)
+        for binding in references.bound(value)
     }
     experiment = loaded.experiment_name or job.file.path.stem
     return Plan(job.file.path, experiment, steps, inputs, outputs, tuple(_warnings(job, steps, own)))
@@ -139,9 +138,9 @@ def _step(job: JobSource, step: StepSource, node: Command, own: OwnModel) -> Ste
         raise InvalidFileError([Finding(place, message, "rename the step", "step-name")])
     inputs = {}
     for port_name, port in component.inputs.items():
-        value = _value(step_input(job, step, port_name), own)
+        value = _value(references.step_input(job, step, port_name), own)
         if is_absent(value):
-            value = None if port.default is None else as_text(port.default)
+            value = None if port.default is None else references.as_text(port.default)
         if value is not None:
             inputs[port_name] = value
     modes = {output: _mode(job, step, output) or port.mode for output, port in component.outputs.items()}
@@ -149,7 +148,7 @@ def _step(job: JobSource, step: StepSource, node: Command, own: OwnModel) -> Ste
         name=name,
         command=component.command,
         folder=(step.component.folder / component.code).resolve() if component.code else None,
-        environment=environment_for(sdk.source_path(component.environment)),
+        environment=environment_of(component.environment),
         inputs=inputs,
         outputs={output: str(port.type) for output, port in component.outputs.items()},
         mounted=tuple(output for output, mode in modes.items() if mode == "rw_mount"),
@@ -159,13 +158,13 @@ def _step(job: JobSource, step: StepSource, node: Command, own: OwnModel) -> Ste
     )
 
 
-def _value(given: Given, own: OwnModel) -> Value | None:
-    if isinstance(given.value, Binding):
+def _value(given: references.Given, own: OwnModel) -> Value | None:
+    if isinstance(given.value, references.Binding):
         return _written_by(given.job, str(given.value.step), given.value.name)
-    value = plain(given.value)
+    value = references.plain(given.value)
     if isinstance(value, dict):
         return local_path(value["path"], given.job.file.path.parent, own)
-    return None if is_absent(value) else as_text(value)
+    return None if is_absent(value) else references.as_text(value)
 
 
 def _written_by(job: JobSource, name: str, output: str) -> StepOutput:
@@ -177,7 +176,7 @@ def _written_by(job: JobSource, name: str, output: str) -> StepOutput:
         (step.name, port)
         for step in inner.steps.values()
         for port, value in step.given("outputs").items()
-        if any(binding.name == output for binding in bound(value))
+        if any(binding.name == output for binding in references.bound(value))
     ]
     return _written_by(inner, writer, port)
 
@@ -185,7 +184,7 @@ def _written_by(job: JobSource, name: str, output: str) -> StepOutput:
 def _mode(job: JobSource, step: StepSource, output: str) -> str | None:
     """Return the mode of a step's output: the step sets it, or the pipeline's output that it is bound to."""
     value = step.given("outputs").get(output)
-    binding = whole(value)
+    binding = references.whole(value)
     if binding is None or binding.step is not None:
         return value.get("mode") if isinstance(value, dict) else None
     outer = None if job.above is None else _mode(job.above, job.above.steps[job.name], binding.name)

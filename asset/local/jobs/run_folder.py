@@ -25,7 +25,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from asset.checks.pipeline.errors import RunError
+from asset.local.jobs.errors import RunError
 from asset.local.processes import Background
 from tables.whole_file import ANYONE, write_json
 

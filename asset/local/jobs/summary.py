@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from asset.checks.pipeline.errors import StepError
 from asset.findings import shown
+from asset.local.jobs.errors import StepError
 from asset.local.jobs.run_folder import RunFolder, RunState
 from evaluation.errors import MetricsFileError
 from evaluation.report.metrics_file import Metric, parse, read

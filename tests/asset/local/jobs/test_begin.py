@@ -41,10 +41,9 @@ def test_an_unknown_environment_is_refused_with_the_known_ones(asset: Asset) -> 
         asset.edit(f"components/{name}.yml", "environment/dev/", "environment/elsewhere/")
     result = asset.run()
     assert result.exit_code == 2
-    assert (
-        "no environment 'elsewhere' (it has: batch, bench, bench-azureml, dev, evaluation, finetune, serving, serving-gpu)"
-        in result.stderr
-    )
+    known = "batch, bench, bench-azureml, dev, evaluation, finetune, serving, serving-gpu"
+    assert f"no environment of this checkout ({known}) stands for the environment " in result.stderr
+    assert "environment/elsewhere/environment.yaml; name one of those" in result.stderr
     assert not (asset.state / "runs").exists()
 
 

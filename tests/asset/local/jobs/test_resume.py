@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from asset.checks.pipeline.errors import RunError
+from asset.local.jobs.errors import RunError
 from asset.local.jobs.run_folder import STATE, RunFolder, RunState, StepFolder, now
 from tests.asset.local.jobs.processes import alive, wait_for
 
