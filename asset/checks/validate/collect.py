@@ -68,7 +68,7 @@ UNCHECKED_SCHEMAS = re.compile(
 )
 """The names of Azure's schemas that have no checks here."""
 
-THEIRS = (azure_sdk.RULE, microsoft_validator.RULE)
+THEIRS = (azure_sdk.RULE, microsoft_validator.RULE, images.HADOLINT)
 """The rules of others. Where one of ours says what is wrong on a line, it says what to do too, and theirs is left out."""
 
 FAULT = "fault"

@@ -8,8 +8,12 @@ A requirements file of an image: every package at one version, so that the image
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +25,8 @@ from asset.azure_sdk import refused
 from asset.checks.kinds import Kind
 from asset.checks.pipeline.source import REMOTE, is_file, is_folder
 from asset.checks.validate.asset_folder import AssetFolder
-from asset.findings import Finding, Place, one_of, problem
+from asset.environments import ROOT
+from asset.findings import Finding, Place, problem
 from asset.yaml_file import Part, YamlFile
 from tables.regular_file import read_text
 
@@ -89,13 +94,15 @@ def check_named(holder: Part, folder: Path, asset: AssetFolder) -> Iterator[Find
         yield Finding(place, message, "name one that is there", "environment-file")
 
 
-INSTRUCTIONS = (
-    *("ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL", "MAINTAINER"),
-    *("ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR"),
-)
+HADOLINT = "hadolint"
+"""The rule of hadolint's findings."""
+
+NOT_PARSED = "hadolint DL1000"
+"""The start of hadolint's message about a file that is no Dockerfile; nothing else in it can be checked."""
+
 HEREDOC = re.compile(r"<<-?[\"']?(\w+)[\"']?")
 INDEX = re.compile(r"extra-index-url", re.IGNORECASE)
-"""What Microsoft's registry refuses in what an image is built from: a package of that name could come from either."""
+"""An option that Microsoft's registry refuses in the files of an image."""
 
 
 @dataclass(frozen=True)
@@ -115,23 +122,42 @@ def check_dockerfile(path: Path, asset: AssetFolder) -> Iterator[Finding]:
         message = f"expected a Dockerfile, found: {getattr(exc, 'strerror', None) or exc}"
         yield Finding(Place.in_file(path, 1), message, "name a text file", "dockerfile")
         return
+    linted = list(_linted(path, text))
+    yield from linted
+    if any(NOT_PARSED in finding.message for finding in linted):
+        return
     instructions = list(_instructions(text))
-    for one in instructions:
-        place = Place.in_file(path, one.line)
-        if one.name not in INSTRUCTIONS:
-            names = one_of(one.name, INSTRUCTIONS)
-            message = f"expected an instruction of a Dockerfile, found {one.name}"
-            yield Finding(
-                place, message, names.fix.replace("choose one of those", "correct it"), "dockerfile-instruction"
-            )
-        elif one.name in ("COPY", "ADD"):
-            yield from _copied(one, path)
-        if INDEX.search(one.rest):
-            yield Finding(
-                place, "expected packages of one index, found --extra-index-url", "take it out", "extra-index"
-            )
+    for instruction in instructions:
+        if instruction.name in ("COPY", "ADD"):
+            yield from _copied(instruction, path)
+        if INDEX.search(instruction.rest):
+            yield _extra_index(Place.in_file(path, instruction.line))
     yield from _base(instructions, path)
     yield from _user(instructions, path)
+
+
+def _linted(path: Path, text: str) -> Iterator[Finding]:
+    """Yield what hadolint, the linter of Dockerfiles, finds."""
+    program = shutil.which(
+        HADOLINT, path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    )
+    if program is None:
+        message = "only checked by the rules here: hadolint is not installed"
+        yield Finding(Place.in_file(path, 1), message, "run `make .venv/dev/.installed`", HADOLINT).as_note()
+        return
+    command = [program, "--no-fail", "--format", "json", "--config", str(ROOT / ".hadolint.yaml"), "-"]
+    done = subprocess.run(command, input=text.encode(), capture_output=True, check=False, timeout=60)
+    try:
+        results = json.loads(done.stdout)
+    except ValueError:
+        message = f"hadolint cannot read this file: {done.stderr.decode(errors='replace').strip()[:200]}"
+        yield Finding(Place.in_file(path, 1), message, "correct the file", HADOLINT)
+        return
+    for result in results:
+        message = re.sub(r"\s+", " ", f"hadolint {result['code']}: {result['message']}")
+        fix = f"correct it; https://github.com/hadolint/hadolint/wiki/{result['code']} says how"
+        if result["level"] in ("error", "warning"):
+            yield Finding(Place.in_file(path, result["line"]), message, fix, HADOLINT)
 
 
 def tag_problem(image: str) -> Finding | None:
@@ -163,23 +189,16 @@ def _instructions(text: str) -> Iterator[Instruction]:
 
 
 def _base(instructions: list[Instruction], path: Path) -> Iterator[Finding]:
-    first = next((one for one in instructions if one.name != "ARG"), None)
-    if first is None or first.name != "FROM":
-        found, line = (first.name, first.line) if first else ("nothing", 1)
-        message = f"expected FROM as the first instruction, found {found}"
-        yield Finding(Place.in_file(path, line), message, "write `FROM IMAGE:VERSION` first", "dockerfile-from")
+    """Find images to start from that have no fixed version."""
+    froms = [instruction for instruction in instructions if instruction.name == "FROM"]
+    if not froms:
+        message = "this Dockerfile has no FROM, so it builds no image"
+        yield Finding(Place.in_file(path, 1), message, "write `FROM IMAGE:VERSION` first", "dockerfile-from")
     stages: set[str] = set()
-    for one in instructions:
-        if one.name != "FROM":
-            continue
-        words = [word for word in one.rest.split() if not word.startswith("--")]
-        place = Place.in_file(path, one.line)
-        if not words:
-            yield Finding(
-                place, "expected the name of an image, found none", "write `FROM IMAGE:VERSION`", "dockerfile-from"
-            )
-        elif words[0].lower() not in stages and (wrong := tag_problem(words[0])):
-            yield Finding(place, wrong.message, wrong.fix, "image-tag")
+    for instruction in froms:
+        words = [word for word in instruction.rest.split() if not word.startswith("--")]
+        if words and words[0].lower() not in stages and (wrong := tag_problem(words[0])):
+            yield wrong.at(Place.in_file(path, instruction.line), "image-tag")
         if len(words) == 3 and words[1].upper() == "AS":
             stages.add(words[2].lower())
 
@@ -224,6 +243,11 @@ def _is_there(folder: Path, source: str) -> bool:
         return any(folder.glob(pattern)) if set(pattern) & set("*?[") else (folder / pattern).exists()
     except (OSError, ValueError, NotImplementedError):
         return False
+
+
+def _extra_index(place: Place) -> Finding:
+    message = "--extra-index-url names a second index: a package could come from either"
+    return Finding(place, message, "take it out", "extra-index")
 
 
 HASH = re.compile(r"\s--hash[= ](?P<hash>\S+)")
@@ -277,7 +301,7 @@ def _pinned(line: str, place: Place, first: dict[str, int], number: int) -> Iter
 
 def _option(line: str, path: Path, place: Place) -> Iterator[Finding]:
     if INDEX.search(line):
-        yield Finding(place, "expected packages of one index, found --extra-index-url", "take it out", "extra-index")
+        yield _extra_index(place)
     other = re.match(r"(?:-r|--requirement|-c|--constraint)[= ]\s*(\S+)", line)
     if other and not is_file(path.parent / other[1]):
         message = f"expected another file of requirements, found none at {other[1]}"

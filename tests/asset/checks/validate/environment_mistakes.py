@@ -56,7 +56,7 @@ ENVIRONMENTS = {
         "COPY",
         "COPY",
         "dockerfile-from",
-        "expected FROM as the first instruction, found COPY",
+        "this Dockerfile has no FROM",
         "write `FROM IMAGE:VERSION` first",
     ),
     "an image without a version": Mistake(
@@ -73,9 +73,9 @@ ENVIRONMENTS = {
         "USER serving",
         "USRE serving",
         "USRE",
-        "dockerfile-instruction",
-        "expected an instruction of a Dockerfile, found USRE",
-        "rename it to USER",
+        "hadolint",
+        "hadolint DL1000: unexpected 'U' expecting '#', '\\', ADD, ARG, ",
+        "correct it; https://github.com/hadolint/hadolint/wiki/DL1000 says how",
     ),
     "an image that runs as root": Mistake(
         DOCKERFILE,
@@ -110,7 +110,7 @@ ENVIRONMENTS = {
         "--extra-index-url https://example.org/simple",
         "RUN pip",
         "extra-index",
-        "expected packages of one index, found --extra-index-url",
+        "--extra-index-url names a second index",
         "take it out",
     ),
     "a package without a version": Mistake(
