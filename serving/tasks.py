@@ -61,6 +61,14 @@ class TaskFacts:
     head_tensor: str
     """A tensor that only models of this task have, by its canonical name (serving.model.checkpoint)."""
     head: HeadFacts
+    columns: tuple[str, ...]
+    """The columns of a row in the input frame of an MLflow model."""
+    answer: dict[str | None, str]
+    """The columns of an answer and their MLflow types; None for an answer without a name."""
+    pair_column: str | None = None
+    """The column of a second text, if a row may be a pair."""
+    pipeline: dict[str, Any] | None = None
+    """The options with which MLflow runs transformers' pipeline; None if transformers 5 has no pipeline for the task."""
 
 
 TASKS: dict[Task, TaskFacts] = {
@@ -78,6 +86,10 @@ TASKS: dict[Task, TaskFacts] = {
             dense="cls.predictions.transform.dense",
             norm="cls.predictions.transform.LayerNorm",
         ),
+        columns=("input_string",),
+        answer={None: "string"},
+        # A pipeline cannot read windows around a mask, as score.py does, so it cuts a text longer than the model.
+        pipeline={"tokenizer_kwargs": {"truncation": True}},
     ),
     "text-classification": TaskFacts(
         module="text_classification",
@@ -93,6 +105,10 @@ TASKS: dict[Task, TaskFacts] = {
             dense="pooler.dense",
             pairs=True,
         ),
+        columns=("text",),
+        pair_column="text_pair",
+        answer={"label": "string", "score": "double"},
+        pipeline={"truncation": True},
     ),
     "question-answering": TaskFacts(
         module="question_answering",
@@ -108,6 +124,8 @@ TASKS: dict[Task, TaskFacts] = {
             outputs=("start_logits", "end_logits"),
             pairs=True,
         ),
+        columns=("question", "context"),
+        answer={"answer": "string", "score": "double", "start": "long", "end": "long"},
     ),
 }
 """The tasks that are served, evaluated and tuned. A new task is a new entry here, and its own modules."""

@@ -11,7 +11,7 @@ import pytest
 from serving.tasks import TASKS
 
 ROOT = Path(__file__).resolve().parents[1]
-CHECKED = ("serving",)
+CHECKED = ("serving", "evaluation", "finetune", "deployment", "asset", "tables")
 """Folders whose files know tasks by the table only."""
 
 OWN = {facts.module for facts in TASKS.values()}

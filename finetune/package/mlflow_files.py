@@ -21,7 +21,7 @@ import yaml
 
 from finetune.checkpoint_files import TOKENIZER_FILES
 from serving.errors import ModelFolderError
-from serving.tasks import Task
+from serving.tasks import TASKS, Task
 
 LOADER = Path(__file__).with_name("question_answering_pyfunc.py")
 """The loader of a question-answering model. It is copied into the folder, because neither transformers 5 nor MLflow has one."""
@@ -29,17 +29,7 @@ LOADER = Path(__file__).with_name("question_answering_pyfunc.py")
 NEEDED = ("mlflow", "torch", "transformers")
 """The packages that loading needs, without their own dependencies."""
 
-PIPELINES: dict[Task, str] = {
-    "fill-mask": "FillMaskPipeline",
-    "text-classification": "TextClassificationPipeline",
-    "question-answering": "QuestionAnsweringPipeline",
-}
 FAMILIES = {"bert": "Bert", "distilbert": "DistilBert"}
-HEADS: dict[Task, str] = {
-    "fill-mask": "ForMaskedLM",
-    "text-classification": "ForSequenceClassification",
-    "question-answering": "ForQuestionAnswering",
-}
 EXAMPLES = {
     "input_string": "Paris is the [MASK] of France.",
     "text": "The room was quiet and the staff kind.",
@@ -48,13 +38,6 @@ EXAMPLES = {
     "context": "The cat slept on the roof, and the dog below it.",
 }
 """The input example is made up: a row of the data would publish a user's text."""
-
-CONFIGS: dict[Task, dict[str, Any]] = {
-    # The pipelines would fail on a text longer than the model, so it is cut, as score.py does for a classifier. For a mask
-    # score.py reads windows instead, which a pipeline cannot.
-    "fill-mask": {"tokenizer_kwargs": {"truncation": True}},
-    "text-classification": {"truncation": True},
-}
 
 
 @dataclass(frozen=True)
@@ -78,9 +61,8 @@ def columns_of(task: Task, pairs: bool = False) -> list[str]:
     >>> columns_of("fill-mask")
     ['input_string']
     """
-    if task == "question-answering":
-        return ["question", "context"]
-    return ["input_string"] if task == "fill-mask" else ["text", "text_pair"] if pairs else ["text"]
+    facts = TASKS[task]
+    return [*facts.columns, *([facts.pair_column] if pairs and facts.pair_column else [])]
 
 
 def write_files(checkpoint: Path, folder: Path, described: Described) -> None:
@@ -91,7 +73,7 @@ def write_files(checkpoint: Path, folder: Path, described: Described) -> None:
     """
     positions = int(described.config["max_position_embeddings"])
     copy_tokenizer(checkpoint, folder / "components" / "tokenizer", positions)
-    if described.task == "question-answering":
+    if TASKS[described.task].pipeline is None:
         (folder / "code").mkdir(exist_ok=True)
         shutil.copyfile(LOADER, folder / "code" / LOADER.name)
     _write_environment(folder)
@@ -136,7 +118,7 @@ def _mlmodel(tokenizer_class: str, described: Described) -> str:
     """Return the text of MLmodel."""
     from mlflow.models import Model  # it takes seconds, which an error before need not wait for
 
-    task = described.task
+    facts = TASKS[described.task]
     example = {"artifact_path": "input_example.json", "type": "dataframe", "pandas_orient": "split"}
     model = Model(
         signature=_signature(described),
@@ -146,10 +128,10 @@ def _mlmodel(tokenizer_class: str, described: Described) -> str:
     )
     model.add_flavor(
         "transformers",
-        task=task,
-        instance_type=PIPELINES[task],
+        task=described.task,
+        instance_type=f"{facts.module.title().replace('_', '')}Pipeline",
         framework="pt",
-        pipeline_model_type=f"{FAMILIES[described.config.get('model_type', 'bert')]}{HEADS[task]}",
+        pipeline_model_type=f"{FAMILIES[described.config.get('model_type', 'bert')]}{facts.heads[0]}",
         model_binary=".",
         source_model_name=described.name,
         components=["tokenizer"],
@@ -159,12 +141,11 @@ def _mlmodel(tokenizer_class: str, described: Described) -> str:
     )
     environment = {"conda": "conda.yaml", "virtualenv": "python_env.yaml"}
     python = {"env": environment, "python_version": platform.python_version()}
-    if task == "question-answering":
+    if facts.pipeline is None:
         model.add_flavor("python_function", loader_module=LOADER.stem, code="code", **python)
     else:
-        config = CONFIGS[task]
         model.add_flavor(
-            "python_function", loader_module="mlflow.transformers", model_binary=".", config=config, **python
+            "python_function", loader_module="mlflow.transformers", model_binary=".", config=facts.pipeline, **python
         )
     return model.to_yaml()
 
@@ -185,16 +166,13 @@ def _signature(described: Described) -> Any:  # noqa: ANN401 - MLflow is importe
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
+    facts = TASKS[described.task]
     inputs = Schema([ColSpec(DataType.string, name) for name in described.columns])
-    if described.task == "fill-mask":
-        return ModelSignature(inputs=inputs, outputs=Schema([ColSpec(DataType.string)]))
-    if described.task == "text-classification":
-        outputs = [ColSpec(DataType.string, "label"), ColSpec(DataType.double, "score")]
-        return ModelSignature(inputs=inputs, outputs=Schema(outputs))
-    outputs = [ColSpec(DataType.string, "answer"), ColSpec(DataType.double, "score")]
-    outputs += [ColSpec(DataType.long, "start"), ColSpec(DataType.long, "end")]
-    params = ParamSchema([ParamSpec("max_answer_length", DataType.long, 15)])
-    return ModelSignature(inputs=inputs, outputs=Schema(outputs), params=params)
+    outputs = Schema([ColSpec(DataType[kind], name) for name, kind in facts.answer.items()])
+    # Our own loader takes a parameter.
+    own = facts.pipeline is None
+    params = ParamSchema([ParamSpec("max_answer_length", DataType.long, 15)]) if own else None
+    return ModelSignature(inputs=inputs, outputs=outputs, params=params)
 
 
 def read_object(file: Path) -> dict[str, Any]:

@@ -214,5 +214,5 @@ def test_the_timing_takes_as_many_rows_as_there_is_time_for(pause: float) -> Non
 def test_no_validation_row_is_told(make_run: Callable[..., Any], sharp_classifier: Path, tmp_path: Path) -> None:
     run = make_run(sharp_classifier)
     run.write_rows("validation", [])
-    with pytest.raises(FinetuneError, match=r"validation\.jsonl: expected validation rows, found none; prepare"):
+    with pytest.raises(FinetuneError, match=r"validation\.jsonl: no validation rows; prepare"):
         check(run.tuned, PreparedFolder(run.prepared), run.settings, tmp_path, int8=False)

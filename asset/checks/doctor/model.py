@@ -21,7 +21,7 @@ from serving.model.checkpoint import BertConfig, check, expected_shapes
 from serving.model.model_folder import chosen_folder, find_checkpoint
 from serving.model.tokenizer import open_tokenizer
 from serving.model.trust import check_folder
-from serving.tasks import Task
+from serving.tasks import TASKS, Task
 
 MB = 1_000_000
 
@@ -48,7 +48,7 @@ class Size:
     def of(cls, config: BertConfig, task: Task = "fill-mask") -> Size:
         """Count them; a decoder that is tied to the word embeddings counts once."""
         shapes = expected_shapes(config, task)
-        tied = config.vocab_size * config.hidden_size if task == "fill-mask" else 0
+        tied = config.vocab_size * config.hidden_size if TASKS[task].head.size == "vocabulary" else 0
         return cls(sum(map(math.prod, shapes.values())) - tied)
 
     @property
