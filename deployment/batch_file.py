@@ -131,7 +131,7 @@ class Tally:
     failed: int
     before: int
     started: float = field(default_factory=time.monotonic)
-    told: float = field(default_factory=time.monotonic)
+    logged: float = field(default_factory=time.monotonic)
     shown: int = 0
 
     def add(self, line: int, error: _Error | None) -> None:
@@ -145,8 +145,8 @@ class Tally:
 
     def tell(self) -> None:
         """Log the progress every few seconds."""
-        if time.monotonic() - self.told >= PROGRESS_SECONDS:
-            self.told = time.monotonic()
+        if time.monotonic() - self.logged >= PROGRESS_SECONDS:
+            self.logged = time.monotonic()
             logger.info("%s: %s", self.name, self)
 
     def __str__(self) -> str:

@@ -31,7 +31,7 @@ def whole_file(path: Path, *, mode: int = ANYONE, unfinished: Path | None = None
     Args:
         path: its place.
         mode: its permissions, before the umask.
-        unfinished: the folder where it is written, on the same disk; default: beside its place.
+        unfinished: the folder in which it is written first, on the same disk; default: the folder of its place.
     """
     partial = (unfinished or path.parent) / f".{uuid.uuid4().hex}.partial"
     try:

@@ -50,10 +50,10 @@ def start(
 
     Args:
         command: the program and its arguments.
-        folder: where it runs; default: where this process does.
+        folder: its working folder; default: that of this process.
         variables: its whole environment; default: that of this process.
         stdin: its standard input; empty by default.
-        output: where it writes, standard error included: a file, or subprocess.PIPE; default: where this process writes.
+        output: its standard output and error: a file, or subprocess.PIPE; default: those of this process.
         pass_fds: descriptors that it inherits.
     """
     return subprocess.Popen(

@@ -55,7 +55,7 @@ class Runner:
 
         Raises:
             StepError: a step failed; the state says so.
-            KeyboardInterrupt: the run was told to stop; the step's processes are gone, and the state says so.
+            KeyboardInterrupt: the run was stopped; the step's processes are gone, and the state says so.
         """
         try:
             self._begin()

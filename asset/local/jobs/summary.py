@@ -53,7 +53,7 @@ def show_failed(console: Console, error: StepError, state: RunState, folder: Run
 
 
 def show_way_on(console: Console, folder: RunFolder, resume: str) -> None:
-    """Print where the run is kept and the command that continues it."""
+    """Print the folder of the run and the command that continues it."""
     console.print(
         Text(f"The run is kept in {shown(folder.path)}. Continue it from its first unfinished step with\n  {resume}"),
         soft_wrap=True,

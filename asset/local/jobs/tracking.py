@@ -82,9 +82,9 @@ class Tracker:
 
         set_up(state)
         self._client = MlflowClient(self._uri)
-        found = self._client.get_experiment_by_name(experiment)
-        if found is not None:
-            return found.experiment_id
+        known = self._client.get_experiment_by_name(experiment)
+        if known is not None:
+            return known.experiment_id
         return self._client.create_experiment(experiment, artifact_location=(state / "mlflow").resolve().as_uri())
 
     def _begin(self, name: str, inputs: Mapping[str, str], parent: str | None, again: str | None) -> str | None:
