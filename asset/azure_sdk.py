@@ -1,9 +1,7 @@
-"""What Azure's SDK says of a file that it refuses: where, what, and what to do about it.
+"""The Azure SDK's loaders, and what they refuse in a file: the place, the message, and what to do.
 
 RuntimeError
-└── RefusedError    the SDK does not take a file; whatever it raises for that becomes this
-
-Azure's SDK on what is no job: its loaders of environments, models, endpoints and deployments.
+└── RefusedError    the SDK refuses a file; every error that the SDK raises becomes this one
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from asset.yaml_file import YamlFile
 Keys = tuple[str, ...]
 
 GENERAL = ("In order to specify", "Environment schema data cannot be a string", "Invalid input type")
-"""What it says of each other form that a value could have had. Left out where one form has something of its own to say."""
+"""The SDK's messages about the other forms that a value can have. They are left out if one form has a message of its own."""
 
 
 NOT_IN_SET = re.compile(r"Value '(?P<value>.*)' passed is not in set \[(?P<known>.*)\]", re.DOTALL)
@@ -42,7 +40,7 @@ FIXES = {
 
 
 class RefusedError(RuntimeError):
-    """The SDK refuses a file; `refusals` has the keys that lead to each thing and what it says of that."""
+    """The SDK refuses a file; `refusals` has the keys of each refused part and the SDK's message about it."""
 
     def __init__(self, refusals: Iterable[tuple[Keys, str]]) -> None:
         self.refusals = list(refusals)
@@ -59,7 +57,7 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def boundary() -> Iterator[None]:
-    """Call the SDK within this: what it raises of a file comes out as RefusedError, and nothing reaches the terminal."""
+    """Call the SDK inside this: what it raises about a file becomes a RefusedError, and nothing reaches the terminal."""
     with quiet():
         from azure.ai.ml.exceptions import MlException
         from marshmallow import ValidationError
@@ -79,7 +77,7 @@ def boundary() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_its_lines() -> Iterator[None]:
-    """Keep the SDK from finding a mistake's line: it takes time that grows with the square of the file, and we have ours."""
+    """Keep the SDK from searching for a mistake's line, which takes time that grows with the square of the file's size."""
     from azure.ai.ml.entities._validation.core import _YamlLocationResolver as Resolver
 
     theirs = Resolver.resolve
@@ -91,9 +89,9 @@ def _without_its_lines() -> Iterator[None]:
 
 
 def refusals(messages: Any) -> list[tuple[Keys, str]]:  # noqa: ANN401  marshmallow's are lists or dicts
-    """Return the keys that lead to each thing that is refused, and what is said of it.
+    """Return the keys of each refused part and the SDK's message about it.
 
-    The SDK's messages are a dict by key, or a text with JSON in it: such a dict, or a list of paths and messages.
+    The SDK's messages are a dict by key, or a text with JSON in it: a dict by key, or a list of paths and messages.
     """
     if isinstance(messages, dict):
         return list(_flat(messages, ()))
@@ -109,7 +107,7 @@ def refusals(messages: Any) -> list[tuple[Keys, str]]:  # noqa: ANN401  marshmal
 def _flat(messages: Any, keys: Keys) -> Iterator[tuple[Keys, str]]:  # noqa: ANN401
     if isinstance(messages, dict):
         for key, value in messages.items():
-            # "_schema" is said of the whole, and not of a part of it.
+            # "_schema" stands for the whole, not for a part.
             yield from _flat(value, keys if key == "_schema" else (*keys, str(key)))
     elif isinstance(messages, list):
         yield from _alternatives(messages, keys)
@@ -118,7 +116,7 @@ def _flat(messages: Any, keys: Keys) -> Iterator[tuple[Keys, str]]:  # noqa: ANN
 
 
 def _alternatives(messages: list[Any], keys: Keys) -> Iterator[tuple[Keys, str]]:
-    """Yield what is said of the forms that a value may have: where one alone has something of its own to say, that."""
+    """Yield the messages about the forms that a value can have; if one form alone has a message of its own, only that one."""
     forms = [list(_flat(message, keys)) for message in messages]
     own = [form for form in forms if not all(text.startswith(GENERAL) for _, text in form)] or forms[:1]
     if len(own) == 1:
@@ -129,12 +127,12 @@ def _alternatives(messages: list[Any], keys: Keys) -> Iterator[tuple[Keys, str]]
 
 
 def of_paths(messages: Mapping[str, str]) -> list[tuple[Keys, str]]:
-    """Read what the SDK's own validation of a loaded job or component gives: a message by path, as "inputs.data"."""
+    """Read the result of the SDK's validation of a loaded job or component: a message by path, such as "inputs.data"."""
     return [one for path, text in messages.items() for one in _of_path(path, text)]
 
 
 def advice(keys: Keys, text: str, schema: Any = None) -> str:  # noqa: ANN401  the SDK comes without types
-    """Say what to do about a refusal; `schema` is the SDK's for the whole file, which knows the keys that there are."""
+    """Say what to do about a refusal; `schema` is the SDK's for the whole file, which knows the file's keys."""
     if text in FIXES:
         return FIXES[text]
     if text == "Missing data for required field." and keys:
@@ -149,7 +147,7 @@ def advice(keys: Keys, text: str, schema: Any = None) -> str:  # noqa: ANN401  t
 
 
 def _known(schema: Any, keys: Keys) -> list[str]:  # noqa: ANN401
-    """Return the keys that a schema has, below those that lead to a part of it; none where that cannot be told."""
+    """Return the keys that a schema allows in the part that `keys` lead to; none if the schema does not tell."""
     schemas = [schema] if hasattr(schema, "_declared_fields") else []
     for key in keys:
         fields = [field for one in schemas for name, field in _fields(one) if name == key]
@@ -163,7 +161,7 @@ def _fields(schema: Any) -> list[tuple[str, Any]]:  # noqa: ANN401
 
 
 def _of_path(path: str, message: str) -> Iterator[tuple[Keys, str]]:
-    """Read a message on a path, which for a value of several forms is the text of one dict for each of them."""
+    """Read a message about a path; for a value with several forms it is one dict, as text, for each form."""
     keys = () if path == "*" else tuple(path.split("."))
     forms = []
     for part in message.split("; "):
@@ -176,7 +174,7 @@ def _of_path(path: str, message: str) -> Iterator[tuple[Keys, str]]:
 
 
 def _shortened(text: str) -> str:
-    """Return what is said, on one line and without what leads to the editor of Azure's makers."""
+    """Return a message on one line, without the SDK's advice about its editor."""
     details = re.search(r"\(x\) (.*)", text)
     return re.sub(r"\s+", " ", details[1] if details else text.strip().split("\n\n")[0]).strip()[:400]
 

@@ -1,4 +1,7 @@
-"""A YAML file with the line on which each of its parts stands, and what is wrong in it as YAML."""
+"""A YAML file, the line of each of its parts, and what is wrong in it as YAML.
+
+It is read with PyYAML, as the Azure SDK reads it: ruamel.yaml takes `2e-5` for a number, which is a text to the SDK.
+"""
 
 from __future__ import annotations
 
@@ -15,17 +18,17 @@ from tables.regular_file import MOST_BYTES, read_regular
 Keys = tuple[str, ...]
 
 DEEPEST = 16
-"""Levels that lines are known for; an alias inside its own anchor would go on without end."""
+"""The deepest level whose lines are kept; an alias inside its own anchor would go on without end."""
 
 MOST_PARTS = 200_000
-"""Parts, with aliases written out, that a file may have; a few lines of aliases to aliases stand for millions."""
+"""The most parts of a file, with aliases written out. A few lines of aliases to aliases stand for millions of parts."""
 
 MOST_DIGITS = 1000
-"""Of a whole number. Python writes none of more than 4,300 digits, and 0xff… of fewer stands for as many."""
+"""The most digits of a whole number. Python writes no number of more than 4,300 digits, and 0xff… is such a number too."""
 
 
 class _Loader(yaml.SafeLoader):
-    """Builds plain data, and no number that cannot be written down again."""
+    """Builds plain data, and refuses a number that cannot be written down again."""
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         if len(node.value) > MOST_DIGITS:
@@ -40,15 +43,15 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 class YamlFile:
     r"""A file whose top is a mapping.
 
-    `a:\n  b: 1` gives data {"a": {"b": 1}}, and place("a", "b") is line 2; place("a", "c"), which is not there, is
-    line 1, that of the closest part above it.
+    `a:\n  b: 1` gives data {"a": {"b": 1}}, and place("a", "b") is line 2. There is no ("a", "c"): its place is
+    line 1, the line of the closest part above it.
     """
 
     def __init__(self, path: Path) -> None:
         """Read the file.
 
         Raises:
-            InvalidFileError: it cannot be read, is not YAML, has a key twice, or is no mapping.
+            InvalidFileError: the file cannot be read, is not YAML, has a key twice, or is not a mapping.
         """
         self.path = path
         self.text = self._read()
@@ -64,14 +67,14 @@ class YamlFile:
         self._lines: dict[Keys, int] = dict(_lines(node, ())) if node else {}
 
     def place(self, *keys: str) -> Place:
-        """Return where a part stands, or the closest part above it that is there."""
+        """Return the place of a part; if the file does not have the part, the place of the closest part above it."""
         while keys and keys not in self._lines:
             keys = keys[:-1]
         return Place.in_file(self.path, self._lines.get(keys, 1))
 
     @property
     def top(self) -> Part:
-        """Return the whole of it."""
+        """Return the whole file as a part."""
         return Part(self, (), self.data)
 
     def _read(self) -> str:
@@ -103,14 +106,14 @@ class YamlFile:
         except yaml.YAMLError as exc:
             raise self._syntax(exc) from exc
         except (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError) as exc:
-            # PyYAML's own errors for a value that does not suit its tag, as the date 2024-13-45.
+            # What PyYAML raises for a value that does not suit its tag, such as the date 2024-13-45.
             raise self._invalid(
                 "yaml-value", f"expected YAML, found a value that cannot be read: {exc}", "quote it"
             ) from exc
 
     def _syntax(self, exc: yaml.YAMLError) -> InvalidFileError:
         mark = getattr(exc, "problem_mark", None)
-        # A character that YAML does not have comes with its position alone.
+        # For a character that YAML does not have, PyYAML gives a position and no mark.
         position = getattr(exc, "position", None)
         line = mark.line + 1 if mark else self.text[: position or 0].count("\n") + 1
         problem = getattr(exc, "problem", None) or str(exc).split("\n")[0] or "it cannot be parsed"
@@ -120,14 +123,14 @@ class YamlFile:
             )
         lines = self.text.splitlines()
         if line > len(lines) or not lines[line - 1].strip():
-            # What is not closed is noticed at the end.
+            # A bracket or quotation mark that is not closed is noticed at the end of the file.
             line = max((number for number, text in enumerate(lines[:line], 1) if text.strip()), default=1)
         began = getattr(exc, "context_mark", None)
         context = f" ({exc.context} that begins on line {began.line + 1})" if began and began.line + 1 < line else ""
         return self._invalid("yaml-syntax", f"expected YAML, found: {problem}{context}", "correct it", line)
 
     def _unusable(self, node: yaml.Node | None) -> Iterator[Finding]:
-        """Say why the rest cannot be looked at."""
+        """Yield what makes the file unusable as a whole."""
         if not isinstance(node, yaml.MappingNode):
             message = "expected keys and values (as in `type: pipeline`), found none"
             yield Finding(Place.in_file(self.path, 1), message, "write them", "yaml-mapping")
@@ -156,9 +159,9 @@ class YamlFile:
 
 @dataclass(frozen=True)
 class Part:
-    """A mapping in a file, whose values are asked for by their type.
+    """A mapping in a file, whose values are read by their type.
 
-    One of another type counts as not there: that is the SDK's to refuse.
+    A value of another type counts as missing: the SDK refuses it.
     """
 
     file: YamlFile
@@ -166,21 +169,21 @@ class Part:
     data: dict[str, Any]
 
     def place(self, *keys: str) -> Place:
-        """Return where it or a part of it is written."""
+        """Return the place of this mapping, or of a part of it."""
         return self.file.place(*self.keys, *keys)
 
     def part(self, key: str) -> Part:
-        """Return a mapping in it, empty where there is none."""
+        """Return a mapping in this one; an empty mapping if there is none."""
         value = self.data.get(key)
         return Part(self.file, (*self.keys, key), value if isinstance(value, dict) else {})
 
     def text(self, key: str) -> str | None:
-        """Return a text."""
+        """Return a text; None if the value is missing, empty or not a text."""
         value = self.data.get(key)
         return value if isinstance(value, str) and value else None
 
     def whole(self, key: str) -> int | None:
-        """Return a whole number; a text of digits is one, as the SDK takes it."""
+        """Return a whole number, which may be written as a text of digits, as for the SDK; None if there is none."""
         value = self.data.get(key)
         if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
             return int(value) if len(value) < 20 else None
@@ -214,18 +217,18 @@ def _nodes(node: yaml.Node, seen: set[int]) -> Iterator[yaml.Node]:
     yield node
     if isinstance(node, yaml.CollectionNode):
         for value in node.value:
-            for one in value if isinstance(value, tuple) else (value,):
-                yield from _nodes(one, seen)
+            for child in value if isinstance(value, tuple) else (value,):
+                yield from _nodes(child, seen)
 
 
 def _size(node: yaml.Node, known: dict[int, float]) -> float:
-    """Return how many parts a node has with its aliases written out; infinite where it is in itself."""
+    """Return how many parts a node has with its aliases written out; infinite if it contains itself."""
     if id(node) in known:
         return known[id(node)]
     known[id(node)] = float("inf")
     size: float = 1
     if isinstance(node, yaml.CollectionNode):
         for value in node.value:
-            size += sum(_size(one, known) for one in (value if isinstance(value, tuple) else (value,)))
+            size += sum(_size(child, known) for child in (value if isinstance(value, tuple) else (value,)))
     known[id(node)] = size
     return size

@@ -1,7 +1,7 @@
-"""The command of a step, with values in the place of ${{inputs.x}} and ${{outputs.y}}, as Azure puts them there.
+"""The command of a step: values replace ${{inputs.x}} and ${{outputs.y}}, as on Azure.
 
-A value goes in as it is: the command quotes where it has to ('${{inputs.text}}'). What stands between $[[ and ]] is kept
-when every input that it names has a value, and else left out.
+A value is put in unchanged; the command must quote it if needed ('${{inputs.text}}'). A part between $[[ and ]] is kept
+if every input that it names has a value, else it is left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ REFERENCE = re.compile(r"\$\{\{\s*(inputs|outputs)\.([\w.-]+)\s*\}\}")
 
 
 ESCAPED = "'\\''"
-"""An apostrophe between apostrophes, as the shell reads it."""
+"""An apostrophe inside a text in apostrophes, in the shell's notation."""
 
 
 def references(command: str, kind: str) -> set[str]:
@@ -28,7 +28,7 @@ def resolve(command: str, inputs: Mapping[str, str], outputs: Mapping[str, str])
     """Fill in a command: "cat ${{inputs.a}} $[[--b ${{inputs.b}}]]" with {"a": "/x"} gives "cat /x ".
 
     Raises:
-        JobError: an input that has no value is named outside $[[ ]], or there is no output of that name.
+        JobError: the command names an input without a value outside $[[ ]], or an output that is not declared.
     """
     values = {"inputs": inputs, "outputs": outputs}
 
@@ -46,7 +46,7 @@ def resolve(command: str, inputs: Mapping[str, str], outputs: Mapping[str, str])
 
 
 def ends_quotation(command: str, inputs: Mapping[str, str]) -> Iterator[str]:
-    """Yield the inputs with an apostrophe that would end those around them: '${{inputs.x}}' with {"x": "it's"}."""
+    """Yield the inputs whose apostrophe would end the quotation around them: '${{inputs.x}}' with {"x": "it's"}."""
     for name, value in inputs.items():
         if "'" in value.replace(ESCAPED, "") and re.search(
             rf"'\$\{{\{{\s*inputs\.{re.escape(name)}\s*\}}\}}'", command

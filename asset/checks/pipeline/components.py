@@ -13,7 +13,7 @@ from asset.findings import Finding, one_of
 
 
 def check_component(component: ComponentSource) -> Iterator[Finding]:
-    """Check what a component says of itself, and the code and the environment that it names."""
+    """Check a component's declarations, and the code and the environment that it names."""
     if component.declared:
         yield from _unknown_keys(component)
         yield from _types(component)
@@ -25,11 +25,11 @@ def check_component(component: ComponentSource) -> Iterator[Finding]:
 
 
 def check_step_keys(job: JobSource, step: StepSource) -> Iterator[Finding]:
-    """Find keys of a step that Azure does not know; the SDK keeps them, and nothing reads them."""
+    """Find keys of a step that Azure does not know; the SDK keeps such keys, and nothing reads them."""
     from azure.ai.ml._schema.pipeline.component_job import CommandSchema
     from azure.ai.ml._schema.pipeline.pipeline_component import PipelineSchema
 
-    # The last four come with every step: it is made with them, though its schema does not list them.
+    # Every step may have the last four, though its schema does not list them.
     known = {*_keys(PipelineSchema if step.inner else CommandSchema), "name", "display_name", "description", "tags"}
     for key in step.data:
         if key not in known:
@@ -84,7 +84,7 @@ def _defaults(component: ComponentSource) -> Iterator[Finding]:
 
 
 def _optional_inputs(component: ComponentSource) -> Iterator[Finding]:
-    """Find optional inputs that the command cannot do without."""
+    """Find optional inputs that the command always uses."""
     always = references(GROUP.sub("", str(component.data.get("command", ""))), "inputs")
     for name, port in component.ports("inputs").items():
         if name in always and port.get("optional") and port.get("default") is None:

@@ -1,7 +1,7 @@
-"""Where the data of a job lies on this machine.
+"""The places of a job's data on this machine.
 
-A path is one of this machine, relative to the job file; or it names this checkout's own model asset
-(`azureml:bert-base-cased:17`), which stands for model/bert-base-cased, or for model/embedded while that has no weights.
+A path is relative to the job's file, or names the model asset of this checkout (`azureml:bert-base-cased:17`). The asset
+stands for model/bert-base-cased, or for model/embedded while model/bert-base-cased has no weights.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ ASSET = re.compile(
     r"azureml:(?://registries/[^/]+/models/)?(?P<name>[\w.-]+)(?:(?::|/versions/)(?P<version>[\w.-]+)|(?:@|/labels/)(?P<label>\w+))?"
 )
 
-FOLDERS = ("uri_folder", "mltable", "mlflow_model")  # what a file has for a type may have no hash
-"""The types of data that Azure refuses a file for."""
+FOLDERS = ("uri_folder", "mltable", "mlflow_model")
+"""The types of data that must be folders; Azure refuses files for these."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class OwnModel:
         return cls(str(spec["name"]), str(spec["version"]), root)
 
     def is_named(self, path: str) -> bool:
-        """Return whether a path names this asset, at this version or the latest: azureml:bert-base-cased@latest."""
+        """Decide if a path names this asset, at this version or the latest: azureml:bert-base-cased@latest."""
         match = ASSET.fullmatch(path)
         return bool(
             match
@@ -74,7 +74,7 @@ class OwnModel:
 
 
 def local_path(path: str, folder: Path, own: OwnModel) -> Path | None:
-    """Return the absolute path of data that a job in `folder` names; None where it is not of this machine."""
+    """Return the absolute path of data that a job in `folder` names; None if the data is not on this machine."""
     if own.is_named(path):
         return own.folder
     if REMOTE.match(path):
@@ -83,19 +83,19 @@ def local_path(path: str, folder: Path, own: OwnModel) -> Path | None:
 
 
 def quoted(path: Path) -> bool:
-    """Return whether a path would end the quotation marks that commands put around it: '${{inputs.data}}'."""
+    """Decide if a path would end the quotation marks that a command puts around it: '${{inputs.data}}'."""
     return any(mark in str(path) for mark in "'\"")
 
 
 def check_data(job: JobSource, own: OwnModel) -> Iterator[Finding]:
-    """Find data of a job, or written into a step, that is not there or cannot be had here."""
+    """Find data of a job or a step that is missing, or that is not on this machine."""
     holders = [((), job.ports("inputs"))]
     holders += [(("jobs", step.name), step.given("inputs")) for step in job.steps.values()]
     for keys, inputs in holders:
         for name, value in inputs.items():
             path = value.get("path") if isinstance(value, dict) else None
             if isinstance(path, str) and path and not bound(value):
-                # What is written into a pipeline component is out of the reach of --set.
+                # --set cannot change what is written into a pipeline component.
                 option = None if job.above else f"--set {'.'.join((*keys, 'inputs', str(name)))}.path=PATH"
                 yield from _check(value, job.place(*keys, "inputs", name, "path"), job.file.path.parent, own, option)
 
@@ -126,7 +126,7 @@ def _check(value: dict[str, Any], place: Place, folder: Path, own: OwnModel, opt
 def _elsewhere(path: str, place: Place, own: OwnModel, option: str | None) -> Finding:
     known = f"the model azureml:{own.name}:{own.version} of this checkout"
     message = f"expected {known} or a path of this machine, found {path}"
-    # Another version of this checkout's model is a mistake anywhere; other assets are Azure's to know.
+    # Another version of this checkout's model is always a mistake; other assets may be registered on Azure.
     match = ASSET.fullmatch(path)
     rule = "model-version" if match and match["name"] == own.name and match["version"] else ELSEWHERE
     return Finding(place, message, f"give one with {option}" if option else "give another", rule)

@@ -1,4 +1,4 @@
-"""All checks of a job file: ours, which know lines and say what to do, and then the Azure SDK's."""
+"""All checks of a job's file: first the checks here, which name lines and fixes, then those of the Azure SDK."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def checked_job(path: Path, settings: Iterable[str], own: OwnModel) -> tuple[JobSource, PipelineJob]:
-    """Read a job file, apply settings, and return it with the SDK's own view of it.
+    """Read a job's file and apply settings; return the job, and the job as the SDK loads it.
 
     Raises:
         InvalidFileError: something in it, in a component or in a setting is wrong.
@@ -35,7 +35,7 @@ def checked_job(path: Path, settings: Iterable[str], own: OwnModel) -> tuple[Job
 
 
 def find(job: JobSource, own: OwnModel) -> list[Finding]:
-    """Return what is wrong in a job or a pipeline component, each thing once: several steps may share a component."""
+    """Return the findings about a job or a pipeline component, each once: several steps may share a component."""
     found: list[Finding] = []
     for step in job.steps.values():
         found += check_step_keys(job, step)

@@ -1,9 +1,9 @@
-"""`--set inputs.test_data.path=FILE` and the like: change inputs of a job, or of a step, before it is run.
+"""Settings such as `--set inputs.test_data.path=FILE`: they change inputs of a job or a step before it is run.
 
 inputs.NAME=VALUE            a text, a number, true or false, as the input's type says
-inputs.NAME.path=PATH        where data is; a relative path starts from the current folder; a file makes a uri_folder a uri_file;
-                             an empty one leaves the input out
-inputs.NAME.type=TYPE        what kind of data it is, as uri_file
+inputs.NAME.path=PATH        the path of data, relative to the current folder; a file turns a uri_folder into a uri_file;
+                             an empty path leaves the input out
+inputs.NAME.type=TYPE        the kind of the data, such as uri_file
 jobs.STEP.inputs.NAME=…      the same for one step
 """
 
@@ -38,7 +38,7 @@ def apply(job: JobSource, settings: Iterable[str]) -> list[dict[str, Any]]:
     """Change the job's data; return the changes in the form of the Azure SDK's `params_override`.
 
     Raises:
-        InvalidFileError: a setting has another form, or names an input that is not there.
+        InvalidFileError: a setting has another form, or names an input that the job or step does not have.
     """
     problems, overrides = [], {}
     for setting in settings:
@@ -72,7 +72,7 @@ def _apply(job: JobSource, setting: str, place: Place) -> tuple[tuple[str, ...],
         value = {"type": port.get("type", "uri_folder"), **(given if isinstance(given, dict) else {}), part: value}
         by_hand = (*keys, "type") in job.set_by
         if part == "path" and value["type"] == "uri_folder" and not by_hand and Path(value["path"]).is_file():
-            # What takes a folder of rows takes a file of rows; Azure refuses a file that is called a folder.
+            # A step that takes a folder of rows takes a file of rows too, but Azure refuses a file of type uri_folder.
             value["type"] = "uri_file"
     elif is_data(port):
         path, fix = ("", " to leave it out") if value in ("", "null") else ("PATH", "")
@@ -88,7 +88,7 @@ def _apply(job: JobSource, setting: str, place: Place) -> tuple[tuple[str, ...],
 
 
 def _known(job: JobSource, step: str | None, name: str) -> tuple[list[str], dict[str, Any]]:
-    """Return the names of the inputs that can be set there, and how the one of this name is declared."""
+    """Return the names of the inputs of a job or a step, and the declaration of one of them."""
     if step is not None:
         component = job.steps[step].component
         ports = component.ports("inputs") if component.declared else _as_given(job.steps[step].given("inputs"))
@@ -103,7 +103,7 @@ def _known(job: JobSource, step: str | None, name: str) -> tuple[list[str], dict
 
 
 def _as_given(inputs: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Tell the types of inputs from the values that they have."""
+    """Return declarations of inputs, with the types of their values."""
     kinds = {bool: "boolean", int: "integer", float: "number"}
     return {
         name: {"type": value.get("type", "uri_folder")}
@@ -114,7 +114,7 @@ def _as_given(inputs: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _port_bound_to(job: JobSource, name: str) -> dict[str, Any] | None:
-    """Return how the first step that takes this input of the job declares it."""
+    """Return the declaration of a job's input by the first step that takes it."""
     for step in job.steps.values():
         for port_name, value in step.given("inputs").items():
             binding = whole(value)

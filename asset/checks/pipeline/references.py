@@ -1,6 +1,6 @@
-"""What a step's input or output is bound to: ${{parent.inputs.x}}, ${{parent.jobs.s.outputs.y}}, ${{parent.outputs.z}}.
+"""References of inputs and outputs: ${{parent.inputs.x}}, ${{parent.jobs.s.outputs.y}}, ${{parent.outputs.z}}.
 
-What an input has in the end, where references lead through pipeline components to what the job gives.
+A reference may lead through several pipeline components, up to a value that the job gives.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TARGET = re.compile(r"parent\.(?:jobs\.(?P<step>[\w-]+)\.)?(?P<kind>inputs|outpu
 
 @dataclass(frozen=True)
 class Binding:
-    """One reference: to an input or output (`kind`) of a step, or of the job where `step` is None."""
+    """A reference to an input or output (`kind`) of a step, or of the job if `step` is None."""
 
     text: str
     kind: str | None
@@ -31,14 +31,14 @@ class Binding:
 def bound(value: Any) -> list[Binding]:  # noqa: ANN401  what YAML holds
     """Return the references in a step's input: in a text, or in the path of {type: …, path: …}.
 
-    A reference of no known form has the kind None.
+    A reference of an unknown form has the kind None.
     """
     text = value.get("path") if isinstance(value, dict) else value
     return list(_bindings(text)) if isinstance(text, str) else []
 
 
 def whole(value: Any) -> Binding | None:  # noqa: ANN401
-    """Return the reference that a value is as a whole; None for "rows-${{parent.inputs.n}}" and for a plain value."""
+    """Return the reference that is the whole value; None for "rows-${{parent.inputs.n}}" and for a plain value."""
     text = value.get("path") if isinstance(value, dict) else value
     return bound(text)[0] if isinstance(text, str) and BINDING.fullmatch(text.strip()) else None
 
@@ -60,11 +60,11 @@ class Given:
     job: JobSource
     place: Place
     owner: str
-    """What gives it, as "the job's 'mode'"."""
+    """The giver of the value, such as "the job's 'mode'"."""
 
 
 def own_input(job: JobSource, name: str) -> Given:
-    """Return what ${{parent.inputs.NAME}} stands for in a job; in a pipeline component, what its step is given."""
+    """Return the value of ${{parent.inputs.NAME}}: in a job its input, in a pipeline component the input of its step."""
     if job.above is None:
         return Given(job.ports("inputs").get(name), job, job.place("inputs", name), f"the job's '{name}'")
     given = step_input(job.above, job.above.steps[job.name], name)
@@ -75,7 +75,7 @@ def own_input(job: JobSource, name: str) -> Given:
 
 
 def step_input(job: JobSource, step: StepSource, name: str) -> Given:
-    """Return what is written for an input of a step, or what that leads to."""
+    """Return the value of a step's input, with its references followed."""
     value = step.given("inputs").get(name)
     reference = whole(value)
     if reference is not None and _is_own(reference):
@@ -86,7 +86,7 @@ def step_input(job: JobSource, step: StepSource, name: str) -> Given:
 
 
 def text_with_values(job: JobSource, value: Any) -> Any:  # noqa: ANN401  what YAML holds
-    """Put values in the place of the references to inputs in a text: "rows-${{parent.inputs.n}}" is "rows-3"."""
+    """Replace the references to inputs in a text with values: "rows-${{parent.inputs.n}}" becomes "rows-3"."""
     if not isinstance(value, str):
         return value
 
@@ -98,14 +98,14 @@ def text_with_values(job: JobSource, value: Any) -> Any:  # noqa: ANN401  what Y
 
 
 def plain(value: Any) -> Any:  # noqa: ANN401
-    """Return a value without what may be around it: 3 of {type: integer, value: 3}; {type: uri_file} is none."""
+    """Return a plain value: 3 for {type: integer, value: 3}, None for {type: uri_file}; data with a path is returned as it is."""
     if not isinstance(value, dict):
         return value
     return value if not is_absent(value.get("path")) else value.get("value")
 
 
 def as_text(value: object) -> str:
-    """Write a value as Azure's SDK does: True for true."""
+    """Write a value as the Azure SDK does: True for true."""
     return "" if value is None else str(value)
 
 

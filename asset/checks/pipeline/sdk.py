@@ -1,4 +1,4 @@
-"""Azure's own SDK on a job: its loader and its validation, without a workspace, and what they find as findings."""
+"""The Azure SDK's loader and validation of a job, without a workspace; what they refuse becomes findings."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ def load(job: JobSource, overrides: list[dict[str, Any]]) -> PipelineJob:
     Raises:
         InvalidFileError: the SDK refuses it.
     """
-    # A mistake in a pipeline component comes with its place in the component alone, so the innermost is first.
+    # The SDK gives a mistake's place in the component alone, so the innermost component is loaded first.
     for part in reversed(list(job.walk())):
         loaded = load_part(part, overrides)
     return loaded
 
 
 def load_part(part: JobSource, overrides: list[dict[str, Any]]) -> Any:  # noqa: ANN401  a job, or a component of one
-    """Load a job, or a pipeline component, from its own file, and validate it.
+    """Load a job or a pipeline component from its file, and validate it.
 
     Raises:
-        InvalidFileError: the SDK refuses it, or what it names.
+        InvalidFileError: the SDK refuses the file, or a file that it names.
     """
     try:
         with boundary():

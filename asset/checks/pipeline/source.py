@@ -1,6 +1,6 @@
-"""A job file and the component files that its steps name, as they are written, each value with its place.
+"""A job's file and the files of its components as they are written, each value with its place.
 
-A step whose component is a pipeline component has steps of its own: those are a job again, below it.
+A pipeline component has steps of its own; it is a job too, below the step that names it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ KINDS = ("command", "pipeline")
 """The types of steps and components that run here."""
 
 REMOTE = re.compile(r"azureml:|\w[\w+.-]+://")
-"""What a path begins with that is not one of this machine."""
+"""The start of a path that is not on this machine."""
 
 
 Opened = Callable[[Path], YamlFile]
@@ -28,12 +28,12 @@ Opened = Callable[[Path], YamlFile]
 
 @dataclass(frozen=True)
 class ComponentSource:
-    """What a step runs: a file of its own, or a part of the job file."""
+    """A component, which a step runs: in its own file, or written into the job's file."""
 
     file: YamlFile
     keys: Keys = ()
     declared: bool = True
-    """Whether it declares its inputs and outputs; a command written into the job takes what the step gives."""
+    """True if the component declares inputs and outputs; a command written into a step takes any input of the step."""
 
     @property
     def data(self) -> dict[str, Any]:
@@ -45,12 +45,12 @@ class ComponentSource:
 
     @property
     def folder(self) -> Path:
-        """Return the folder that its relative paths start from."""
+        """Return the folder from which relative paths start."""
         return self.file.path.parent
 
     @property
     def is_pipeline(self) -> bool:
-        """Return whether it is made of steps."""
+        """Decide if the component is made of steps."""
         return self.data.get("type") == "pipeline"
 
     def ports(self, kind: str) -> dict[str, dict[str, Any]]:
@@ -70,18 +70,18 @@ class StepSource:
     data: dict[str, Any]
     component: ComponentSource
     inner: JobSource | None = None
-    """The steps that it stands for, where its component is a pipeline component."""
+    """The steps inside, if the component is a pipeline component."""
 
     def given(self, kind: str) -> dict[str, Any]:
-        """Return what the step gives under "inputs" or "outputs", by name."""
+        """Return the values under the step's "inputs" or "outputs", by name."""
         return self.data.get(kind) or {}
 
 
 @dataclass
 class JobSource:
-    """The job file's content, with what `--set` changed in it; or that of a pipeline component, for a step of `above`.
+    """The content of a job's file with the changes of `--set`, or of a pipeline component for a step of `above`.
 
-    `name` is empty for the job itself, and for a pipeline component the step's.
+    `name` is empty for the job, and the name of the step for a pipeline component.
     """
 
     file: YamlFile
@@ -91,11 +91,11 @@ class JobSource:
     above: JobSource | None = None
     name: str = ""
     opened: Opened = YamlFile
-    """What reads a file that it names."""
+    """The function that reads a named file."""
 
     @property
     def called(self) -> str:
-        """Return what it is, for messages."""
+        """Return the words for it in messages."""
         return "the job" if self.above is None else "the pipeline component"
 
     def full(self, step: str) -> str:
@@ -103,18 +103,18 @@ class JobSource:
         return step if self.above is None else f"{self.above.full(self.name)}.{step}"
 
     def ports(self, kind: str) -> dict[str, Any]:
-        """Return its own "inputs" or "outputs", by name: values of a job, declarations of a pipeline component."""
+        """Return the "inputs" or "outputs" by name: values of a job, declarations of a pipeline component."""
         return self.data.get(kind) or {}
 
     def walk(self) -> Iterator[JobSource]:
-        """Yield it and the pipeline components below it."""
+        """Yield this job and the pipeline components below it."""
         yield self
         for step in self.steps.values():
             if step.inner is not None:
                 yield from step.inner.walk()
 
     def place(self, *keys: str) -> Place:
-        """Return where a part of the job is written: a line of the file, or the option that set it."""
+        """Return the place of a part of the job: a line of the file, or the option that set the part."""
         for end in range(len(keys), 0, -1):
             if keys[:end] in self.set_by:
                 return self.set_by[keys[:end]]
@@ -125,7 +125,7 @@ def read_job(path: Path, opened: Opened = YamlFile) -> JobSource:
     """Read a job file and the component files that it names.
 
     Raises:
-        InvalidFileError: one of them is not there or no YAML, or it is not a pipeline job of commands and pipeline
+        InvalidFileError: a file is missing or not YAML, or the job is not a pipeline job of commands and pipeline
             components.
     """
     file = _open(path, opened)
@@ -137,10 +137,10 @@ def read_job(path: Path, opened: Opened = YamlFile) -> JobSource:
 
 
 def read_component(path: Path, opened: Opened = YamlFile) -> StepSource:
-    """Read a component's file, and those that it names, as a job of nothing else has it: a step without inputs.
+    """Read a component's file and the files that it names, as the only step of a job, without inputs.
 
     Raises:
-        InvalidFileError: as read_job.
+        InvalidFileError: as for read_job.
     """
     component = _checked(ComponentSource(_open(path, opened)))
     name = path.stem
@@ -192,7 +192,7 @@ def _step(job: JobSource, name: str, step: dict[str, Any]) -> StepSource:
 
 
 def _shape(job: JobSource) -> Iterator[Finding]:
-    """Say where the file is not made of the mappings that everything else here goes through."""
+    """Find parts that are not mappings; all other checks need the mappings."""
     if job.data.get("type") != "pipeline":
         found = repr(job.data.get("type", "no type"))
         message = f"expected `type: pipeline`, found {found}"
@@ -255,7 +255,7 @@ def _component(job: JobSource, name: str, step: dict[str, Any]) -> ComponentSour
 
 
 def _of_kind(step: dict[str, Any], place: Place, component: ComponentSource) -> ComponentSource:
-    """See that a component is what the step says it is, and that a pipeline component has a file of its own."""
+    """Check that a component has the type that its step says, and that a pipeline component has its own file."""
     kind = "pipeline" if component.is_pipeline else "command"
     if step.get("type", kind) != kind:
         message = f"expected a component of `type: {step['type']}`, found one of `type: {kind}`"
@@ -267,7 +267,7 @@ def _of_kind(step: dict[str, Any], place: Place, component: ComponentSource) -> 
 
 
 def _checked(component: ComponentSource) -> ComponentSource:
-    """See that a component is of a kind that runs here, and its inputs and outputs are declared by name."""
+    """Check that a component is of a type that runs here, and that its inputs and outputs are declared by name."""
     problems = []
     found = component.data.get("type", "command")
     if found not in KINDS:
@@ -286,7 +286,7 @@ def _checked(component: ComponentSource) -> ComponentSource:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether there is a file; a path that no system could have leads to none."""
+    """Decide if there is a file; False also for a path that no system can have."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -294,7 +294,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Return whether there is a folder, as is_file does."""
+    """Decide if there is a folder; False also for a path that no system can have."""
     try:
         return path.is_dir()
     except (OSError, ValueError):

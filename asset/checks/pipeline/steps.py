@@ -1,11 +1,10 @@
-"""What is wrong between a job and its steps that the Azure SDK lets through: names, bindings, values.
+"""Mistakes between a job and its steps that the Azure SDK lets through: names, bindings, values, and other settings of steps.
 
-A pipeline component is looked at as a job too. What stands in its file is said of its own steps (`prepare`), what it is
-given of the steps of this job (`finetune.prepare.__main__`).
+A pipeline component is checked as a job too. A mistake in its file names its own step (`prepare`); a mistake in what it is
+given names the step of the job (`finetune.prepare`).
 
-What a step says beside its inputs and outputs: how many processes, its limit, its environment variables, its compute.
-
-A pipeline component binds these to its inputs: process_count_per_instance: ${{parent.inputs.number_of_gpu}}.
+Settings are a step's processes, time limit, environment variables and compute. A pipeline component binds them to its
+inputs: process_count_per_instance: ${{parent.inputs.number_of_gpu}}.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def check_step(job: JobSource, step: StepSource) -> Iterator[Finding]:
-    """Check the inputs and outputs that a step gives, against its component, the job and the other steps."""
+    """Check a step's inputs and outputs against its component, the job and the other steps."""
     for name, value in step.given("inputs").items():
         place = job.place("jobs", step.name, "inputs", name)
         if step.component.declared and name not in step.component.ports("inputs"):
@@ -62,7 +61,7 @@ def check_order(job: JobSource) -> Iterator[Finding]:
 
 
 def check_types(job: JobSource) -> Iterator[Finding]:
-    """Find inputs and outputs of a job whose type there is not; those of a pipeline component are looked at with it."""
+    """Find inputs and outputs of a job with an unknown type; a pipeline component's are checked with the component."""
     for kind in () if job.above else ("inputs", "outputs"):
         for name, value in job.ports(kind).items():
             if isinstance(value, dict) and "type" in value and (wrong := type_problem(value)):
@@ -70,7 +69,7 @@ def check_types(job: JobSource) -> Iterator[Finding]:
 
 
 def check_outputs(job: JobSource) -> Iterator[Finding]:
-    """Find outputs of a job or a pipeline component that no step writes, or several."""
+    """Find outputs of a job or a pipeline component that no step writes, or that several steps write."""
     writers: dict[str, list[str]] = {}
     for step in job.steps.values():
         for value in step.given("outputs").values():
@@ -85,10 +84,10 @@ def check_outputs(job: JobSource) -> Iterator[Finding]:
 
 
 def order(job: JobSource) -> list[str]:
-    """Return the names of the steps so that each comes after those whose outputs it takes, else as written.
+    """Return the names of the steps, each after the steps whose outputs it takes, otherwise in the order of the file.
 
     Raises:
-        graphlib.CycleError: they wait for each other.
+        graphlib.CycleError: steps wait for each other.
     """
     sorter = graphlib.TopologicalSorter({name: needs(step) & set(job.steps) for name, step in job.steps.items()})
     sorter.prepare()
@@ -106,7 +105,7 @@ def needs(step: StepSource) -> set[str]:
 
 
 def _broken(job: JobSource, binding: Binding) -> Finding | None:
-    """Say why a reference in an input leads nowhere, or None."""
+    """Say why a reference in an input leads nowhere; None if it leads somewhere."""
     if binding.step is not None and binding.step not in job.steps:
         return one_of(binding.step, job.steps, f"{binding.text}: {job.called} has no step '{binding.step}'")
     if binding.step is not None and binding.kind == "outputs":
@@ -129,7 +128,7 @@ def _no_port(job: JobSource, kind: str, binding: Binding) -> Finding:
 
 
 def _data_in_text(job: JobSource, binding: Binding) -> Finding | None:
-    """Say why a reference cannot stand within a text, or None: data has no path before its step runs."""
+    """Say why a reference cannot be part of a text; None if it can. Data has no path before its step runs."""
     if binding.step is None and not _is_data_input(job, binding.name):
         return None
     message = f"expected a plain value within a text, found data, {binding.text}"
@@ -137,7 +136,7 @@ def _data_in_text(job: JobSource, binding: Binding) -> Finding | None:
 
 
 def _is_data_input(job: JobSource, name: str) -> bool:
-    """Return whether an input of a job has data, or that of a pipeline component is declared to."""
+    """Decide if an input of a job is data, or is declared as data in a pipeline component."""
     value = job.ports("inputs").get(name)
     if not isinstance(value, dict):
         return False
@@ -145,7 +144,7 @@ def _is_data_input(job: JobSource, name: str) -> bool:
 
 
 def _suits(job: JobSource, step: StepSource, name: str, value: Any) -> Iterator[Finding]:  # noqa: ANN401  what YAML holds
-    """Check what an input gets in the end against how the component declares it."""
+    """Check the value that an input gets in the end against the component's declaration."""
     port, binding = step.component.ports("inputs")[name], whole(value)
     place, about = job.place("jobs", step.name, "inputs", name), f"input '{name}' of step '{step.name}'"
     if binding is not None and job.above and binding.kind == "inputs":
@@ -157,7 +156,7 @@ def _suits(job: JobSource, step: StepSource, name: str, value: Any) -> Iterator[
             return
     given = step_input(job, step, name)
     if isinstance(given.value, Binding):
-        # In a pipeline component, what comes from another step is told of where it is given.
+        # In a pipeline component, a value from another step is checked at the step that gives it.
         if not is_data(port) and given.job is job:
             found = given.value.text
             message = f"{about}: expected a {port.get('type')}, found data, {found}"
@@ -168,13 +167,13 @@ def _suits(job: JobSource, step: StepSource, name: str, value: Any) -> Iterator[
     if binding is not None:
         about = f"input '{name}' of step '{job.full(step.name)}' ({given.owner})"
         if job.above and _mismatch(given.value, job.ports("inputs")[binding.name]):
-            return  # It does not suit the pipeline component, which is told of there.
+            return  # The value does not suit the pipeline component either; that is said at the component.
     if wrong := _mismatch(given.value, port):
         yield wrong.at(given.place, "input-value", about)
 
 
 def _mismatch(value: Any, port: dict[str, Any]) -> Finding | None:  # noqa: ANN401
-    """Say why a value that is not bound does not suit an input, or None."""
+    """Say why a value without references does not suit an input; None if it does."""
     if isinstance(value, dict) and "value" in value:
         value = value["value"]
     if is_absent(value):
@@ -257,10 +256,10 @@ def check_settings(job: JobSource, step: StepSource) -> Iterator[Finding]:
 
 
 def processes(job: JobSource, step: StepSource, node: Command) -> int | None:
-    """Return how many processes a step has, None where it is not distributed.
+    """Return the number of processes of a step; None if the step is not distributed.
 
     Raises:
-        InvalidFileError: it asks for what one machine does not have: several nodes, another distribution than PyTorch's.
+        InvalidFileError: the step needs several nodes, or another distribution than PyTorch's, which one machine does not have.
     """
     name = job.full(step.name)
     count = getattr(node.resources, "instance_count", None)
@@ -288,7 +287,7 @@ def processes(job: JobSource, step: StepSource, node: Command) -> int | None:
 
 
 def timeout(job: JobSource, step: StepSource, node: Command) -> int | None:
-    """Return the seconds that a step may run."""
+    """Return the seconds that a step may run; None if it has no limit."""
     limit = getattr(node.limits, "timeout", None)
     return None if limit is None else _whole_number(job, step, ("limits", "timeout"), limit, absent=None)
 
@@ -315,7 +314,7 @@ def _whole_number(
     value: Any,  # noqa: ANN401
     absent: int | None = 1,
 ) -> int | None:
-    """Return the number that a setting is, or that it is bound to; `absent` where that has none."""
+    """Return the number of a setting, with its reference followed; `absent` if it has no value."""
     given = value
     binding = whole(value)
     if binding is not None:
@@ -329,7 +328,7 @@ def _whole_number(
 
 
 def _place(job: JobSource, step: StepSource, keys: tuple[str, str], value: Any) -> Place:  # noqa: ANN401
-    """Return where a setting is written: what it is bound to, the step, or its component."""
+    """Return the place of a setting: of the input that it refers to, else in the step or its component."""
     binding = whole(value)
     if binding is not None:
         return own_input(job, binding.name).place

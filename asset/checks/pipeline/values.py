@@ -1,4 +1,4 @@
-"""Whether a plain value suits an input as a component declares it: its type, its choices, its least and greatest."""
+"""Plain values and the declarations of inputs: type, choices, minimum and maximum."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ PLAIN = {"string", "integer", "number", "boolean"}
 
 
 DATA = {"uri_file", "uri_folder", "mltable", "custom_model", "mlflow_model", "triton_model", "path"}
-"""The types of those that are."""
+"""The types of inputs that are data."""
 
 
 def is_data(port: dict[str, Any]) -> bool:
-    """Return whether an input or output is data (a file, a folder, a model) by its declaration."""
+    """Decide if an input or output is declared as data (a file, a folder, a model)."""
     return str(port.get("type", "string")).lower() not in PLAIN
 
 
 def is_plain(value: Any) -> bool:  # noqa: ANN401  what YAML holds
-    """Return whether a value is a text, a number or a boolean."""
+    """Decide if a value is a text, a number or a boolean."""
     return isinstance(value, (str, int, float))
 
 
 def is_absent(value: Any) -> bool:  # noqa: ANN401
-    """Return whether a value is as good as none: the SDK drops empty texts before it sends a job."""
+    """Decide if a value counts as missing: the SDK drops empty texts before it sends a job."""
     return value is None or value in ("", {})
 
 
 def value_problem(value: Any, port: dict[str, Any]) -> Finding | None:  # noqa: ANN401
-    """Say what is wrong with a plain value, or None: 12 for {type: integer, max: 9} is "expected at most 9, found 12".
+    """Say why a plain value does not suit an input: "expected at most 9, found 12" for {type: integer, max: 9}; else None.
 
-    As on Azure, a number may be written as text ('2e-5', which YAML takes for text without its dot).
+    As on Azure, a number may be written as a text ('2e-5' is a text in YAML because it has no dot).
     """
     kind = str(port.get("type", "string")).lower()
     if not is_plain(value) or not _fits(value, kind):
@@ -53,7 +53,7 @@ def value_problem(value: Any, port: dict[str, Any]) -> Finding | None:  # noqa: 
 
 
 def type_problem(port: dict[str, Any]) -> Finding | None:
-    """Say what is wrong with the type of an input or output, or None."""
+    """Say that an input or output has an unknown type; None if the type is known."""
     found, known = port.get("type"), sorted({*DATA, *PLAIN})
     if isinstance(found, str) and found.lower() in known:
         return None
@@ -64,7 +64,7 @@ def type_problem(port: dict[str, Any]) -> Finding | None:
 
 
 def bounds_problem(port: dict[str, Any]) -> tuple[str, Finding] | None:
-    """Say which key of an input's declaration bounds nothing, and why: its min or max is no number, its enum no list."""
+    """Return the key of a wrong bound in an input's declaration, and why: a min or max that is no number, an enum that is no list."""
     for key in ("min", "max"):
         if port.get(key) is not None and _number(port[key]) is None:
             return key, problem(f"expected a number, found {port[key]!r}", "correct it")
@@ -79,7 +79,7 @@ def bounds_problem(port: dict[str, Any]) -> tuple[str, Finding] | None:
 
 
 def typed(text: str, kind: str) -> str | int | float | bool:
-    """Read the text of an option as a type: "12", "integer" -> 12. A text that does not fit stays one."""
+    """Read the text of an option as a type: "12", "integer" -> 12. A text that does not fit the type is returned unchanged."""
     if not _fits(text, kind):
         return text
     if kind == "boolean":

@@ -1,4 +1,4 @@
-"""What Microsoft's registry tooling reads beside spec.yaml: asset.yaml, model.yaml and the card; and sku_lists.yaml."""
+"""The files beside spec.yaml: asset.yaml, model.yaml and the card, which Microsoft's registry tools read, and sku_lists.yaml."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def check_asset(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
 
 
 def check_model(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
-    """Check model.yaml, and that it says what spec.yaml says."""
+    """Check model.yaml, and that it agrees with spec.yaml."""
     path, publish = file.top.part("path"), file.top.part("publish")
     yield from _unknown(file.top, MODEL_KEYS)
     yield from _unknown(path, PATH_KEYS)
@@ -131,7 +131,7 @@ def _commit(path: Path, text: str, asset: AssetFolder) -> Iterator[Finding]:
 
 
 def _read(path: Path, asset: AssetFolder) -> Part | None:
-    """Return the specification beside a file; None where there is none that can be read, which is told of there."""
+    """Return the specification beside a file; None if it cannot be read, which its own check says."""
     try:
         return asset.read(path).top
     except (InvalidFileError, OSError, ValueError):

@@ -1,7 +1,4 @@
-"""The asset that a file belongs to: what other files of it say, each read once.
-
-Whether a machine is one of the asset's, or of Azure's at all.
-"""
+"""The asset that a file belongs to: its other files, each read once, and the machines that it lists."""
 
 from __future__ import annotations
 
@@ -23,19 +20,19 @@ MARKS = ("spec.yaml", "sku_lists.yaml")
 
 
 class AssetFolder:
-    """A folder with spec.yaml and sku_lists.yaml. What they do not say, as they are broken, is not asked of others."""
+    """A folder with spec.yaml and sku_lists.yaml. If one of these is broken, other files are not checked against it."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._files: dict[Path, YamlFile | InvalidFileError] = {}
         self.refused: dict[Path, list[Finding]] = {}
-        """What the SDK has said of jobs and components, each of which may be named by several."""
+        """What the SDK refuses in each job and component, kept because several files may name the same component."""
 
     def read(self, path: Path) -> YamlFile:
         """Read a YAML file.
 
         Raises:
-            InvalidFileError: it is not one.
+            InvalidFileError: the file is not usable YAML.
         """
         path = path.resolve()
         if path not in self._files:
@@ -49,7 +46,7 @@ class AssetFolder:
         return found
 
     def read_beside(self, folder: Path) -> list[YamlFile]:
-        """Read the YAML files of a folder, without those that are none."""
+        """Read the YAML files of a folder; files that cannot be read are left out."""
         files = []
         for path in sorted([*folder.glob("*.yml"), *folder.glob("*.yaml")]):
             try:
@@ -60,7 +57,7 @@ class AssetFolder:
 
     @cached_property
     def own(self) -> OwnModel:
-        """Return the model of this asset; one without a name where spec.yaml does not say."""
+        """Return the model of this asset; a model without a name if spec.yaml does not tell."""
         try:
             spec = self.read(self.root / "spec.yaml").data
         except InvalidFileError:
@@ -69,7 +66,7 @@ class AssetFolder:
 
     @cached_property
     def skus(self) -> dict[str, SkuList]:
-        """Return the machines by scenario; none where sku_lists.yaml does not say."""
+        """Return the lists of machines by scenario; no lists if sku_lists.yaml is missing or wrong."""
         try:
             self.read(self.root / "sku_lists.yaml")
             return read_sku_lists(self.root / "sku_lists.yaml")
@@ -78,7 +75,7 @@ class AssetFolder:
 
 
 def asset_root(path: Path) -> Path:
-    """Return the folder of the asset that a file is in; this checkout for one that is in none."""
+    """Return the folder of the asset that a file is in; this checkout if the file is in no asset."""
     for folder in path.resolve().parents:
         if all(is_file(folder / name) for name in MARKS):
             return folder
@@ -92,23 +89,23 @@ WITH_GPU = re.compile(r"standard_n", re.IGNORECASE)
 
 
 def unknown_machine(name: str, known: Iterable[str], where: str, others: Iterable[str] = ()) -> Finding | None:
-    """Say what is wrong with a machine's name, or None; Azure takes it in any case: Standard_nc24rs_v3.
+    """Say that a machine is not in a list, or return None. Case does not count, as for Azure: Standard_nc24rs_v3.
 
-    `others` are machines that there are, for something else: their names are not misspelled.
+    `others` are machines listed for other purposes: their names are not misspelled.
     """
     names = {one.lower(): one for one in known}
     if name.lower() in names:
         return None
     real = name.lower() in map(str.lower, others)
     close = [] if real else difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.85)
-    fix = "choose one of sku_lists.yaml" + (f", as {names[close[0]]}" if close else "")
+    fix = "choose one of sku_lists.yaml" + (f", such as {names[close[0]]}" if close else "")
     return problem(f"expected a machine of {where} in sku_lists.yaml, found {name}", fix)
 
 
 def unsuitable_machine(name: str, known: Iterable[str], where: str) -> Finding | None:
-    """Say what is wrong with a machine for a step of a job, or None.
+    """Say what is wrong with a machine for a step of a job, or return None.
 
-    One with GPUs is for the model, and one of the asset's; a step without a model runs on any of Azure's.
+    A machine with GPUs runs the model and must be in the asset's lists; a step without GPUs runs on any size of Azure.
     """
     if SIZE.fullmatch(name) and not WITH_GPU.match(name):
         return None

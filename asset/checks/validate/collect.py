@@ -69,17 +69,17 @@ UNCHECKED_SCHEMAS = re.compile(
 """The names of Azure's schemas that have no checks here."""
 
 THEIRS = (azure_sdk.RULE, microsoft_validator.RULE, images.HADOLINT)
-"""The rules of others. Where one of ours says what is wrong on a line, it says what to do too, and theirs is left out."""
+"""The rules of other programs. If a rule of ours has a finding on the same line, theirs is left out: ours says what to do."""
 
 FAULT = "fault"
 
 MOST = 200
-"""Findings of one file that are told; one of thousands has the same one thousands of times."""
+"""The most findings that are shown for one file; a file with thousands has the same finding thousands of times."""
 
 
 @dataclass
 class Report:
-    """What was found in which files; `others` are those that there is nothing to check in."""
+    """The files that were checked and what is wrong in them; `others` are the files that have nothing to check."""
 
     files: list[Path] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
@@ -167,7 +167,7 @@ def _not_too_many(path: Path, found: list[Finding]) -> list[Finding]:
 
 
 def _once(findings: list[Finding]) -> list[Finding]:
-    """Leave out what is said twice: a component is looked at by itself and in each job that has it, under other names."""
+    """Leave out what is said twice: a component is checked by itself, and again under another name in each job that uses it."""
     first: dict[tuple[Place, str, str], Finding] = {}
     for one in findings:
         first.setdefault((one.place, one.rule, one.fix), one)
@@ -175,12 +175,12 @@ def _once(findings: list[Finding]) -> list[Finding]:
 
 
 def _elsewhere(one: Finding) -> Finding:
-    """Return what only this machine refuses as something to know."""
+    """Turn a finding about what only this machine refuses into a note."""
     return replace(one.as_note(), message=f"Azure may run this, and `asset run` does not: {one.message}")
 
 
 def _ours_first(findings: list[Finding]) -> list[Finding]:
-    """Leave out what others say of a line that one of our rules is about, or of a whole file that has other findings."""
+    """Leave out findings of other programs on a line that has one of ours, or on a whole file that has findings."""
     ours = {(one.place.where, one.place.line) for one in findings if one.rule not in THEIRS}
     files = {where for where, _ in ours}
     kept = []

@@ -1,14 +1,8 @@
-"""What online and batch deployments have in common: an endpoint, a model, code and an environment.
+"""Online and batch deployments: the endpoint, model, code, environment and machine, and how requests are let in.
 
-How many requests a deployment lets in, and for how long, against what the scoring runtime does with them.
-
-The server hands a request to a thread, and threads put them in the runtime's queue, which refuses past its bound (429)
-and at its deadline (504). All of that shows only where Azure waits longer than the deadline and lets in as many requests
-as there are threads, of which there have to be more than the queue takes.
-
-Online deployments: the machine, probes, and what concerns requests.
-
-Batch deployments: mini-batches, retries and what becomes of the output.
+The server hands each request to a thread, and the threads put requests in the runtime's queue, which refuses requests
+beyond its bound (429) and after its deadline (504). Clients see these answers only if Azure waits longer than the deadline,
+lets in at most as many requests as there are threads, and there are more threads than the queue has places.
 """
 
 from __future__ import annotations
@@ -35,7 +29,7 @@ from serving.errors import SettingsError
 from serving.settings import PREFIX, Settings
 
 DEFAULT_TIMEOUT_MS, LONGEST_TIMEOUT_MS = 5000, 180_000
-"""What Azure takes for `request_timeout_ms` where there is none, and the most that it takes."""
+"""Azure's default for `request_timeout_ms`, and its limit."""
 
 RULE = "request-settings"
 
@@ -55,7 +49,7 @@ def check(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
 
 
 def _runs(file: YamlFile, script: Path) -> bool:
-    """Return whether a deployment runs a scoring script."""
+    """Decide if a deployment runs this scoring script."""
     code = file.top.part("code_configuration")
     folder, name = code.text("code"), code.text("scoring_script")
     try:
@@ -65,7 +59,7 @@ def _runs(file: YamlFile, script: Path) -> bool:
 
 
 def _settings(variables: Part) -> Iterator[Finding]:
-    """Check each setting by the runtime's own rules; it does not start with a wrong one."""
+    """Check each setting by the runtime's own rules; the runtime does not start with a wrong setting."""
     known = [PREFIX + field.name.upper() for field in fields(Settings)]
     for name, value in variables.data.items():
         if not str(name).startswith(PREFIX):
@@ -141,9 +135,9 @@ def _threads(file: YamlFile, requests: Part, variables: Part, settings: Settings
 
 
 def threads_of(arguments: str) -> int | None:
-    """Return what gunicorn reads as its number of threads: 256 of "--threads 256", 1 where none is given.
+    """Return the number of threads that gunicorn reads from its arguments: 256 from "--threads 256", 1 by default.
 
-    None where it would refuse to start.
+    None if gunicorn would refuse to start.
     """
     try:
         words = shlex.split(arguments)
@@ -159,7 +153,7 @@ def threads_of(arguments: str) -> int | None:
 
 
 def check_shared(file: YamlFile, asset: AssetFolder, batch: bool) -> Iterator[Finding]:
-    """Check all but what is of one kind of deployment."""
+    """Check what online and batch deployments have in common."""
     yield from check_name(file.top, "name")
     yield from _endpoint(file, asset, batch)
     yield from _model(file.top, asset)
@@ -255,14 +249,14 @@ def _code(file: YamlFile) -> Iterator[Finding]:
 
 
 def _meant(folder: Path, script: str) -> str:
-    """Say which script of a folder is likely meant."""
+    """Say which script of a folder is probably meant."""
     known = {one.name: one for pattern in ("*/*.py", "*.py") for one in sorted(folder.glob(pattern))}
     close = difflib.get_close_matches(script.rsplit("/", 1)[-1], known, n=1, cutoff=0.8)
     return f"write {known[close[0]].relative_to(folder)}" if close else "name one that is there"
 
 
 def _script(path: Path, place: Place) -> Iterator[Finding]:
-    """See that a scoring script has the two functions that the server, or the batch job, calls."""
+    """Check that a scoring script has the two functions that the server or the batch job calls."""
     try:
         tree = ast.parse(path.read_bytes())
     except SyntaxError as exc:
@@ -341,7 +335,7 @@ LEVELS = ("warning", "info", "debug")
 
 
 def check_batch(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
-    """Check a batch deployment of a model, whose settings stand under `settings`, or at the top without a `type`."""
+    """Check a batch deployment of a model; its settings are under `settings`, or in the older form at the top."""
     kind = yaml_kind(file) or Kind.BATCH_DEPLOYMENT
     yield from refused(file, kind)
     yield from check_shared(file, asset, batch=True)

@@ -67,7 +67,7 @@ def _deployments(file: YamlFile, asset: AssetFolder) -> list[str]:
 
 
 def _known(part: Part, names: dict[Any, Any], deployments: list[str]) -> Iterator[Finding]:
-    """Find deployments that are named and not there, where any are."""
+    """Find names of deployments that are not there; nothing is said if the folder has no deployments at all."""
     for key, value in names.items():
         name = str(value if key == "deployment_name" else key)
         if deployments and name not in deployments:

@@ -1,7 +1,4 @@
-"""The JSON file of an evaluation's settings, as evaluation/evaluation-config.json.
-
-MLTable files: what the evaluation reads of them, and that their data is there.
-"""
+"""The files that an evaluation reads: its settings, such as evaluation/evaluation-config.json, and its tables (MLTable)."""
 
 from __future__ import annotations
 

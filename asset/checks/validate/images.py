@@ -1,8 +1,6 @@
-"""environment.yaml: what an image of Azure's is built from, or which one is taken.
+"""The files of an image: environment.yaml, the Dockerfile and requirements.txt.
 
-A Dockerfile: that it builds, from what is there, to an image that is the same tomorrow and does not run as root.
-
-A requirements file of an image: every package at one version, so that the image is the same tomorrow.
+An image must build from the files that are there, must be the same when it is built again, and must not run as root.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ def check_environment_file(file: YamlFile, asset: AssetFolder) -> Iterator[Findi
 
 
 def check_environment(environment: Part, folder: Path, asset: AssetFolder) -> Iterator[Finding]:
-    """Check an environment, in a file of its own or within a deployment in `folder`."""
+    """Check an environment in its own file, or inside a deployment in `folder`."""
     if ("build" in environment) == ("image" in environment):
         found = "both" if "build" in environment else "none"
         place = environment.place("image" if found == "both" else "name")
@@ -74,7 +72,7 @@ def _build(build: Part, folder: Path, asset: AssetFolder) -> Iterator[Finding]:
 
 
 def check_named(holder: Part, folder: Path, asset: AssetFolder) -> Iterator[Finding]:
-    """Check the environment that a deployment in `folder` names or has."""
+    """Check the environment of a deployment in `folder`: a name, a file, or one written into the deployment."""
     named, place = holder.data.get("environment"), holder.place("environment")
     fix = "write `environment: file:…/environment/NAME/environment.yaml`"
     if named is None:
@@ -107,7 +105,7 @@ INDEX = re.compile(r"extra-index-url", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Instruction:
-    """One instruction, its lines put together, and the line that it begins on."""
+    """An instruction with its lines joined, and the line on which it begins."""
 
     name: str
     rest: str
@@ -161,7 +159,7 @@ def _linted(path: Path, text: str) -> Iterator[Finding]:
 
 
 def tag_problem(image: str) -> Finding | None:
-    """Say why an image is not the same tomorrow, or None: python, python:latest."""
+    """Say that an image has no fixed version, such as python or python:latest; None if it has."""
     if image == "scratch" or "$" in image or "@sha256:" in image or image.startswith("azureml"):
         return None
     tag = image.rsplit("/", 1)[-1].partition(":")[2]
@@ -182,7 +180,7 @@ def _instructions(text: str) -> Iterator[Instruction]:
             following = next(((n, one) for n, one in lines if one.strip() and not one.lstrip().startswith("#")), None)
             whole = whole.rstrip()[:-1] + (f" {following[1]}" if following else "")
         for mark in HEREDOC.findall(whole):
-            # Its lines are of no instruction's.
+            # The lines of a here-document are not instructions.
             next((one for _, one in lines if one.strip() == mark), None)
         name, _, rest = whole.strip().partition(" ")
         yield Instruction(name.upper(), rest.strip(), number)
@@ -204,7 +202,7 @@ def _base(instructions: list[Instruction], path: Path) -> Iterator[Finding]:
 
 
 def _user(instructions: list[Instruction], path: Path) -> Iterator[Finding]:
-    """See that the last stage ends as another user than root."""
+    """Check that the last stage ends with a user other than root."""
     starts = [index for index, one in enumerate(instructions) if one.name == "FROM"]
     last = instructions[starts[-1] :] if starts else []
     users = [one for one in last if one.name == "USER"]
@@ -255,7 +253,7 @@ SHA256 = re.compile(r"sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{12
 
 
 def check_requirements(path: Path, asset: AssetFolder) -> Iterator[Finding]:
-    """Check each line."""
+    """Check each line: one exact version and, if one package has a hash, a hash for every package."""
     try:
         text = read_text(path)
     except (OSError, ValueError) as exc:
@@ -291,7 +289,7 @@ def _pinned(line: str, place: Place, first: dict[str, int], number: int) -> Iter
     if requirement.url or not exact:
         message = f"expected one version of {requirement.name}, found {line}"
         yield Finding(place, message, f"write {requirement.name}==VERSION", "requirement-pin")
-    # The same package may be there for each of several systems.
+    # A package may have one line for each of several systems.
     name = f"{canonicalize_name(requirement.name)} ; {requirement.marker or ''}"
     if name in first:
         message = f"expected each package once, found {requirement.name} here and on line {first[name]}"
@@ -312,7 +310,7 @@ def _option(line: str, path: Path, place: Place) -> Iterator[Finding]:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Yield each entry, its lines put together, without comments, and the line that it begins on."""
+    """Yield each entry with its lines joined and without comments, and the line on which it begins."""
     number, whole = 0, ""
     for at, raw in enumerate(text.splitlines(), 1):
         line = re.sub(r"(^|\s)#.*$", "", raw).rstrip()

@@ -1,7 +1,7 @@
-"""The validator of Microsoft's registry (azureml-assets), run on a copy of the asset, as it can rewrite spec.yaml.
+"""The validator of Microsoft's registry (azureml-assets), run on a copy of the asset because it can rewrite spec.yaml.
 
-Its rule on minimum specifications asks a subscription for the sizes of machines. Those of sku_lists.yaml are put in their
-place, so that it runs without one.
+Its rule on minimum specifications asks an Azure subscription for the sizes of machines. It gets the sizes of sku_lists.yaml
+here, so that it needs no subscription.
 """
 
 from __future__ import annotations
@@ -64,20 +64,20 @@ PLACES: tuple[tuple[str, str, tuple[str, ...], str], ...] = (
     ),
     (r"(Missing|Invalid) (?P<key>\w+) property", "asset", ("{key}",), "correct it"),
 )
-"""What it says -> in which file, where, and what to do."""
+"""For each message: a pattern, the file, the keys of the part in that file, and what to do."""
 
 
 def check(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
     """Check asset.yaml and what it names."""
     said = errors(file, _details(asset))
     for text in dict.fromkeys(said):
-        # What it adds to a wrong minimum: the machines that have less, each of which would be a mistake of its own.
+        # The list of machines below a wrong minimum; each such machine would be a mistake of its own.
         if "SKUs having smaller spec" not in text:
             yield _finding(text, file, asset)
 
 
 def errors(file: YamlFile, details: dict[str, Any]) -> list[str]:
-    """Return what the validator says of an asset folder, given what each machine has, by name."""
+    """Return the validator's errors about an asset folder; `details` has what each machine has, by name."""
     with tempfile.TemporaryDirectory(prefix="asset-") as name:
         copy = Path(name).resolve()
         _copy(file, copy)
@@ -87,13 +87,13 @@ def errors(file: YamlFile, details: dict[str, Any]) -> list[str]:
             try:
                 validate_assets([copy], "asset.yaml", check_names=True, check_categories=True)
             except Exception as exc:
-                # What it happens to raise of a file of another form than it expects.
+                # The validator raises any error for a file of a form that it does not expect.
                 said.append(f"{type(exc).__name__}: {exc}")
     return [one.replace(f"{copy}/", "") for one in said]
 
 
 def _copy(file: YamlFile, copy: Path) -> None:
-    """Copy what the validator reads, the files that are named and those that it looks for, without the weights."""
+    """Copy the files that the validator reads: named files and files that it searches for, without the weights."""
     folder = file.path.parent
     names = [name for key in ("spec", "extra_config", "description_file") if (name := file.top.text(key))]
     names += [path.name for pattern in ("*.yaml", "*.yml", "*.md") for path in folder.glob(pattern)]
@@ -108,7 +108,7 @@ def _copy(file: YamlFile, copy: Path) -> None:
 
 
 def _details(asset: AssetFolder) -> dict[str, Any]:
-    """Return what each machine has, in the form that Azure answers with."""
+    """Return what each machine has, in the form of Azure's answer."""
     try:
         asset.read(asset.root / "sku_lists.yaml")
         sizes = read_sizes(asset.root / "sku_lists.yaml")
@@ -127,7 +127,7 @@ def _details(asset: AssetFolder) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _sizes(details: dict[str, Any]) -> Iterator[None]:
-    """Let the validator find the sizes where it would have kept Azure's answer; without any, it leaves that rule out."""
+    """Put the sizes where the validator keeps Azure's answer; without sizes it leaves that rule out."""
     with quiet():
         from azureml.assets.util import sku_utils
     before = os.environ.pop("SUBSCRIPTION_ID", None)
@@ -159,7 +159,7 @@ def _log() -> Iterator[list[str]]:
             said.append(message)
 
         def print(self, message: str) -> None:
-            """Leave out its notes on what it does."""
+            """Leave out the validator's progress notes."""
 
     before = module.logger
     module.logger = Collector()
@@ -182,7 +182,7 @@ def _finding(said: str, file: YamlFile, asset: AssetFolder) -> Finding:
 
 
 def _sku_key(key: str) -> str:
-    """Return how system_metadata calls a property: inference-min-sku-spec is inferenceMinSkuSpec."""
+    """Return the name of a property in system_metadata: inferenceMinSkuSpec for inference-min-sku-spec."""
     scenario, _, rest = key.partition("-")
     return scenario + SKU_KEYS.get(rest, "")
 

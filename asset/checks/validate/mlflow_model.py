@@ -1,4 +1,4 @@
-"""MLmodel: how MLflow, and Azure without a script, load a model, and what goes in and comes out."""
+"""MLmodel, the file from which MLflow, and Azure without a script, load a model: its flavors, signature and files."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ TYPES = (
     "map",
     "any",
 )
-"""The types of a signature's columns; a tensor's is `tensor`, with its own."""
+"""The types of a signature's columns. A tensor has the type `tensor` and a type of its own in it."""
 
 RULE = "mlmodel"
 
 
 def check(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
-    """Check flavors, the signature, and the files that are named, as far as the model's weights are here."""
+    """Check the flavors, the signature and, if the model's weights are there, the files that are named."""
     flavors = file.top.part("flavors")
     if not flavors.data:
         message = "expected `flavors`, found none"

@@ -28,11 +28,11 @@ SURVIVORS: tuple[tuple[Keys, str, str], ...] = (
     (("languages",), "properties", "languages"),
     (("sharedComputeCapacityEnabled",), "properties", "SharedComputeCapacityEnabled"),
 )
-"""What system_metadata says -> where it has to stand too, as a registration in a workspace drops system_metadata."""
+"""Keys of system_metadata, and the tag or property that must repeat them: a registration in a workspace drops system_metadata."""
 
 
 def check(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
-    """Check a model; for that of the asset itself, with the other files that say the same."""
+    """Check a model's file; the asset's own spec.yaml also against the files that repeat what it says."""
     yield from refused(file, Kind.MODEL)
     yield from _flat(file)
     yield from _path(file)
@@ -46,7 +46,7 @@ def check(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
 
 
 def _flat(file: YamlFile) -> Iterator[Finding]:
-    """Find tags and properties that a workspace would turn into a text of the SDK's choosing."""
+    """Find tags and properties that are not texts; a workspace would turn them into texts of the SDK's choosing."""
     for name in ("tags", "properties"):
         part = file.top.part(name)
         for key, value in part.data.items():
@@ -144,7 +144,7 @@ def _value(part: Part, keys: Keys) -> Any:  # noqa: ANN401  what YAML holds
 
 
 def _text(value: Any, part: str) -> str | None:  # noqa: ANN401
-    """Write a value as a tag or property does: lists with commas, a boolean in lower case among tags."""
+    """Write a value as tags and properties have it: a list with commas, and in tags a boolean in lower case."""
     if value is None or isinstance(value, dict):
         return None
     if isinstance(value, list):
@@ -153,7 +153,7 @@ def _text(value: Any, part: str) -> str | None:  # noqa: ANN401
 
 
 def _defaults(file: YamlFile) -> Iterator[Finding]:
-    """See that the tag of the fine-tuning defaults is what Microsoft's notebooks read, and says what they are."""
+    """Check that the tag of the fine-tuning defaults is JSON, as Microsoft's notebooks read it, and agrees with system_metadata."""
     tags = file.top.part("tags")
     text, expected = (
         tags.text("model_specific_defaults"),
@@ -172,7 +172,7 @@ def _defaults(file: YamlFile) -> Iterator[Finding]:
 
 
 def _lists(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
-    """See that the lists of machines are those of sku_lists.yaml."""
+    """Check that the lists of machines agree with sku_lists.yaml."""
     if not asset.skus:
         return
     fix = f"run `{COMMAND}`, or correct sku_lists.yaml"
@@ -199,7 +199,7 @@ def _open(text: str) -> list[str]:
 
 
 def _task(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:
-    """See that the task is the one that the MLmodel is loaded for."""
+    """Check that the task is the one in the MLmodel."""
     path, tags = file.top.text("path"), file.top.part("tags")
     if path is None or REMOTE.match(path):
         return

@@ -59,7 +59,7 @@ def check_component_file(file: YamlFile, asset: AssetFolder) -> Iterator[Finding
 
 
 def _schema(file: YamlFile, step: StepSource) -> Iterator[Finding]:
-    """See that `$schema` and `type` are of one kind: the SDK goes by the one, and an editor by the other."""
+    """Check that `$schema` and `type` agree: the SDK reads `type`, and an editor reads `$schema`."""
     kind = "pipeline" if step.component.is_pipeline else "command"
     other = "command" if kind == "pipeline" else "pipeline"
     if f"/{other}Component.schema.json" in str(file.data.get("$schema")):
@@ -70,9 +70,9 @@ def _schema(file: YamlFile, step: StepSource) -> Iterator[Finding]:
 
 
 def _refused(job: JobSource, asset: AssetFolder) -> list[Finding]:
-    """Return what the SDK refuses of a job or a pipeline component, or of the innermost that it is made of.
+    """Return what the SDK refuses in a job or a pipeline component, or in the innermost component that it refuses.
 
-    What is refused would be refused once more in what names it, at another place.
+    A refused component is refused again in each file that names it, at another place.
     """
     for part in reversed(list(job.walk())):
         own_files = [
@@ -113,7 +113,7 @@ def _refused_component(file: YamlFile, asset: AssetFolder) -> list[Finding]:
 
 
 def _machines(job: JobSource, asset: AssetFolder) -> Iterator[Finding]:
-    """Find machines that steps ask for and that the asset's lists for jobs do not have."""
+    """Find machines of steps that are not in the asset's lists for jobs."""
     lists = [asset.skus[name] for name in ("evaluation", "finetune") if name in asset.skus]
     known = dict.fromkeys(machine for one in lists for machine in one.allow_list)
     for part in job.walk() if known else ():
@@ -124,7 +124,7 @@ def _machines(job: JobSource, asset: AssetFolder) -> Iterator[Finding]:
 
 
 def _machine(job: JobSource, step: StepSource) -> Iterator[tuple[str, Place]]:
-    """Yield the machine that a step asks for, with the place that says it."""
+    """Yield the machine that a step asks for, and the place where it is written."""
     for holder, place in (
         (step.data, job.place("jobs", step.name, "resources", "instance_type")),
         (step.component.data, step.component.place("resources", "instance_type")),
@@ -140,7 +140,7 @@ def _machine(job: JobSource, step: StepSource) -> Iterator[tuple[str, Place]]:
 
 
 def _files(job: JobSource, asset: AssetFolder) -> Iterator[Finding]:
-    """Check the configuration and the tables that a job gives its steps."""
+    """Check the evaluation settings and the tables that a job gives to its steps."""
     for name, value in job.ports("inputs").items():
         path = _given_path(value, job.file.path.parent, asset)
         if path is None:
@@ -160,7 +160,7 @@ def _files(job: JobSource, asset: AssetFolder) -> Iterator[Finding]:
 
 
 def _given_path(value: object, folder: Path, asset: AssetFolder) -> Path | None:
-    """Return the path on this machine of data that a job is given."""
+    """Return the path on this machine of a job's input; None if the input is not data of this machine."""
     path = value.get("path") if isinstance(value, dict) else None
     if not isinstance(path, str) or not path or bound(path):
         return None
