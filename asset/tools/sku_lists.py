@@ -26,11 +26,11 @@ LINE_WIDTH = 100
 class SkuListsError(ValueError):
     """sku_lists.yaml or spec.yaml has a mistake; the message says what is wrong and what to do.
 
-    `keys` lead to the part of the file, if the mistake is in a part; `line` is its line if no keys lead to it.
+    `keys` lead to the part of the file, if the mistake is in a part.
     """
 
-    def __init__(self, file: str, keys: tuple[str, ...], message: str, fix: str, line: int | None = None) -> None:
-        self.keys, self.message, self.fix, self.line = keys, message, fix, line
+    def __init__(self, file: str, keys: tuple[str, ...], message: str, fix: str) -> None:
+        self.keys, self.message, self.fix = keys, message, fix
         where = ": ".join(filter(None, (file, ".".join(keys))))
         super().__init__(f"{where}: {message}; {fix}")
 
@@ -190,7 +190,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         if twice:
             line = node.start_mark.line + 1
             message = f"expected each key once, found {twice} twice in the mapping that starts at line {line}"
-            raise SkuListsError(str(self.name), (), message, "delete one of the two", line)
+            raise SkuListsError(str(self.name), (), message, "delete one of the two")
         return super().construct_mapping(node, deep)
 
 

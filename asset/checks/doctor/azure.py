@@ -1,6 +1,6 @@
-"""Whether a workspace of Azure Machine Learning is named, and somebody signed in: without a network, and without secrets.
+"""The workspace of Azure Machine Learning and the sign-in, looked for without a network and without showing secrets.
 
-That a password is still good, or a sign-in not over, only Azure can say.
+Only Azure can say if a password is still valid or a sign-in has expired.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ CERTIFICATE = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_CERTIFICATE_P
 WORKLOAD = ("AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_FEDERATED_TOKEN_FILE")
 
 SERVERS_OWN = ("config.json", "config.py", "exceptions.py", "logging.json", "utils.py")
-"""What the inference server would take from the root of the checkout for its own."""
+"""Names of files in the root of the checkout that the inference server would read as its own."""
 
 
 def not_asked() -> Finding:
-    """Say that Azure was left out."""
-    return note("azure", "left out", "`asset doctor --azure` looks, without a network")
+    """Say that Azure was not checked."""
+    return note("azure", "not checked", "`asset doctor --azure` checks it, without a network")
 
 
 def server_files(machine: Machine) -> Finding:
-    """See that nothing in the root stands in the way of the inference server, as a workspace's config.json does."""
+    """Check that the root has no file that disturbs the inference server, such as a workspace's config.json."""
     name, expected = (
         "root folder",
         f"none of {', '.join(SERVERS_OWN)} in the root, which the inference server reads as its own",
@@ -46,18 +46,18 @@ def server_files(machine: Machine) -> Finding:
 
 
 def azure(machine: Machine) -> Iterator[Finding]:
-    """Look at the workspace and at who is signed in."""
+    """Check the workspace and the sign-in."""
     yield workspace(machine)
     yield credentials(machine)
 
 
 def workspace(machine: Machine) -> Finding:
-    """Find the workspace's names in the environment, else in a config.json, in the order in which they count."""
+    """Find the workspace's names in environment variables, else in a config.json, as the client does."""
     from asset.local.client.workspace import VARIABLES  # imports the SDK, which takes seconds
 
     name, expected = (
         "azure workspace",
-        "its subscription, resource group and name: of the environment, or in a config.json",
+        "its subscription, resource group and name, in environment variables or in a config.json",
     )
     environ = {part: next((key for key in keys if machine.environ.get(key)), None) for part, keys in VARIABLES.items()}
     if all(environ.values()):
@@ -82,17 +82,17 @@ def workspace(machine: Machine) -> Finding:
 
 
 def _config(root: Path) -> Path | None:
-    """Return the config.json that MLClient.from_config finds from a folder: there, or above."""
+    """Return the config.json that MLClient.from_config finds: in the folder or above it."""
     places = (folder / below for folder in (root, *root.parents) for below in (".", ".azureml", "aml_config"))
     return next((place / "config.json" for place in places if (place / "config.json").is_file()), None)
 
 
 def credentials(machine: Machine) -> Finding:
-    """Find a way to sign in that azure-identity's DefaultAzureCredential would take, in its order."""
+    """Find the way to sign in that azure-identity's DefaultAzureCredential takes first."""
     name, expected = "azure credentials", "a way for azure-identity to sign in"
     environ = machine.environ
     for keys in (SECRET, CERTIFICATE, WORKLOAD):
-        # The tenant and the client are also set alone: for a managed identity, or to choose among one's own.
+        # The tenant and the client may also be set alone: for a managed identity, or to choose an account.
         if not environ.get(keys[2]):
             continue
         lacks = [key for key in keys[:2] if not environ.get(key)]
@@ -110,7 +110,7 @@ def credentials(machine: Machine) -> Finding:
 
 
 def _service_principal(machine: Machine, keys: tuple[str, ...], name: str, expected: str) -> Finding:
-    """Have azure-identity take the values; it asks Azure for nothing before a token is asked for."""
+    """Give the values to azure-identity, which checks their form without asking Azure."""
     from azure.identity import CertificateCredential, ClientSecretCredential
 
     kind = ClientSecretCredential if keys == SECRET else CertificateCredential
@@ -121,8 +121,8 @@ def _service_principal(machine: Machine, keys: tuple[str, ...], name: str, expec
         else:
             CertificateCredential(*values, password=machine.environ.get("AZURE_CLIENT_CERTIFICATE_PASSWORD"))
     except (ValueError, TypeError, OSError) as exc:
-        # What it says may hold a value; its kind does not.
-        found = f"{kind.__name__} does not take {', '.join(keys)} ({type(exc).__name__})"
+        # The error's message may contain a secret; its type does not.
+        found = f"{kind.__name__} refuses {', '.join(keys)} ({type(exc).__name__})"
         return wrong(
             name,
             expected,
@@ -139,11 +139,11 @@ def _command_line(machine: Machine, name: str, expected: str) -> Finding:
     if shutil.which("az", path=machine.environ.get("PATH", os.defpath)) is None:
         return wrong(name, expected, "no variables of a service principal, and no Azure command line", fix)
     try:
-        # Written with a byte order mark.
+        # The Azure command line writes this file with a byte order mark.
         profile = json.loads((folder / "azureProfile.json").read_text(encoding="utf-8-sig"))
         signed_in = bool(profile["subscriptions"])
     except (OSError, ValueError, KeyError, TypeError):
         signed_in = False
     if not signed_in:
-        return wrong(name, expected, "an Azure command line that nobody is signed in with", "run `az login`")
-    return ok(name, "signed in with the Azure command line; whether that still holds, Azure alone can say")
+        return wrong(name, expected, "nobody is signed in with the Azure command line", "run `az login`")
+    return ok(name, "signed in with the Azure command line; only Azure can say if the sign-in is still valid")

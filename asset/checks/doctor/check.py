@@ -43,7 +43,7 @@ def wrong(name: str, expected: str, found: str, fix: str) -> Finding:
 class Machine:
     """A machine and a checkout on it.
 
-    `proc` and `cgroup` are where /proc and /sys/fs/cgroup are; `port` of 127.0.0.1 is where a server would listen.
+    `proc` and `cgroup` are the folders /proc and /sys/fs/cgroup; a server would listen on `port` of 127.0.0.1.
     """
 
     root: Path = ROOT
@@ -56,12 +56,12 @@ class Machine:
 
     @property
     def flags(self) -> frozenset[str]:
-        """Return what the CPU can do, as Linux lists it; nothing where it does not."""
+        """Return the CPU's flags that Linux lists; none if it lists none."""
         return cpu_flags(self.proc / "cpuinfo")
 
     @property
     def settings(self) -> Settings:
-        """Return the settings that serving would have; the defaults where they are wrong, which has a check of its own."""
+        """Return the settings of serving; the defaults if the settings are wrong, which another check says."""
         try:
             return Settings.from_env(self.environ)
         except SettingsError:

@@ -1,7 +1,4 @@
-"""The virtual environments: whether they are there, and have what their pins say now.
-
-Variables of the environment that change what is done here: serving's settings, proxies and the hub's.
-"""
+"""The virtual environments and their pins, and the environment variables of serving, of proxies and of the hub."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from serving.settings import PREFIX, Settings
 
 @dataclass(frozen=True)
 class Purpose:
-    """What an environment is for, and how large it is in MB, as measured with a torch for CPUs; one for GPUs has more."""
+    """The purpose of an environment and its size in MB, measured with the torch for CPUs; the torch for GPUs takes more."""
 
     text: str
     mb: int
@@ -38,27 +35,27 @@ SHOWN = 3
 
 
 def environments(machine: Machine) -> Iterator[Finding]:
-    """Look at each environment."""
+    """Check each environment."""
     for name in PURPOSES:
         yield environment(machine, name)
 
 
 def missing(machine: Machine) -> dict[str, int]:
-    """Return the environments that are still to be set up, as MB by name."""
+    """Return the environments that are not set up yet, with their MB by name."""
     return {name: purpose.mb for name, purpose in PURPOSES.items() if not _folder(machine, name).exists()}
 
 
 def environment(machine: Machine, name: str) -> Finding:
-    """Compare what is installed in .venv/NAME with environment/NAME/requirements.txt as it is now.
+    """Compare the packages in .venv/NAME with environment/NAME/requirements.txt.
 
-    When it was set up does not count, as a checkout gives all its files the same time.
+    Times of files do not count, as a checkout gives all its files the same time.
     """
     folder, title = _folder(machine, name), f".venv/{name}"
     pins_file = machine.root / "environment" / name / "requirements.txt"
     expected = f"each package of environment/{name}/requirements.txt at its version"
     if not pins_file.is_file():
         return wrong(title, expected, "no such file", f"`git checkout environment/{name}`")
-    # `make` does nothing where its stamp is newer than the pins.
+    # `make` does nothing if its stamp is newer than the pins.
     fix = f"`make -B setup SETS={name}`"
     if not folder.exists():
         return note(title, f"not set up; it is for {PURPOSES[name].text}", f"`make setup SETS={name}`")
@@ -87,9 +84,9 @@ def pins(file: Path) -> dict[str, str]:
 
 
 def installed(environment: Path) -> dict[str, str]:
-    """Return the version of each package in a virtual environment, from the names of its metadata's folders.
+    """Return the version of each package in a virtual environment, from the names of the folders of its metadata.
 
-    A build's own mark is left out: torch 2.13.0+cpu is 2.13.0, as pins have it.
+    The mark of a build is left out, as in the pins: torch 2.13.0+cpu is 2.13.0.
     """
     folders = environment.glob("lib/python*/site-packages/*.dist-info")
     parts = (
@@ -109,16 +106,16 @@ def _folder(machine: Machine, name: str) -> Path:
 
 LOOPBACK = ("127.0.0.1", "localhost")
 ON = {"1", "ON", "YES", "TRUE"}
-"""What huggingface_hub takes for yes."""
+"""Values that mean yes to huggingface_hub."""
 
 
 def serving_settings(machine: Machine) -> Finding:
-    """See that serving takes each variable that is meant for it."""
+    """Check that serving accepts the environment variables that are meant for it."""
     return check_settings(machine.environ, "settings of serving")
 
 
 def check_settings(environ: Mapping[str, str], name: str) -> Finding:
-    """Read the settings as serving does."""
+    """Check settings as serving reads them."""
     known = [PREFIX + field.name.upper() for field in fields(Settings)]
     expected = "BERT_SERVING_ variables that serving knows, in their ranges"
     given = sorted(name for name in environ if name.startswith(PREFIX))
@@ -133,9 +130,9 @@ def check_settings(environ: Mapping[str, str], name: str) -> Finding:
 
 
 def proxies(machine: Machine) -> Finding:
-    """See that requests to this machine itself do not go through a proxy."""
+    """Check that requests to this machine itself do not go through a proxy."""
     name, expected = "proxies", "none, or NO_PROXY for 127.0.0.1 and localhost"
-    # In lower case they win, as with curl and Python.
+    # Names in lower case win, as with curl and Python.
     given = {key.lower(): key for key in sorted(machine.environ) if machine.environ[key]}
     set_ = [given[key] for key in ("http_proxy", "all_proxy") if key in given]
     if not set_:
@@ -150,7 +147,7 @@ def proxies(machine: Machine) -> Finding:
 
 
 def hub(machine: Machine) -> Finding:
-    """Say where models are pulled from; whether it answers is not tried."""
+    """Say from where models are pulled; the hub is not asked."""
     name, expected = "hub", "https://huggingface.co, or a mirror in HF_ENDPOINT"
     endpoint = machine.environ.get("HF_ENDPOINT", "").strip()
     token = "; HF_TOKEN is set" if machine.environ.get("HF_TOKEN") else ""
@@ -158,9 +155,9 @@ def hub(machine: Machine) -> Finding:
         return wrong(name, expected, "HF_ENDPOINT has no http:// or https://", "write it as https://mirror.example.com")
     if machine.environ.get("HF_HUB_OFFLINE", "").upper() in ON:
         found = f"HF_HUB_OFFLINE is on{token}"
-        return note(name, found, "unset it for `asset pull`, which else finds only what the hub's cache has")
+        return note(name, found, "unset it for `asset pull`, which otherwise finds only files in the hub's cache")
     if endpoint:
-        # A password may stand before the mirror's name.
+        # The address may contain a password before the mirror's name.
         mirror = re.sub(r"//[^/]*@", "//", endpoint)
         return note(name, f"HF_ENDPOINT: {mirror}{token}", "unset it to pull from huggingface.co")
-    return ok(name, f"https://huggingface.co, asked by `asset pull` alone{token}")
+    return ok(name, f"https://huggingface.co, used only by `asset pull`{token}")

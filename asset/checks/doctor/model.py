@@ -1,4 +1,4 @@
-"""The model folder, the place of compiled models, and the memory and disk that a start takes."""
+"""The model folder, the folder of compiled models, and the memory and disk that a first start takes."""
 
 from __future__ import annotations
 
@@ -27,33 +27,32 @@ MB = 1_000_000
 
 BASE_MB = 160
 TIMES_THE_WEIGHTS = {"int8": 1.8, "fp32": 2.7}
-"""Peak resident memory of `python -m serving.engine.compile`, which is a first start's: this much, and so many times the weights
-in fp32. Measured with ONNX Runtime 1.31 on BERT-base (438 MB: 0.93 GB in int8, 1.27 GB in fp32) and on the embedded model
-(91 MB: 0.31 and 0.36 GB). A later start takes a third of it."""
+"""Peak memory of a first start (`python -m serving.engine.compile`): BASE_MB plus this many times the weights in fp32. Measured with ONNX Runtime 1.31 on BERT-base (438 MB: 0.93 GB in int8, 1.27 GB in fp32) and on the embedded model
+(91 MB: 0.31 and 0.36 GB). A later start takes a third."""
 
 BYTES_TO_TUNE = 16
-"""A parameter of a full fine-tuning takes, in fp32: itself, its gradient, and the optimizer's two."""
+"""Bytes for each parameter in a full fine-tuning in fp32: the parameter, its gradient and the optimizer's two values."""
 
 BERT_BASE = BertConfig(28996, 768, 12, 12, 3072, 512, 2, 1e-12, "none", "tanh")
-"""The dimensions of bert-base-cased, for plans that are made before it is pulled."""
+"""The dimensions of bert-base-cased, for plans before its weights are pulled."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """How large a model is: its parameters."""
+    """The size of a model: its number of parameters."""
 
     parameters: int
 
     @classmethod
     def of(cls, config: BertConfig, task: Task = "fill-mask") -> Size:
-        """Count them; a decoder that is tied to the word embeddings counts once."""
+        """Count the parameters; a decoder that shares the word embeddings counts once."""
         shapes = expected_shapes(config, task)
         tied = config.vocab_size * config.hidden_size if TASKS[task].head.size == "vocabulary" else 0
         return cls(sum(map(math.prod, shapes.values())) - tied)
 
     @property
     def weights_mb(self) -> float:
-        """Return what the weights take in fp32."""
+        """Return the MB of the weights in fp32."""
         return self.parameters * 4 / MB
 
     def start_mb(self, precision: str) -> int:
@@ -67,7 +66,7 @@ class Size:
 
 
 def folder_of(machine: Machine) -> Path:
-    """Return the model folder that score.py takes here, without its warning."""
+    """Return the model folder that score.py would choose, without its warning."""
     with _quiet("serving.model.model_folder"):
         return chosen_folder(machine.root, machine.environ)
 
@@ -84,10 +83,10 @@ def _quiet(name: str) -> Iterator[None]:
 
 
 def opened(folder: Path) -> tuple[BertConfig, Task, Path]:
-    """Open a model folder as serving does, but for the numbers; returns its dimensions, task and checkpoint.
+    """Open a model folder as serving does, without reading the weights; return its dimensions, task and checkpoint.
 
     Raises:
-        ModelFolderError: it cannot be served.
+        ModelFolderError: the folder cannot be served.
     """
     parts = find_checkpoint(folder)
     config, task = check(parts.checkpoint)
@@ -96,7 +95,7 @@ def opened(folder: Path) -> tuple[BertConfig, Task, Path]:
 
 
 def size_here(machine: Machine) -> Size:
-    """Return the size of the model that is served here; that of BERT-base where it cannot be opened."""
+    """Return the size of the model that is served here; the size of BERT-base if the model cannot be opened."""
     try:
         config, task, _ = opened(folder_of(machine))
     except ModelFolderError:
@@ -105,19 +104,19 @@ def size_here(machine: Machine) -> Size:
 
 
 def size_planned(machine: Machine) -> Size:
-    """Return the size of the model that would be deployed: that of the folder here, BERT-base for the embedded model."""
+    """Return the size of the model that would be deployed: of the folder here, or of BERT-base for the embedded model."""
     return Size.of(BERT_BASE) if _stands_in(machine) else size_here(machine)
 
 
 def _stands_in(machine: Machine) -> bool:
-    """Tell whether the embedded model is served because there is no other."""
+    """Decide if the embedded model is served because there is no other model."""
     return folder_of(machine) == machine.root / "model/embedded" and not machine.environ.get("AZUREML_MODEL_DIR")
 
 
 def model(machine: Machine) -> Finding:
-    """Open the model folder that would be served, once its signature is checked, if there is or must be one.
+    """Check the signature of the model folder, if it has or needs one, and open the folder.
 
-    The hashes that a hub lists are left to `asset pull`, which compares them.
+    The hashes that a hub lists are not compared; `asset pull` does that.
     """
     name, expected = "model", "a folder that serving can open: config.json, model.safetensors and tokenizer.json"
     folder = folder_of(machine)
@@ -134,7 +133,7 @@ def model(machine: Machine) -> Finding:
         elif folder == machine.root / "model/embedded":
             fix = "`git checkout model/embedded`"
         else:
-            fix = f"`asset pull` mends what is not as the hub lists it; or `rm -r {shown(folder)}` and pull it again"
+            fix = f"`asset pull` repairs files that differ from the hub's; or `rm -r {shown(folder)}` and pull the model again"
         return wrong(name, expected, str(exc), fix)
     found = f"{shown(folder)}: {task}, {Size.of(config, task).parameters / 1e6:.0f} million parameters, whole"
     record = Record.read(folder)
@@ -148,7 +147,7 @@ def model(machine: Machine) -> Finding:
 
 
 def cache(machine: Machine) -> Finding:
-    """See that the compiled model can be kept, and that the disk has room for it."""
+    """Check that the compiled model can be kept."""
     name, expected = "compiled models", "a folder that can be written to"
     places = _places(machine)
     place = next((place for place in places if _writable(place)), None)
@@ -170,7 +169,7 @@ def _places(machine: Machine) -> list[Path]:
 
 
 def _writable(folder: Path) -> bool:
-    """Try to write into a folder, or into the closest above it that is there; nothing is left."""
+    """Try to write into a folder, or into the closest existing folder above it; nothing is left behind."""
     try:
         with tempfile.TemporaryDirectory(dir=_existing(folder), prefix=".asset-doctor-"):
             return True
@@ -179,16 +178,16 @@ def _writable(folder: Path) -> bool:
 
 
 def _existing(folder: Path) -> Path:
-    """Return the closest part of a path that is there, be it a file."""
+    """Return the closest part of a path that exists, even if it is a file."""
     return next((part for part in (folder, *folder.parents) if part.exists()), Path("/"))
 
 
 def disk(machine: Machine, missing: dict[str, int]) -> Finding:
-    """Compare the free disk with what is still to come: `missing` environments, as MB each by name, and models."""
+    """Compare the free disk with the compiled model, the `missing` environments (MB by name) and the models to pull."""
     size, large = size_here(machine), Size.of(BERT_BASE)
     place = next((place for place in _places(machine) if _writable(place)), machine.root)
     precision, _ = served_by(machine)
-    # Compiled in int8 a model keeps its embeddings in fp32: half of it in BERT-base, four fifths of a small one.
+    # A model compiled to int8 keeps its embeddings in fp32: half of BERT-base, four fifths of a small model.
     compiled = math.ceil(size.weights_mb)
     free = shutil.disk_usage(_existing(place)).free // MB
     name, expected = "disk", f"{compiled:,} MB for the compiled model ({precision}) in {shown(place)}"
@@ -199,14 +198,14 @@ def disk(machine: Machine, missing: dict[str, int]) -> Finding:
         plans["asset pull"] = round(large.weights_mb * 2)
     room = shutil.disk_usage(machine.root).free // MB
     planned = ", ".join(f"{what} about {mb:,}" for what, mb in plans.items())
-    found = f"{room:,} MB free in the checkout" + (f"; still to come, in MB: {planned}" if plans else "")
+    found = f"{room:,} MB free in the checkout" + (f"; still to be set up, in MB: {planned}" if plans else "")
     if room < sum(plans.values()):
         return note(name, f"{found}; together {sum(plans.values()):,} MB", "make room before you set these up")
     return ok(name, found)
 
 
 def memory(machine: Machine) -> Finding:
-    """Compare the memory that may be used with what a first start takes, and what fine-tuning would."""
+    """Compare the available memory with what a first start and a full fine-tuning take."""
     size = size_here(machine)
     precision, _ = served_by(machine)
     need = size.start_mb(precision)
@@ -214,20 +213,20 @@ def memory(machine: Machine) -> Finding:
     expected = f"{need:,} MB for a first start, which compiles the model in {precision} (measured)"
     free = available_mb(machine)
     if free is None:
-        return note(name, "Linux does not tell", "see to it yourself")
+        return note(name, "Linux does not tell how much memory is free", f"check that there are {need:,} MB")
     found = f"{free:,} MB to be had"
     if free < need:
         fix = "end other programs, or raise the container's limit; BERT_SERVING_PRECISION=int8 takes less than fp32"
         return wrong(name, expected, found, fix)
     large = Size.of(BERT_BASE).tuning_mb
     if free < large:
-        fix = "nothing to serve; fine-tune with LoRA (apply_lora), or where there is more"
-        return note(name, f"{found}; to fine-tune all of BERT-base takes {large:,} and its batches", fix)
+        fix = "this is enough to serve; fine-tune with LoRA (apply_lora), or on a machine with more memory"
+        return note(name, f"{found}; fine-tuning all of BERT-base takes {large:,} MB and the batches", fix)
     return ok(name, found)
 
 
 def available_mb(machine: Machine) -> int | None:
-    """Return the memory that programs can still have: the machine's, cut by the container's limit; None if unknown."""
+    """Return the memory that programs can still get, within the container's limit; None if it is unknown."""
     try:
         text = (machine.proc / "meminfo").read_text()
         free = int(text.partition("MemAvailable:")[2].split()[0]) * 1024
@@ -238,10 +237,10 @@ def available_mb(machine: Machine) -> int | None:
     for limit, used, stat, reclaimable in (v2, v1):
         try:
             most, now = int((machine.cgroup / limit).read_text()), int((machine.cgroup / used).read_text())
-            # Files that were read lately count as used, and are given up when memory is asked for.
+            # Recently read files count as used memory, but Linux gives this memory back when a program needs it.
             lines = (machine.cgroup / stat).read_text().splitlines()
             kept = next((int(line.split()[1]) for line in lines if line.startswith(reclaimable)), 0)
-        except (OSError, ValueError):  # none here, or "max"
+        except (OSError, ValueError):  # no such file, or "max"
             continue
         return min(free, max(0, most - now + kept)) // MB
     return free // MB

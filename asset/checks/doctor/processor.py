@@ -1,7 +1,4 @@
-"""The interpreter, the CPU and the compiler: which precision and engine will serve here.
-
-Whether a port of this machine is free, and who holds it.
-"""
+"""Python, the CPU, the compiler, the GPU and the port: which precision and engine will serve on this machine."""
 
 from __future__ import annotations
 
@@ -19,14 +16,14 @@ from asset.findings import Finding
 from serving.engine.machine import has_int8_products, usable_cpus
 from serving.native import library
 
-TOLD = ("avx2", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
-"""What is said of a CPU: vectors, int8 products, bf16."""
+FLAGS = ("avx2", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16")
+"""The flags of a CPU that are shown: vectors, int8 products, bf16."""
 
 SLOWER = "5 to 12 times as long as int8 takes (docs/benchmark.md)"
 
 
 def python(machine: Machine) -> Finding:
-    """Compare the Python that runs this with what pyproject.toml takes."""
+    """Compare the running Python with the versions that pyproject.toml allows."""
     declared = tomllib.loads((machine.root / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = declared["project"]["requires-python"]
     found = ".".join(map(str, machine.python))
@@ -36,14 +33,14 @@ def python(machine: Machine) -> Finding:
 
 
 def instructions(machine: Machine) -> Finding:
-    """Say which instructions the CPU has, and what they come to: the precision and the engine of serving."""
+    """Say which instructions the CPU has, and which precision and engine serving takes with them."""
     flags = machine.flags
-    told = ", ".join(name for name in TOLD if name in flags)
+    shown = ", ".join(name for name in FLAGS if name in flags)
     if not flags:
-        fix = "look it up; without these instructions serving takes fp32, which is slower"
-        return note("cpu instructions", "none that Linux lists", fix)
+        fix = "look up the CPU; without instructions for int8, serving takes fp32, which is slower"
+        return note("cpu instructions", "Linux lists none", fix)
     precision, engine = served_by(machine)
-    found = f"{told or 'none of ' + ', '.join(TOLD)}; serving takes {precision} on {engine}"
+    found = f"{shown or 'none of ' + ', '.join(FLAGS)}; serving takes {precision} on {engine}"
     if machine.settings.precision not in ("auto", precision):
         fix = "fp16 is for GPUs: set BERT_SERVING_PRECISION to auto"
         return note("cpu instructions", found, fix)
@@ -52,7 +49,10 @@ def instructions(machine: Machine) -> Finding:
     if precision == "int8":
         fix = "set BERT_SERVING_PRECISION to auto: without these instructions int8 is slower than fp32"
         return note("cpu instructions", found, fix)
-    fix = f"nothing: it works, but fp32 takes {SLOWER}; Intel from Cascade Lake and AMD from Zen 4 on have them"
+    fix = (
+        f"nothing to do: fp32 works and takes {SLOWER}; Intel CPUs since Cascade Lake and AMD CPUs since Zen 4 have "
+        "instructions for int8"
+    )
     return note("cpu instructions", found, fix)
 
 
@@ -68,13 +68,13 @@ def served_by(machine: Machine) -> tuple[str, str]:
 
 
 def kernels(machine: Machine) -> library.Target | None:
-    """Return the best kernels for this CPU; None where there are none."""
+    """Return the best kernels for this CPU; None if it can run none."""
     flags = machine.flags
     return next((target for target in library.TARGETS if target.needs <= flags), None)
 
 
 def compiler(machine: Machine) -> Finding:
-    """See that the kernels are built, or can be."""
+    """Check that the kernels are built or can be built."""
     target = kernels(machine)
     forced = machine.settings.engine == "native"
     if target is None and forced:
@@ -96,31 +96,31 @@ def compiler(machine: Machine) -> Finding:
 
 
 def cpus(machine: Machine) -> Finding:
-    """Compare the CPUs that this process may use with the threads that are set."""
+    """Compare the CPUs that this process may use with the number of threads in the settings."""
     limits = (machine.cgroup / "cpu.max", machine.cgroup / "cpu/cpu.cfs_quota_us")
     usable, free = usable_cpus(limits), usable_cpus((machine.cgroup / "none", machine.cgroup / "none"))
     threads = machine.settings.threads
     found = f"{usable}" + (f" of {free}: the container's quota (cpu.max)" if usable < free else "")
     if threads > usable:
-        fix = "set BERT_SERVING_THREADS to 0, which takes as many as may be used"
+        fix = "set BERT_SERVING_THREADS to 0, which takes as many threads as CPUs may be used"
         return note("cpus", f"{found}; the {threads} threads of BERT_SERVING_THREADS wait for each other", fix)
     return ok("cpus", found)
 
 
 def gpu(machine: Machine) -> Finding:
-    """Say whether there is a driver of NVIDIA's, and whether it would be used; no GPU is tried."""
+    """Say if there is an NVIDIA driver and if serving would use it; no GPU is tried."""
     name = "gpu"
     driver = (machine.proc / "driver/nvidia/version").exists()
     if driver:
         fix = "`make serve GPU=1` serves with it, once .venv/serving-gpu is set up"
-        return note(name, "the driver of an NVIDIA GPU, which .venv/serving does not use", fix)
+        return note(name, "there is an NVIDIA driver; .venv/serving does not use the GPU", fix)
     if machine.settings.device == "cuda":
-        return note(name, "no driver of NVIDIA's: the CPU will serve", "unset BERT_SERVING_DEVICE")
+        return note(name, "there is no NVIDIA driver: the CPU will serve", "unset BERT_SERVING_DEVICE")
     return ok(name, "none")
 
 
 def port(machine: Machine) -> Finding:
-    """See that a server can listen on the port of 127.0.0.1, as `make serve` does."""
+    """Check that a server can listen on the port of 127.0.0.1, as `make serve` does."""
     name, expected = "port", f"port {machine.port} of 127.0.0.1 to be free"
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -99,7 +99,7 @@ class JobSource:
         return "the job" if self.above is None else "the pipeline component"
 
     def full(self, step: str) -> str:
-        """Return a step's name with those of the steps that it is within: finetune.train."""
+        """Return a step's name after the names of the steps around it: finetune.train."""
         return step if self.above is None else f"{self.above.full(self.name)}.{step}"
 
     def ports(self, kind: str) -> dict[str, Any]:
