@@ -141,7 +141,7 @@ def _linted(path: Path, text: str) -> Iterator[Finding]:
     )
     if program is None:
         message = "only checked by the rules here: hadolint is not installed"
-        yield Finding(Place.in_file(path, 1), message, "run `make .venv/dev/.installed`", HADOLINT).as_note()
+        yield Finding(Place.in_file(path, 1), message, "run `make setup SETS=dev`", HADOLINT).as_note()
         return
     command = [program, "--no-fail", "--format", "json", "--config", str(ROOT / ".hadolint.yaml"), "-"]
     done = subprocess.run(command, input=text.encode(), capture_output=True, check=False, timeout=60)
