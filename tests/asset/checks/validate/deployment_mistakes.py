@@ -14,7 +14,7 @@ ONLINE = {
         "instance_type",
         "sku",
         "expected a machine of the list for inference in sku_lists.yaml, found Standard_DS3_v22",
-        "choose one of sku_lists.yaml, as Standard_DS3_v2",
+        "choose one of sku_lists.yaml, such as Standard_DS3_v2",
     ),
     "a machine for fine-tuning only": Mistake(
         BLUE,

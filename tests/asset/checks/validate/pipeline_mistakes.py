@@ -168,7 +168,7 @@ JOBS = {
         "instance_type_finetune: Standard",
         "sku",
         "expected a machine of the lists for evaluation and fine-tuning in sku_lists.yaml, found Standard_NC4as_T4_v33",
-        "choose one of sku_lists.yaml, as Standard_NC4as_T4_v3",
+        "choose one of sku_lists.yaml, such as Standard_NC4as_T4_v3",
     ),
     "a table without its file": Mistake(
         JOB,

@@ -49,7 +49,7 @@ def test_people_get_a_line_to_click_on_and_the_fix_below_it(small: SmallAsset) -
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [
         f"{BLUE}:13: expected a machine of the list for inference in sku_lists.yaml, found Standard_DS33_v2 [sku]",
-        "    choose one of sku_lists.yaml, as Standard_DS3_v2",
+        "    choose one of sku_lists.yaml, such as Standard_DS3_v2",
         "",
         f"{ENDPOINT}:4: the Azure SDK refuses it: auth_mode: Value 'keys' passed is not in set ['aml_token', 'key', "
         "'aad_token'] [azure-sdk]",
@@ -76,7 +76,7 @@ def test_scripts_get_one_object(small: SmallAsset) -> None:
     assert (found["status"], found["files"]) == ("findings", 2)
     [finding], [note] = found["findings"], found["notes"]
     assert list(finding) == list(note) == KEYS
-    expected = (BLUE, 13, "sku", "choose one of sku_lists.yaml, as Standard_DS3_v2", "error")
+    expected = (BLUE, 13, "sku", "choose one of sku_lists.yaml, such as Standard_DS3_v2", "error")
     assert tuple(finding[key] for key in ("file", "line", "rule", "fix", "severity")) == expected
     assert (note["file"], note["rule"], note["severity"]) == ("spec.yaml", "weights", "note")
 
