@@ -175,9 +175,7 @@ class LocalData(_Assets[Data]):
 def require_entity(entity: object, kind: type) -> None:
     """Refuse an argument that is not the expected entity of the SDK."""
     if not isinstance(entity, kind):
-        raise invalid(
-            f"expected a {kind.__name__} of azure.ai.ml.entities, found {type(entity).__name__}; load or build a {kind.__name__}"
-        )
+        raise invalid(f"pass a {kind.__name__} of azure.ai.ml.entities, not a {type(entity).__name__}")
 
 
 def _component(component: Any) -> Component:  # noqa: ANN401

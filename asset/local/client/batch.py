@@ -21,6 +21,7 @@ from azure.core.exceptions import ResourceNotFoundError
 
 from asset.checks.pipeline.source import REMOTE
 from asset.local.batch.settings import BatchSettings
+from asset.local.client.assets import require_entity
 from asset.local.client.batch_runs import all_batch_runs, new_batch_run
 from asset.local.client.deployment_parts import DeploymentParts
 from asset.local.client.errors import UnsupportedError, invalid, translated
@@ -99,8 +100,7 @@ class LocalBatchDeployments(Operations):
             raise UnsupportedError(
                 "only Azure runs a batch deployment of a pipeline component; run its job with jobs.create_or_update"
             )
-        if not isinstance(deployment, BatchDeployment):
-            raise invalid(f"pass a BatchDeployment of azure.ai.ml.entities, not a {type(deployment).__name__}")
+        require_entity(deployment, BatchDeployment)
         with translated():
             name = checked_name(str(deployment.name), "deployment")
         folder = BatchFolder.of(self._state, str(deployment.endpoint_name)).require()
@@ -159,8 +159,7 @@ class LocalBatchEndpoints(Operations):
 
     def begin_create_or_update(self, endpoint: BatchEndpoint) -> LROPoller[BatchEndpoint]:
         """Write down an endpoint and the name of its default deployment."""
-        if not isinstance(endpoint, BatchEndpoint):
-            raise invalid(f"pass a BatchEndpoint of azure.ai.ml.entities, not a {type(endpoint).__name__}")
+        require_entity(endpoint, BatchEndpoint)
         resource = batch_endpoint_resource(endpoint)
         folder = BatchFolder.of(self._state, str(endpoint.name))
 

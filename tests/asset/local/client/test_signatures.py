@@ -123,7 +123,7 @@ def test_the_wrong_entity_is_refused_by_name(here: LocalClient) -> None:
         ("models", "create_or_update"),
         ("environments", "create_or_update"),
     ):
-        with pytest.raises(ValidationException, match="of azure.ai.ml.entities, found ManagedOnlineEndpoint"):
+        with pytest.raises(ValidationException, match="of azure.ai.ml.entities, not a ManagedOnlineEndpoint"):
             getattr(getattr(here, name), method)(ManagedOnlineEndpoint(name="wrong"))
     with pytest.raises(TypeError, match="found ManagedOnlineEndpoint"):
         here.create_or_update(ManagedOnlineEndpoint(name="wrong"))
