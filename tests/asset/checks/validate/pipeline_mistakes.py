@@ -193,8 +193,8 @@ COMPONENTS = {
     ),
     "an unknown key of an input": Mistake(
         COMPONENT,
-        "    type: uri_folder\n    description: What is true",
-        "    type: uri_folder\n    descripton: What is true",
+        "    type: uri_folder\n    description: The truth",
+        "    type: uri_folder\n    descripton: The truth",
         "descripton",
         "unknown-key",
         "input 'ground_truth' has an unknown key 'descripton'; expected one of ",
