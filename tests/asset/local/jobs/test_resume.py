@@ -186,7 +186,7 @@ def test_a_missing_run_is_refused_with_the_last_ones(asset: Asset) -> None:
     result = asset("run", "--resume", "job-1999")
     assert result.exit_code == 2
     assert f"there is no run job-1999 in {asset.state}/runs (the last runs: {asset.last.path.name})" in result.stderr
-    assert "expected --resume before the name of a run" in asset("run", asset.last.path.name).stderr
+    assert "needs --resume before it" in asset("run", asset.last.path.name).stderr
 
 
 def test_two_runners_of_one_run_are_refused(asset: Asset) -> None:
