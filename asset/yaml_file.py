@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from asset.findings import Finding, InvalidFileError, Place
-from tables.regular_file import MOST_BYTES, read_regular
+from tables.disk import MOST_BYTES, read_regular
 
 Keys = tuple[str, ...]
 

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from tables.whole_file import sync, whole_file
+from tables.disk import sync, whole_file
 
 FAILED = re.compile(rb'\{"row": \d+, "error": ')
 """The start of the line of a row that could not be answered."""

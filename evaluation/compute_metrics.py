@@ -24,7 +24,7 @@ from evaluation.metrics.rows import ResultFiles, find_file, read_lines
 from evaluation.report.metrics_file import track
 from evaluation.report.number_format import interval, quantity
 from serving.tasks import Task
-from tables.whole_file import write_whole
+from tables.disk import write_whole
 
 INPUTS = ("ground_truth", "prediction", "prediction_probabilities", "performance_metadata", "rejects")
 SETTINGS = ("bootstrap_samples", "confidence", "seed", "ece_bins")

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from evaluation.errors import ConfigError
-from tables.regular_file import read_text
+from tables.disk import read_text
 
 
 class EvaluationConfig(BaseModel):

@@ -30,9 +30,9 @@ from evaluation.errors import EvaluationError
 from evaluation.predict.predictor import DEVICES, Loaded, Predicted, Predictor, columns_of, load, settings_for
 from serving.settings import PRECISIONS
 from serving.tasks import Task
+from tables.disk import Outputs
 from tables.rows import Reject, Row, TableError, chunks
 from tables.table import open_table
-from tables.whole_file import Outputs
 
 CHUNK_ROWS = 4096
 CHUNK_CHARACTERS = 1 << 19

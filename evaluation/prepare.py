@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.command import Arguments, make_parser, positive, run_command
+from tables.disk import Outputs
 from tables.files import KINDS, TEXT_SUFFIX, read_lines
 from tables.mltable import FILE as MLTABLE
 from tables.rows import Reject, Row, TableError, is_printed, is_texts, read_cell
 from tables.table import open_table
-from tables.whole_file import Outputs
 
 MASK = "[MASK]"
 THEIR_MASK = "<mask>"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from serving.errors import ModelFolderError
-from tables.regular_file import read_start
+from tables.disk import read_start
 
 Task = Literal["fill-mask", "text-classification", "question-answering"]
 Function = Literal["softmax", "sigmoid", "none"]

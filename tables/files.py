@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeAlias
 
-from tables.regular_file import open_regular
+from tables.disk import open_regular
 from tables.rows import Reject, Row, TableError, kind_of
 
 SAMPLE = 100

@@ -20,8 +20,8 @@ from typing import Any
 
 import yaml
 
+from tables.disk import read_text
 from tables.files import JSON_LINES, PARQUET, FileKind
-from tables.regular_file import read_text
 from tables.rows import TableError
 
 FILE = "MLTable"

@@ -25,7 +25,7 @@ from typing import IO, Self
 
 import psutil
 
-from tables.whole_file import write_json
+from tables.disk import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -26,7 +26,7 @@ from evaluation.report import plots
 from evaluation.report.metrics_file import Example, Metric, MetricsFile, Reliability, Slice, parse, read
 from evaluation.report.number_format import SPACE, count, digits, duration, interval, quantity, sign
 from serving.tasks import TASKS
-from tables.whole_file import write_whole
+from tables.disk import write_whole
 
 RUN = {
     "model_type": "Architecture",

@@ -17,7 +17,7 @@ from finetune.package.compiled_check import CompiledCheck
 from finetune.package.mlflow_folder import model_name
 from finetune.package.tuned_model import Training
 from finetune.prepare.prepared import Settings
-from tables.whole_file import write_whole
+from tables.disk import write_whole
 
 UNITS = {
     "loss": "nats",

@@ -26,7 +26,7 @@ from finetune.prepare.options import PARTS, Options, read_options
 from finetune.prepare.prepared import Base, DataPart, PreparedFolder, Settings
 from finetune.prepare.setting_checks import check_settings, check_steps, rows_a_step
 from finetune.settings import Part
-from tables.whole_file import write_whole
+from tables.disk import write_whole
 
 if TYPE_CHECKING:
     from finetune.prepare.base_model import BaseModel

@@ -18,9 +18,9 @@ from finetune.prepare.examples import Example, ReadPart
 from finetune.prepare.options import PARTS, Options
 from finetune.settings import Part
 from finetune.tasks.task import SHARE
+from tables.disk import Outputs
 from tables.rows import ColumnsError, Reject, Row, TableError, shown
 from tables.table import Table, open_table
-from tables.whole_file import Outputs
 
 LISTED = 5
 """Rows that are listed of each part, at most."""

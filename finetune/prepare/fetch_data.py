@@ -24,9 +24,9 @@ from finetune.errors import FinetuneError
 from finetune.prepare import hub
 from finetune.settings import TrainingSettings
 from finetune.tasks.text_classification import split_by_label
+from tables.disk import Outputs
 from tables.rows import Reject, TableError
 from tables.table import open_table
-from tables.whole_file import Outputs
 
 LABEL = "label"
 

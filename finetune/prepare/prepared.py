@@ -22,7 +22,7 @@ from finetune.errors import FinetuneError
 from finetune.settings import FeatureSettings, Frozen, Part, TrainingSettings
 from finetune.tasks.task import TUNED, TuningTask, tuning_task
 from serving.tasks import Task
-from tables.whole_file import write_whole
+from tables.disk import write_whole
 
 
 def _tuned(task: Task) -> Task:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 from finetune.errors import FinetuneError
 from finetune.pretrain.masked_text import read_lines
 from finetune.train.training_log import progress_bar
-from tables.whole_file import Outputs
+from tables.disk import Outputs
 
 MIN_CONTEXT, MAX_CONTEXT = 45, 170
 """The number of words of a context: enough that the words alone do not give the answer away, few enough for one window."""

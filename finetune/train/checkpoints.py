@@ -20,7 +20,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_utils import rotate_checkpoints
 
 from finetune.errors import FinetuneError
-from tables.whole_file import write_whole
+from tables.disk import write_whole
 
 MANIFEST = "manifest.json"
 

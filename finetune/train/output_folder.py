@@ -25,7 +25,7 @@ from finetune.train.checkpoints import (
     state_of,
     step_of,
 )
-from tables.whole_file import write_whole
+from tables.disk import write_whole
 
 FREE_TO_CHANGE = frozenset(
     f"settings.training.{name}"

@@ -25,7 +25,7 @@ from finetune.prepare.prepared import PreparedFolder, Settings
 from finetune.train.checkpoints import writing
 from finetune.train.output_folder import OutputFolder
 from finetune.train.task_model import load, quiet, read_config, with_lora
-from tables.whole_file import write_whole
+from tables.disk import write_whole
 
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "deepspeed", "tokenizers", "safetensors")
 

@@ -2,7 +2,7 @@
 
     python -m serving.engine.cuda_trial
 
-exits with status 0 if it does, else with 1 and the reason in the last line of standard output. serving.engine.cuda runs it
+exits with status 0 if it does, else with 1 and the reason in the last line of standard output. serving.engine.backend runs it
 in a process of its own.
 """
 

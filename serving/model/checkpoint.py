@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from serving.engine.machine import check_fits
 from serving.errors import ModelFolderError, NotFiniteError
 from serving.tasks import TASKS, Labels, Task, find_task
-from tables.regular_file import read_regular
+from tables.disk import read_regular
 
 Array = npt.NDArray[np.float32]
 

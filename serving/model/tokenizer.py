@@ -17,7 +17,7 @@ from tokenizers import Encoding, Tokenizer
 
 from serving.errors import DeadlineExceeded, ModelFolderError
 from serving.requests.call import current_call, tokenizing
-from tables.regular_file import read_regular
+from tables.disk import read_regular
 
 
 @dataclass(frozen=True)

@@ -24,8 +24,8 @@ from evaluation.model_prediction import OUTPUTS, chunks, main
 from evaluation.predict.predictor import columns_of
 from serving.engine.engine import Engine
 from serving.model.tokenizer import Passage
+from tables.disk import Outputs
 from tables.rows import Reject, Row
-from tables.whole_file import Outputs
 
 ROOT = Path(__file__).parents[2]
 ROW = {"input_string": "the [MASK] sat", "title": "cat"}

@@ -21,7 +21,8 @@ from safetensors.torch import load_file, save_file
 import serving.engine.compile
 from asset.local.server import local_server
 from serving.answering.fill_mask import FillMask
-from serving.engine import cuda, cuda_trial, graph
+from serving.engine import backend as cuda
+from serving.engine import cuda_trial, graph
 from serving.engine.backend import Choice, Precision, choose
 from serving.engine.compile import compiled, content_hash
 from serving.engine.engine import Engine

@@ -13,7 +13,7 @@ from asset.checks.validate.asset_folder import AssetFolder
 from asset.findings import Finding, InvalidFileError, Place, one_of
 from asset.tools.sku_lists import SkuListsError, read_sku_lists
 from asset.yaml_file import Part, YamlFile
-from tables.regular_file import read_text
+from tables.disk import read_text
 
 ASSET_KEYS = (
     *("name", "version", "type", "spec", "extra_config", "description_file", "categories"),

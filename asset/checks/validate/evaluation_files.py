@@ -13,8 +13,8 @@ from asset.findings import Finding, Place, one_of
 from asset.yaml_file import YamlFile
 from evaluation.config import IGNORED, KEYS, read_config
 from evaluation.errors import ConfigError
+from tables.disk import read_text
 from tables.mltable import MLTableError, read
-from tables.regular_file import read_text
 
 RULE = "evaluation-config"
 

@@ -26,7 +26,7 @@ from asset.checks.validate.asset_folder import AssetFolder
 from asset.environments import ROOT
 from asset.findings import Finding, Place, problem
 from asset.yaml_file import Part, YamlFile
-from tables.regular_file import read_text
+from tables.disk import read_text
 
 
 def check_environment_file(file: YamlFile, asset: AssetFolder) -> Iterator[Finding]:

@@ -23,7 +23,7 @@ from asset.checks.pipeline.source import REMOTE
 from asset.environments import environment_file
 from asset.local.client.errors import invalid, translated
 from asset.local.client.operations import Operations, check_version_or_label
-from tables.whole_file import write_whole
+from tables.disk import write_whole
 
 NAME = re.compile(r"[A-Za-z0-9_][\w.-]{0,254}", re.ASCII)
 T = TypeVar("T", Environment, Component, Data)

@@ -28,7 +28,7 @@ from asset.local.client.errors import UnsupportedError, invalid, translated
 from asset.local.client.operations import Operations, begin, logger
 from asset.local.client.resources import Resource, batch_deployment, batch_endpoint, batch_endpoint_resource
 from asset.local.endpoints.records import checked_name
-from tables.whole_file import write_json
+from tables.disk import write_json
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import BatchJob

@@ -28,7 +28,7 @@ from asset.local.client.runs import CANCELED, COMPLETED, FAILED, RUNNING
 from asset.local.jobs.run_folder import now
 from asset.local.processes import Background
 from asset.screen import interrupt_on_signals
-from tables.whole_file import write_json
+from tables.disk import write_json
 
 OUTPUT = "score"
 """What Azure calls the output of a batch job."""

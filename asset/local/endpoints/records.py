@@ -28,7 +28,7 @@ from typing import Any, Self
 
 from asset.local.endpoints.errors import InvalidEndpointError, NotFoundError
 from asset.local.processes import ProcessId
-from tables.whole_file import write_json
+from tables.disk import write_json
 
 NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]{1,30}[a-zA-Z0-9]")
 """Azure's rule for the name of an endpoint or a deployment."""

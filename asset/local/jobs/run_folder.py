@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 
 from asset.local.jobs.errors import RunError
 from asset.local.processes import Background
-from tables.whole_file import ANYONE, write_json
+from tables.disk import ANYONE, write_json
 
 STATE = "run.json"
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"

@@ -47,9 +47,9 @@ KNOWN = [
     "evaluation.report.number_format.interval",
     "evaluation.report.number_format.quantity",
     "serving.http.request_log",
-    "tables.whole_file.ANYONE",
-    "tables.whole_file.write_json",
-    "tables.whole_file.write_whole",
+    "tables.disk.ANYONE",
+    "tables.disk.write_json",
+    "tables.disk.write_whole",
 ]
 
 
@@ -70,7 +70,7 @@ def is_beyond_the_border(name: str) -> bool:
 @pytest.mark.parametrize(
     ("line", "names"),
     [
-        ("import os, tables.whole_file", ["tables.whole_file"]),
+        ("import os, tables.disk", ["tables.disk"]),
         ("def f():\n    from asset.findings import Finding, shown", ["asset.findings.Finding", "asset.findings.shown"]),
         ("from asset.local.server import main\nimport yaml", []),
     ],

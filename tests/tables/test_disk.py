@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tables.whole_file import whole_file, write_json, write_whole
+from tables.disk import whole_file, write_json, write_whole
 
 
 def test_a_file_is_written_whole(tmp_path: Path) -> None:

@@ -1,24 +1,65 @@
-"""Write files that are there whole or not at all: a reader sees the old content or all of the new, also after a crash.
+"""Read and write single files safely.
+
+Reading files that a stranger may have written: `open_regular`, `read_start`, `read_regular` and `read_text` open no device and
+no pipe, and read a limited number of bytes. Each fault is an OSError, as for any file that cannot be read.
+
+Writing files whole or not at all, so that a reader sees the old content or all of the new, also after a crash:
 
     write_whole(Path("report.html"), page)                      text or bytes
     write_json(Path("run.json"), {"status": "running"})         for the owner alone, unless `mode` says otherwise
     with whole_file(Path("answers.jsonl")) as file: ...         a binary file, written piece by piece
     with Outputs({"predictions": Path("predictions.jsonl")}) as outputs: ...      several files of JSON lines at once
 
-Each is written under another name, is brought to the disk, and then gets its own name. If that fails, what was in its
-place before is still there, and nothing is left beside it.
+Each file is written under another name, is brought to the disk, and then gets its own name. If that fails, the earlier file
+is still there, and nothing is left beside it.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, BinaryIO, Self, TextIO
+
+MOST_BYTES = 1_000_000
+"""The largest file that people write; reading this many bytes of YAML takes half a minute."""
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file for reading; raises OSError, also for a pipe, which may wait for ever, and a device, which has no end."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a folder fails by itself
+        raise OSError(errno.EINVAL, "a device or a pipe, which is no file", str(path))
+    return path.open("rb")
+
+
+def read_start(path: Path, most: int) -> bytes:
+    """Return at most the first `most` bytes of a file; raises OSError as open_regular does."""
+    # Files below /proc have size 0, and reading some of them waits for ever.
+    if path.stat().st_size == 0 and path.is_file():
+        return b""
+    with open_regular(path) as file:
+        return file.read(most)
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """Return a file's content; raises OSError, also if the file has more than `most` bytes."""
+    content = read_start(path, most + 1)
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than the {most:,} bytes that such a file may have", str(path))
+    return content
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    r"""Return the text of a file that people write, with \n at the end of lines; raises OSError or UnicodeDecodeError."""
+    return read_regular(path, MOST_BYTES).decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+
 
 ANYONE, OWNER_ONLY = 0o666, 0o600
 """Who may read and write a new file, before the process's umask."""
