@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from asset.checks.pipeline.errors import JobError
+from asset.findings import JobError
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import Environment

@@ -2,6 +2,10 @@
 
 RuntimeError
 └── InvalidFileError    a file cannot be used; the error has one finding or several
+
+RuntimeError
+├── InvalidFileError    a file is wrong; it holds the findings
+└── JobError            a job cannot be run or continued; asset/local/jobs/errors.py has two kinds of it
 """
 
 from __future__ import annotations
@@ -133,3 +137,11 @@ def shown(path: Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except (ValueError, RuntimeError):  # elsewhere, or links that lead in a circle
         return os.path.normpath(path)
+
+
+ELSEWHERE = "runs-elsewhere"
+"""The rule of findings about what Azure can run and this machine cannot."""
+
+
+class JobError(RuntimeError):
+    """A job cannot be run or continued; the message says what to do."""

@@ -34,7 +34,7 @@ STATUS_OF_ERROR: Mapping[str, int] = {
     "builtins.FileNotFoundError": INVALID,
     "builtins.OSError": FAILED,
     "builtins.ValueError": INVALID,
-    "asset.checks.pipeline.errors.JobError": INVALID,
+    "asset.findings.JobError": INVALID,
     "asset.findings.InvalidFileError": INVALID,
     "asset.local.client.errors.ClientError": INVALID,
     "asset.local.endpoints.errors.EndpointError": FAILED,

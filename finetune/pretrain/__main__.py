@@ -22,7 +22,6 @@ from transformers import BertForMaskedLM, EvalPrediction, ProgressCallback, Trai
 from transformers.modeling_outputs import MaskedLMOutput
 
 from finetune.errors import FinetuneError
-from finetune.precision import has_bf16
 from finetune.pretrain.masked_text import (
     IGNORED,
     Masking,
@@ -37,7 +36,7 @@ from finetune.pretrain.masked_text import (
 )
 from finetune.pretrain.options import check_model, check_output, parse_args, save_for_serving
 from finetune.train.checkpoints import BestInThisFolder, CheckpointingTrainer, best_checkpoint, step_of
-from finetune.train.processes import keep_freed_memory
+from finetune.train.processes import has_bf16, keep_freed_memory
 from finetune.train.training_log import ConciseProgress, check_logging, log_receivers, say
 
 HELD_OUT_ROWS = 512

@@ -14,9 +14,8 @@ import sys
 from pathlib import Path
 
 from finetune.errors import FinetuneError
-from finetune.precision import precision_of
 from finetune.prepare.prepared import PreparedFolder
-from finetune.train.processes import Processes
+from finetune.train.processes import Processes, precision_of
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,6 +1,6 @@
-"""The processes of a training run: the rank of this process, as torchrun, Azure ML or the local runner set it.
+"""How a training run uses this machine: its processes, their threads and memory, and the number format.
 
-`keep_freed_memory` tells the C library to keep the memory that a training step frees.
+The rank of a process is the one that torchrun, Azure ML or the local runner set.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import distributed
@@ -127,3 +127,25 @@ def keep_freed_memory() -> None:
         mallopt = ctypes.CDLL(None).mallopt
         for parameter, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**29)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
             mallopt(parameter, value)
+
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+def has_bf16() -> bool:
+    """Return whether this machine computes in bf16; an AVX-512 CPU without it only imitates bf16, slower than fp32."""
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def precision_of(bits: int) -> Precision:
+    """Return the format of so many bits on this machine; raises FinetuneError for 16 bits if the machine has no such format."""
+    if bits == 32:
+        return "fp32"
+    if has_bf16():
+        return "bf16"
+    if torch.cuda.is_available():
+        return "fp16"
+    raise FinetuneError("precision 16: expected a GPU or a CPU with bf16, found neither; set precision to 32")

@@ -20,10 +20,10 @@ from transformers import PreTrainedModel
 
 from finetune.checkpoint_files import TOKENIZER_FILES
 from finetune.errors import FinetuneError
-from finetune.precision import Precision
 from finetune.prepare.prepared import PreparedFolder, Settings
 from finetune.train.checkpoints import writing
 from finetune.train.output_folder import OutputFolder
+from finetune.train.processes import Precision
 from finetune.train.task_model import load, quiet, read_config, with_lora
 from tables.disk import write_whole
 

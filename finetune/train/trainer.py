@@ -20,12 +20,11 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import EvalLoopOutput
 
 from evaluation.metrics import squad
-from finetune.precision import Precision
 from finetune.settings import TrainingSettings
 from finetune.tasks.task import TuningTask
 from finetune.train.checkpoints import CheckpointingTrainer
 from finetune.train.output_folder import OutputFolder
-from finetune.train.processes import Processes, backend
+from finetune.train.processes import Precision, Processes, backend
 from finetune.train.rows import LengthGroups
 
 

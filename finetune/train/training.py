@@ -18,14 +18,13 @@ from transformers import EarlyStoppingCallback, EvalPrediction, PreTrainedConfig
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
 from finetune.errors import FinetuneError
-from finetune.precision import Precision
 from finetune.prepare.deepspeed import run_config, set_up_deepspeed
 from finetune.prepare.prepared import PreparedFolder, Settings
 from finetune.settings import Part
 from finetune.train.checkpoints import BestInThisFolder, state_of
 from finetune.train.features import classification_rows, open_tokenizer
 from finetune.train.output_folder import OutputFolder, Start
-from finetune.train.processes import Processes, keep_freed_memory
+from finetune.train.processes import Precision, Processes, keep_freed_memory
 from finetune.train.question_windows import question_windows
 from finetune.train.result import write_model, write_training
 from finetune.train.rows import PAD_TO_MULTIPLE, EpochOfOrder, LengthGroups, Padding, TokenRows

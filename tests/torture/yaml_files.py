@@ -17,11 +17,10 @@ from pathlib import Path
 import typer
 
 from asset.checks.pipeline.data import OwnModel
-from asset.checks.pipeline.errors import JobError
 from asset.checks.pipeline.job import checked_job
 from asset.checks.validate.collect import FAULT
 from asset.cli.validate import validate
-from asset.findings import InvalidFileError
+from asset.findings import InvalidFileError, JobError
 from asset.local.jobs.plan import plan_job
 from tests.torture.attack import BrokenPromise, drawing, shown
 from tests.torture.yaml_damages import DAMAGES, structure, text

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-from asset.checks.pipeline.errors import JobError
+from asset.findings import JobError
 
 GROUP = re.compile(r"\$\[\[(.*?)\]\]", re.DOTALL)
 REFERENCE = re.compile(r"\$\{\{\s*(inputs|outputs)\.([\w.-]+)\s*\}\}")

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from asset.checks.pipeline.command import GROUP, references
-from asset.checks.pipeline.errors import ELSEWHERE
 from asset.checks.pipeline.source import REMOTE, ComponentSource, JobSource, StepSource, is_file, is_folder
 from asset.checks.pipeline.values import bounds_problem, is_data, type_problem, value_problem
-from asset.findings import Finding, one_of
+from asset.findings import ELSEWHERE, Finding, one_of
 
 
 def check_component(component: ComponentSource) -> Iterator[Finding]:

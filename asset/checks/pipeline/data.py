@@ -14,11 +14,10 @@ from typing import Any
 
 import yaml
 
-from asset.checks.pipeline.errors import ELSEWHERE
 from asset.checks.pipeline.references import bound
 from asset.checks.pipeline.source import REMOTE, JobSource
 from asset.environments import ROOT
-from asset.findings import Finding, Place
+from asset.findings import ELSEWHERE, Finding, Place
 from serving.model.model_folder import has_weights
 
 ASSET = re.compile(

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from asset.checks.kinds import Kind, yaml_kind
-from asset.checks.pipeline.errors import ELSEWHERE
-from asset.findings import Finding, InvalidFileError, Place
+from asset.findings import ELSEWHERE, Finding, InvalidFileError, Place
 from asset.yaml_file import Keys, YamlFile
 
 KINDS = ("command", "pipeline")

@@ -13,7 +13,6 @@ import graphlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from asset.checks.pipeline.errors import ELSEWHERE
 from asset.checks.pipeline.references import (
     Binding,
     as_text,
@@ -26,7 +25,7 @@ from asset.checks.pipeline.references import (
 )
 from asset.checks.pipeline.source import JobSource, StepSource
 from asset.checks.pipeline.values import is_absent, is_data, is_plain, type_problem, value_problem
-from asset.findings import Finding, InvalidFileError, Place, one_of, problem
+from asset.findings import ELSEWHERE, Finding, InvalidFileError, Place, one_of, problem
 
 if TYPE_CHECKING:
     from azure.ai.ml.entities import Command

@@ -20,7 +20,6 @@ from asset.checks.kinds import (
     text_kind,
     yaml_kind,
 )
-from asset.checks.pipeline.errors import ELSEWHERE
 from asset.checks.validate import (
     asset_files,
     deployments,
@@ -33,7 +32,7 @@ from asset.checks.validate import (
     pipelines,
 )
 from asset.checks.validate.asset_folder import AssetFolder, asset_root
-from asset.findings import ERROR, Finding, InvalidFileError, Place
+from asset.findings import ELSEWHERE, ERROR, Finding, InvalidFileError, Place
 from asset.yaml_file import YamlFile
 
 YAML_CHECKS: dict[Kind, Callable[[YamlFile, AssetFolder], Iterator[Finding]]] = {

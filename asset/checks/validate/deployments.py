@@ -18,12 +18,11 @@ from pathlib import Path
 from asset.azure_sdk import refused
 from asset.checks.kinds import Kind, schema_name, yaml_kind
 from asset.checks.pipeline.data import ASSET, FOLDERS
-from asset.checks.pipeline.errors import ELSEWHERE
 from asset.checks.pipeline.source import REMOTE, is_file, is_folder
 from asset.checks.validate import images
 from asset.checks.validate.asset_folder import AssetFolder, unknown_machine
 from asset.checks.validate.endpoints import check_name, unknown_endpoint
-from asset.findings import Finding, Place, one_of
+from asset.findings import ELSEWHERE, Finding, Place, one_of
 from asset.yaml_file import Part, YamlFile
 from serving.errors import SettingsError
 from serving.settings import PREFIX, Settings

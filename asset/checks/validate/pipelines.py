@@ -9,14 +9,13 @@ from typing import Any
 from asset.azure_sdk import RefusedError, boundary, finding, of_paths, quiet
 from asset.checks.pipeline.components import check_component
 from asset.checks.pipeline.data import local_path
-from asset.checks.pipeline.errors import ELSEWHERE
 from asset.checks.pipeline.job import find
 from asset.checks.pipeline.references import bound, own_input, plain, whole
 from asset.checks.pipeline.sdk import load_part
 from asset.checks.pipeline.source import JobSource, StepSource, is_file, read_component, read_job
 from asset.checks.validate import evaluation_files
 from asset.checks.validate.asset_folder import AssetFolder, unsuitable_machine
-from asset.findings import Finding, InvalidFileError, Place
+from asset.findings import ELSEWHERE, Finding, InvalidFileError, Place
 from asset.yaml_file import YamlFile
 
 

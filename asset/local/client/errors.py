@@ -16,8 +16,7 @@ from collections.abc import Iterator
 from azure.ai.ml.exceptions import JobException, ValidationErrorType, ValidationException
 from azure.core.exceptions import HttpResponseError, ResourceExistsError, ResourceNotFoundError
 
-from asset.checks.pipeline.errors import JobError
-from asset.findings import InvalidFileError
+from asset.findings import InvalidFileError, JobError
 from asset.local.endpoints.errors import ConflictError, EndpointError, InvalidEndpointError, NotFoundError
 from asset.local.jobs.errors import RunError
 

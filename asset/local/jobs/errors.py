@@ -1,14 +1,14 @@
 """Errors of a job that runs on this machine.
 
 RuntimeError
-└── JobError        (asset/checks/pipeline/errors.py) a job cannot be run or continued
+└── JobError        (asset/findings.py) a job cannot be run or continued
     ├── StepError   a step ended with a status other than 0, or without an output
     └── RunError    a run cannot be started or continued: another process has it, or no run has that name
 """
 
 from __future__ import annotations
 
-from asset.checks.pipeline.errors import JobError
+from asset.findings import JobError
 
 
 class StepError(JobError):

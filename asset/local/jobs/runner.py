@@ -12,8 +12,7 @@ from pathlib import Path
 from signal import Signals
 
 from asset.checks.pipeline.command import ESCAPED, ends_quotation, resolve
-from asset.checks.pipeline.errors import JobError
-from asset.findings import shown
+from asset.findings import JobError, shown
 from asset.local.jobs.errors import StepError
 from asset.local.jobs.plan import Plan, Step, StepOutput, Value
 from asset.local.jobs.resume import Hashes, Resumption

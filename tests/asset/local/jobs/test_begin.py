@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from asset.checks.pipeline.errors import JobError
 from asset.environments import VirtualEnvironment
+from asset.findings import JobError
 
 if TYPE_CHECKING:
     from tests.asset.local.jobs.conftest import Asset

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asset.checks.pipeline.command import ESCAPED, ends_quotation, references, resolve
-from asset.checks.pipeline.errors import JobError
+from asset.findings import JobError
 
 
 def test_values_go_in_as_they_are() -> None:
