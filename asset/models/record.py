@@ -1,4 +1,4 @@
-"""What a pull leaves in the folder about where its files are from: pulled.json."""
+"""The record of a pull in the model folder, pulled.json: the origin and the hash of each file."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ NAME = "pulled.json"
 
 @dataclass(frozen=True)
 class Record:
-    """Repository and commit, what was asked for, why the commit is another where it is, and each file's SHA-256.
+    """The repository and the commit, those that were asked for, a note if they differ, and the SHA-256 of each file.
 
-    `joined` are the files of a model in parts, which were put together into one.
+    `joined` are the weights files of a model in several parts, which were joined into one.
     """
 
     repository: str
@@ -30,7 +30,7 @@ class Record:
 
     @classmethod
     def read(cls, folder: Path) -> Record | None:
-        """Return a folder's record; None where it has none that can be read."""
+        """Return the record in a folder; None if there is none that can be read."""
         try:
             read = json.loads((folder / NAME).read_bytes())
             return cls(**read) if isinstance(read["files"], dict) else None
@@ -38,21 +38,21 @@ class Record:
             return None
 
     def write(self, folder: Path) -> None:
-        """Write it into a folder."""
+        """Write the record into a folder."""
         text = json.dumps(asdict(self), indent=2, ensure_ascii=False)
         (folder / NAME).write_text(f"{text}\n", encoding="utf-8")
 
     def answers(self, wanted: Wanted) -> bool:
-        """Return whether it tells of a pull that asked for the same."""
+        """Return whether the recorded pull asked for the same model."""
         return self.asked_repository in wanted.repositories and self.asked_revision == wanted.revision
 
     def changed(self, folder: Path) -> list[str]:
-        """Return the files that are no longer there as they were pulled."""
+        """Return the files that were changed or removed since the pull."""
         return [name for name, digest in self.files.items() if file_sha256(folder / name) != digest]
 
 
 def file_sha256(path: Path) -> str | None:
-    """Return the SHA-256 of a file; None where there is none."""
+    """Return the SHA-256 of a file; None if there is no such file."""
     if not path.is_file():
         return None
     with path.open("rb") as file:

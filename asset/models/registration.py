@@ -23,7 +23,7 @@ PLACEHOLDER = "asset.placeholder"
 
 @dataclass(frozen=True)
 class Registered:
-    """A version of a registered model, and whether it is a new one."""
+    """A version of a registered model; `fresh` if it is new."""
 
     name: str
     version: int
@@ -31,12 +31,12 @@ class Registered:
 
     @property
     def uri(self) -> str:
-        """Return what MLflow loads it by."""
+        """Return the address by which MLflow loads the version."""
         return f"models:/{self.name}/{self.version}"
 
 
 def check_name(name: str) -> None:
-    """Raise RequestError for a name that MLflow or Azure ML would not take."""
+    """Raise RequestError for a name that MLflow or Azure ML would refuse."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", name):
         raise RequestError(
             "invalid",
@@ -45,7 +45,7 @@ def check_name(name: str) -> None:
 
 
 def name_for(called: str) -> str:
-    """Return the name under which what is called so is registered.
+    """Return the name under which a model is registered.
 
     >>> name_for("my model")
     'my-model'
@@ -56,19 +56,19 @@ def name_for(called: str) -> str:
 def register(
     state: Path, folder: Path, name: str, version: int | None, tags: Mapping[str, str], description: str = ""
 ) -> Registered:
-    """Register a folder where it is; the version that has it already gets the new tags.
+    """Register a folder in its place; a version that has the folder already gets the new tags.
 
     Args:
-        state: the folder of local state, whose store is set up where there is none.
+        state: the folder of local state; its store is set up if there is none.
         folder: the model folder. MLflow loads it from there.
         name: the model's name.
-        version: the version's number, or None for the next. MLflow counts by itself, so versions up to it are made and
-            deleted.
-        tags: what is said of the version, as flat texts.
-        description: a sentence on it.
+        version: the number of the version, or None for the next. MLflow numbers versions itself, so lower versions are
+            made and deleted.
+        tags: the tags of the version, as flat texts.
+        description: a sentence on the version.
 
     Raises:
-        RequestError: another folder has that number, or MLflow is past it.
+        RequestError: another folder has that number, or MLflow has given a higher number already.
         ModelError: the store cannot be used.
     """
     check_name(name)
@@ -78,15 +78,15 @@ def register(
 
         set_up(state)
         client = MlflowClient(tracking_uri(state), registry_uri=tracking_uri(state))
-        there = _versions(client, name)
+        versions = _versions(client, name)
         source = folder.resolve().as_uri()
-        same = [one for one in there if one.source == source and version in (None, int(one.version))]
+        same = [known for known in versions if known.source == source and version in (None, int(known.version))]
         if same:
             for key, value in tags.items():
                 client.set_model_version_tag(name, str(same[-1].version), key, value)
             client.update_model_version(name, str(same[-1].version), description)
             return Registered(name, int(same[-1].version), fresh=False)
-        taken = next((one for one in there if int(one.version) == version), None)
+        taken = next((known for known in versions if int(known.version) == version), None)
         if taken is not None:
             raise RequestError(
                 "invalid",
@@ -118,7 +118,10 @@ def _create(
 
 
 def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
-    """Return a model's versions in their order, without what a registration that was killed left; makes the model."""
+    """Return the versions of a model in their order, and make the model if there is none.
+
+    Placeholders, which a killed registration leaves, are deleted.
+    """
     from mlflow.exceptions import MlflowException
 
     try:
@@ -126,11 +129,11 @@ def _versions(client: MlflowClient, name: str) -> list[ModelVersion]:
     except MlflowException as exc:
         if exc.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    found = sorted(client.search_model_versions(f"name = '{name}'"), key=lambda one: int(one.version))
-    for one in found:
-        if PLACEHOLDER in one.tags:
-            client.delete_model_version(name, str(one.version))
-    return [one for one in found if PLACEHOLDER not in one.tags]
+    versions = sorted(client.search_model_versions(f"name = '{name}'"), key=lambda version: int(version.version))
+    for version in versions:
+        if PLACEHOLDER in version.tags:
+            client.delete_model_version(name, str(version.version))
+    return [version for version in versions if PLACEHOLDER not in version.tags]
 
 
 def _using(state: Path, act: Callable[[], T]) -> T:

@@ -1,12 +1,12 @@
-"""The folder beside the final one in which a pull is made ready, and the one act by which it takes that one's place.
+"""The folder in which a pull prepares a model folder, and the single step that puts it in the final folder's place.
 
     model/.bert-base-cased.pull/
-        lock        held by the pull at work; it goes with the process, however that ends
-        partial/    what has come of files, named by the hash of the content that they are to have
+        lock        held by a running pull; the system releases it when the process ends, also after a kill
+        partial/    files of which some bytes have come, named by the hash of their whole content
         fetched/    files that are whole and checked
-        folder/     what becomes model/bert-base-cased; made anew by each pull
+        folder/     the next model/bert-base-cased; each pull makes it anew
 
-Who looks at the final folder sees what was there before or all of the new one, also after a kill or a crash.
+A reader of the final folder sees all of its old content or all of the new one, also after a kill or a crash.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from asset.models.errors import ModelError
 from asset.models.hub import RemoteFile
 
 SPARE = 16 << 20
-"""Bytes for all that is small."""
+"""Bytes that the small files may take."""
 
 SMALL = 4 << 20
-"""Bytes up to which a file is copied."""
+"""Bytes up to which a file is copied; a larger file is linked."""
 
 LOCK_SECONDS = 0.2
 
@@ -38,7 +38,7 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 @dataclass(frozen=True)
 class Staging:
-    """The folder for a final one."""
+    """The folder in which the content of a final folder is prepared."""
 
     final: Path
 
@@ -59,16 +59,16 @@ class Staging:
 
     @property
     def partial(self) -> Path:
-        """Return the folder of what has come of files."""
+        """Return the folder of files that are not whole yet."""
         return self.path / "partial"
 
     @property
     def before(self) -> Path:
-        """Return where the final folder's last content waits, on a file system that cannot exchange two folders."""
+        """Return the place for the old content of the final folder, on a file system that cannot exchange two folders."""
         return self.path / "before"
 
     def part(self, file: RemoteFile) -> Path:
-        """Return where a file's bytes go while they come."""
+        """Return the path of a file that is not whole yet."""
         return self.partial / file.key
 
     @contextlib.contextmanager
@@ -100,18 +100,18 @@ class Staging:
             return lock
 
     def came(self, file: RemoteFile) -> int:
-        """Return how many bytes of a file that is not whole are here already."""
+        """Return how many bytes of a file have come, if it is not whole."""
         part = self.part(file)
         return part.stat().st_size if part.is_file() else 0
 
     def forget(self, wanted: set[str]) -> None:
-        """Remove what an earlier try fetched of a commit that has other files."""
+        """Remove the files that an earlier try fetched and this commit does not have."""
         for path in self.fetched.iterdir():
             if path.name not in wanted:
                 path.unlink()
 
     def require_room(self, size: int) -> None:
-        """See that the disk has room for so many bytes more; raises NoRoom."""
+        """Check that the disk has room for so many bytes more; raises ModelError."""
         free = shutil.disk_usage(self.path).free
         if free < size + SPARE:
             raise ModelError(
@@ -121,32 +121,32 @@ class Staging:
             )
 
     def keep(self, file: RemoteFile) -> None:
-        """Move a file that came whole to the others, once it is on the disk."""
+        """Move a whole file to the others, once its bytes are on the disk."""
         part = self.part(file)
         sync(part)
         part.replace(self.fetched / file.name)
 
     def begin_folder(self) -> None:
-        """Make the folder that is to be, empty."""
+        """Make the next folder, empty."""
         if self.folder.exists():
             shutil.rmtree(self.folder)
         self.folder.mkdir()
 
     def publish(self) -> None:
-        """Put the folder in the final one's place, and remove what is left."""
+        """Put the folder in the final folder's place, and remove the rest."""
         for path in (*self.folder.rglob("*"), self.folder):
             sync(path)
         if not self.final.exists():
             os.rename(self.folder, self.final)
         elif not _exchange(self.folder, self.final):
-            # For a moment there is no folder; the next pull puts right what a kill leaves then.
+            # For a moment there is no final folder; if the process is killed then, the next pull restores it.
             os.rename(self.final, self.before)
             os.rename(self.folder, self.final)
         sync(self.final.parent)
         self.remove()
 
     def remove(self) -> None:
-        """Remove the folder, with all that is in it; the lock goes last."""
+        """Remove the folder with its content; the lock goes last."""
         for path in self.path.iterdir():
             if path.is_dir():
                 shutil.rmtree(path)
@@ -154,10 +154,10 @@ class Staging:
 
 
 def place(source: Path, target: Path) -> None:
-    """Put a file where it is needed too. A large one is there twice at the cost of one, where the disk can do that."""
+    """Put a file at a second place: a small file is copied, a large file is linked if the disk can do that."""
     target.unlink(missing_ok=True)
-    source = source.resolve()  # in the hub's cache it is a link
-    if source.stat().st_size > SMALL:  # a small one may be edited in its place, which the other would share
+    source = source.resolve()  # a file in the hub's cache is a link
+    if source.stat().st_size > SMALL:  # a small file may be edited in place, which would change both
         with contextlib.suppress(OSError):
             os.link(source, target)
             return
@@ -165,7 +165,7 @@ def place(source: Path, target: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Wait until a file's content, or the names in a folder, are on the disk."""
+    """Wait until the content of a file, or the names in a folder, are on the disk."""
     opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
@@ -173,9 +173,9 @@ def sync(path: Path) -> None:
         os.close(opened)
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two folders in one act; returns whether this system can."""
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two folders in one step; returns False if this system cannot."""
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "renameat2"):
         return False
-    return libc.renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
+    return libc.renameat2(AT_FDCWD, os.fsencode(first), AT_FDCWD, os.fsencode(second), RENAME_EXCHANGE) == 0

@@ -119,13 +119,13 @@ def _processes(options: Options) -> Iterator[str]:
         return
     if training.apply_deepspeed:
         yield (
-            "auto_find_batch_size: expected 'false' with apply_deepspeed: DeepSpeed's engine keeps the batch that it was "
-            "made with; set apply_deepspeed 'false', or a smaller per_device_train_batch_size"
+            "auto_find_batch_size: expected 'false' with apply_deepspeed: DeepSpeed's engine keeps its first batch "
+            "size; set apply_deepspeed 'false', or a smaller per_device_train_batch_size"
         )
     elif processes > 1:
         yield (
-            f"auto_find_batch_size: expected 'false' with {processes} processes: each lowers its own batch, and the "
-            "others wait for it forever; set a smaller per_device_train_batch_size"
+            f"auto_find_batch_size: expected 'false' with {processes} processes: a process that lowers its batch makes the "
+            "others wait forever; set a smaller per_device_train_batch_size"
         )
 
 
