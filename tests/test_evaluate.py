@@ -66,8 +66,9 @@ def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def test_make_evaluate_ends_with_a_table_of_metrics_and_the_reports_path(state: Path) -> None:
-    command = ["make", "evaluate", f"ARGS=--asset-dir {state}"]
+def test_an_evaluation_ends_with_a_table_of_metrics_and_the_reports_path(state: Path) -> None:
+    command = [sys.executable, "-m", "asset.cli.main", "run", "-f", "evaluation/evaluate-model-fill-mask.yml"]
+    command += ["--asset-dir", str(state)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     table, _, end = done.stdout.rpartition("└")

@@ -210,4 +210,4 @@ def test_a_server_with_too_few_threads_says_so_and_names_the_fix() -> None:
     with embedded(gunicorn_cmd_args="--threads 4") as server:
         log = server.log.read_text(encoding="utf-8")
     assert log.count(WARNING) == 1
-    assert re.search(rf" W \[\d+\] serving\.request_threads - {WARNING} .* found 4.*--threads 256", log)
+    assert re.search(rf" W \[\d+\] serving\.answering\.service - {WARNING} .* found 4.*--threads 256", log)

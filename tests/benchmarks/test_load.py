@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import closed_loop
+from benchmarks import load
 from benchmarks.load import Client, due_times, main, quantile
 
 
@@ -113,19 +113,19 @@ def test_where_there_is_no_wrk_the_own_generator_gives_the_same_figures(
 ) -> None:
     path = tmp_path / "bodies.jsonl"
     path.write_text('{"status": 200}\n{"status": 429}\n', encoding="utf-8")
-    monkeypatch.setattr(closed_loop, "wrk_command", lambda: None)
-    found = closed_loop.load(url, path, 2, 0.5)
-    assert "Python" in closed_loop.generator()
+    monkeypatch.setattr(load, "wrk_command", lambda: None)
+    found = load.closed_loop(url, path, 2, 0.5)
+    assert "Python" in load.generator()
     assert found["requests_per_second"] > 0
     assert found["failed"] > 0
     assert {"p50", "p99"} <= set(found)
 
 
-@pytest.mark.skipif(closed_loop.wrk_command() is None, reason="no wrk here")
+@pytest.mark.skipif(load.wrk_command() is None, reason="no wrk here")
 def test_wrk_counts_what_is_not_2xx_as_failed(url: str, tmp_path: Path) -> None:
     path = tmp_path / "bodies.jsonl"
     path.write_text('{"status": 200}\n{"status": 429}\n', encoding="utf-8")
-    found = closed_loop.load(url, path, 2, 1)
+    found = load.closed_loop(url, path, 2, 1)
     assert found["failed"] == pytest.approx(found["requests_per_second"], rel=0.1, abs=3)
 
 

@@ -178,8 +178,8 @@ def test_zero_3_with_lora_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         FinetuneError, match="deepspeed_stage 3: expected apply_lora false, found true: .* set deepspeed"
     ):
-        deepspeed.read_config(None, 3, lora=True)
-    assert deepspeed.read_config(None, 3, lora=False)["zero_optimization"]["stage"] == 3
+        deepspeed.run_config(None, 3, lora=True)
+    assert deepspeed.run_config(None, 3, lora=False)["zero_optimization"]["stage"] == 3
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"zero_optimization": 2}'])
@@ -187,7 +187,7 @@ def test_a_configuration_that_is_none_is_refused(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("importlib.util.find_spec", lambda name: name)
     (tmp_path / "deepspeed.json").write_text(text, encoding="utf-8")
     with pytest.raises(FinetuneError, match="expected a JSON object of DeepSpeed's settings, found"):
-        deepspeed.read_config(tmp_path / "deepspeed.json", 2, lora=True)
+        deepspeed.run_config(tmp_path / "deepspeed.json", 2, lora=True)
 
 
 def test_an_environment_without_deepspeed_is_refused(

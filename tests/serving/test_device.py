@@ -158,7 +158,7 @@ def test_the_server_says_once_that_no_gpu_is_used_and_answers() -> None:
 
 def test_looking_for_a_gpu_takes_no_time_and_no_onnx_runtime_where_it_is_the_one_for_cpus() -> None:
     code = (
-        "import sys; from serving.engine import cuda; events = []; sys.addaudithook(lambda name, _: events.append(name))\n"
+        "import sys; from serving.engine import backend as cuda; events = []; sys.addaudithook(lambda name, _: events.append(name))\n"
         "reason = cuda.unavailable(); started = {'subprocess.Popen', 'ctypes.dlopen', 'time.sleep'} & {*events}\n"
         "assert cuda.is_built_in() or not started, started\n"
         "assert 'onnxruntime' not in sys.modules; sys.stdout.write(str(reason))"

@@ -59,7 +59,9 @@ def test_an_output_of_a_job_is_registered_by_its_azure_path(ml_client: LocalClie
     assert (Path(str(model.path)) / "result.txt").read_text(encoding="utf-8") == "count: 3\n"
     file = ml_client.models.create_or_update(Model(name="file", path=f"{path}/paths/result.txt"))
     assert Path(str(file.path)).name == "result.txt"
-    with pytest.raises(ResourceNotFoundError, match=rf"outputs of job {job.name}, which is Completed \(shown\), found"):
+    with pytest.raises(
+        ResourceNotFoundError, match=rf"job {job.name} has no output hidden \(it is Completed; its outputs: shown\)"
+    ):
         ml_client.models.create_or_update(Model(name="other", path=f"azureml://jobs/{job.name}/outputs/hidden"))
     with pytest.raises(ResourceNotFoundError, match=rf"on this machine \(the last jobs: {job.name}\)"):
         ml_client.models.create_or_update(Model(name="other", path="azureml://jobs/absent/outputs/shown"))

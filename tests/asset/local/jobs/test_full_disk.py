@@ -37,6 +37,6 @@ def test_a_store_of_mlflow_that_is_full_does_not_stop_a_job(asset: Asset, small_
     small_disk.fill()
     result = asset.run()
     assert result.exit_code == 0, result.output
-    assert result.stdout.count("MLflow does not take") == 1
+    assert result.stdout.count("MLflow cannot track this run") == 1
     assert "database or disk is full" in result.stdout
     assert asset.last_state.status == "finished"
